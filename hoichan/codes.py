@@ -1,0 +1,282 @@
+"""The coded concepts we speak, and their Vietnamese and English words.
+
+Codes come from PS3.16 and the public finding tables of the field; a code that could not be checked
+in two independent places is left out rather than guessed (`snomed=None`), and then the finding
+travels under its RadLex or DICOM code. Vietnamese terms are to be signed off by a radiologist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hoichan.types import Code, Outcome, Presence, RefusalCode, Tier
+
+SCHEME_TO_SYSTEM: Mapping[str, str] = {
+    "SCT": "http://snomed.info/sct",
+    "RADLEX": "http://radlex.org",
+    "DCM": "http://dicom.nema.org/resources/ontology/DCM",
+    "LN": "http://loinc.org",
+    "I10": "http://hl7.org/fhir/sid/icd-10",
+    "UCUM": "http://unitsofmeasure.org",
+}
+
+
+def _code(value: str, scheme: str, meaning: str) -> Code:
+    return Code(code_value=value, coding_scheme_designator=scheme, code_meaning=meaning)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FindingTerm:
+    """One finding: its code, its words, where it sits, and the ICD-10 code a doctor may choose."""
+
+    key: str
+    code: Code
+    display: Mapping[str, str]  # language -> name
+    site: Code | None  # SCT 363698007 "Finding Site"
+    tier: Tier
+    icd10_suggestion: str | None  # WHO ICD-10; only ever a suggestion
+
+
+LUNG = _code("39607008", "SCT", "Lung")
+PLEURA = _code("3120008", "SCT", "Pleura")
+HEART = _code("80891009", "SCT", "Heart")
+CHEST = _code("51185008", "SCT", "Chest")
+
+
+def _term(
+    key: str, code: Code, vi: str, en: str, site: Code | None, tier: Tier, icd10: str | None
+) -> FindingTerm:
+    return FindingTerm(
+        key=key, code=code, display={"vi": vi, "en": en}, site=site, tier=tier, icd10_suggestion=icd10
+    )
+
+
+_TERMS = (
+    _term(
+        "pneumothorax",
+        _code("36118008", "SCT", "Pneumothorax"),
+        "Tràn khí màng phổi",
+        "Pneumothorax",
+        PLEURA,
+        Tier.CRITICAL,
+        "J93.9",
+    ),
+    _term(
+        "pleural_effusion",
+        _code("60046008", "SCT", "Pleural effusion"),
+        "Tràn dịch màng phổi",
+        "Pleural effusion",
+        PLEURA,
+        Tier.URGENT,
+        "J90",
+    ),
+    _term(
+        "edema",
+        _code("19242006", "SCT", "Pulmonary edema"),
+        "Phù phổi",
+        "Pulmonary edema",
+        LUNG,
+        Tier.URGENT,
+        "J81",
+    ),
+    _term(
+        "consolidation",
+        _code("95436008", "SCT", "Lung consolidation"),
+        "Đông đặc phổi",
+        "Consolidation",
+        LUNG,
+        Tier.URGENT,
+        "J18.9",
+    ),
+    _term(
+        "pneumonia",
+        _code("233604007", "SCT", "Pneumonia"),
+        "Viêm phổi",
+        "Pneumonia",
+        LUNG,
+        Tier.URGENT,
+        "J18.9",
+    ),
+    _term(
+        "atelectasis",
+        _code("46621007", "SCT", "Atelectasis"),
+        "Xẹp phổi",
+        "Atelectasis",
+        LUNG,
+        Tier.ROUTINE,
+        "J98.1",
+    ),
+    _term(
+        "infiltration",
+        _code("112121", "DCM", "Infiltrate"),
+        "Thâm nhiễm phổi",
+        "Infiltrate",
+        LUNG,
+        Tier.ROUTINE,
+        "R91",
+    ),
+    _term(
+        "nodule",
+        _code("427359005", "SCT", "Solitary nodule of lung"),
+        "Nốt mờ phổi",
+        "Pulmonary nodule",
+        LUNG,
+        Tier.ROUTINE,
+        "R91",
+    ),
+    _term(
+        "mass", _code("309529002", "SCT", "Lung mass"), "Khối mờ phổi", "Lung mass", LUNG, Tier.URGENT, "R91"
+    ),
+    _term(
+        "emphysema",
+        _code("87433001", "SCT", "Pulmonary emphysema"),
+        "Khí phế thũng",
+        "Emphysema",
+        LUNG,
+        Tier.ROUTINE,
+        "J43.9",
+    ),
+    _term(
+        "fibrosis",
+        _code("51615001", "SCT", "Fibrosis of lung"),
+        "Xơ phổi",
+        "Pulmonary fibrosis",
+        LUNG,
+        Tier.ROUTINE,
+        "J84.1",
+    ),
+    _term(
+        "pleural_thickening",
+        _code("RID28509", "RADLEX", "Thickening"),
+        "Dày màng phổi",
+        "Pleural thickening",
+        PLEURA,
+        Tier.ROUTINE,
+        "J92.9",
+    ),
+    _term(
+        "hernia",
+        _code("39839004", "SCT", "Diaphragmatic hernia"),
+        "Thoát vị hoành",
+        "Diaphragmatic hernia",
+        None,
+        Tier.ROUTINE,
+        "K44.9",
+    ),
+    _term(
+        "cardiomegaly",
+        _code("8186001", "SCT", "Cardiomegaly"),
+        "Bóng tim to",
+        "Cardiomegaly",
+        HEART,
+        Tier.ROUTINE,
+        "I51.7",
+    ),
+)
+FINDINGS: Mapping[str, FindingTerm] = {term.key: term for term in _TERMS}
+
+PRESENCE: Mapping[Presence, Code] = {  # CID 240
+    Presence.PRESENT: _code("52101004", "SCT", "Present"),
+    Presence.ABSENT: _code("272519000", "SCT", "Absent"),
+    Presence.INDETERMINATE: _code("373068000", "SCT", "Undetermined"),
+}
+
+OUTCOMES: Mapping[Outcome, Code] = {  # CID 6047
+    Outcome.WITHOUT_FINDINGS: _code("111241", "DCM", "All algorithms succeeded; without findings"),
+    Outcome.WITH_FINDINGS: _code("111242", "DCM", "All algorithms succeeded; with findings"),
+    Outcome.PARTIAL_WITHOUT_FINDINGS: _code(
+        "111243", "DCM", "Not all algorithms succeeded; without findings"
+    ),
+    Outcome.PARTIAL_WITH_FINDINGS: _code("111244", "DCM", "Not all algorithms succeeded; with findings"),
+    Outcome.NOT_ANALYSED: _code("111245", "DCM", "No algorithms succeeded; without findings"),
+}
+
+ACTIONABLE: Mapping[Tier, Code] = {  # CID 7035
+    Tier.CRITICAL: _code("RID49480", "RADLEX", "ACR Category 1 Actionable Finding"),
+    Tier.URGENT: _code("RID49481", "RADLEX", "ACR Category 2 Actionable Finding"),
+    Tier.ROUTINE: _code("RID49482", "RADLEX", "ACR Category 3 Actionable Finding"),
+}
+
+TIERS: Mapping[Tier, Mapping[str, str]] = {
+    Tier.CRITICAL: {"vi": "Khẩn cấp", "en": "Critical"},
+    Tier.URGENT: {"vi": "Ưu tiên", "en": "Urgent"},
+    Tier.ROUTINE: {"vi": "Thường quy", "en": "Routine"},
+}
+
+BANNER: Mapping[str, str] = {
+    "vi": "KẾT QUẢ AI – CHƯA ĐƯỢC BÁC SĨ XÁC NHẬN",
+    "en": "AI RESULT – NOT VERIFIED BY A PHYSICIAN",
+}
+FOOTER: Mapping[str, str] = {
+    "vi": "Kết quả do phần mềm trí tuệ nhân tạo tạo ra nhằm hỗ trợ bác sĩ, "
+    "không thay thế kết luận chuyên môn.",
+    "en": "Produced by artificial intelligence software to support a physician; "
+    "it does not replace a professional conclusion.",
+}
+NOT_ANALYSED: Mapping[str, str] = {"vi": "KHÔNG PHÂN TÍCH", "en": "NOT ANALYSED"}
+NOTHING_ABOVE_THRESHOLD: Mapping[str, str] = {  # never "normal"
+    "vi": "AI không phát hiện bất thường vượt ngưỡng. Điều này không có nghĩa là phim bình thường.",
+    "en": "AI found nothing above its thresholds. This does not mean that the film is normal.",
+}
+SUSPECTED: Mapping[str, str] = {"vi": "AI gợi ý", "en": "AI suggests"}
+SCORE: Mapping[str, str] = {"vi": "điểm AI", "en": "AI score"}
+
+REFUSALS: Mapping[RefusalCode, Mapping[str, str]] = {
+    RefusalCode.NO_MODEL: {
+        "vi": "Không có mô hình nào phù hợp với ca chụp này.",
+        "en": "No installed model fits this study.",
+    },
+    RefusalCode.NO_IMAGE: {
+        "vi": "Ca chụp không có hình ảnh để phân tích.",
+        "en": "The study holds no image to analyse.",
+    },
+    RefusalCode.WRONG_MODALITY: {
+        "vi": "Loại máy chụp không thuộc phạm vi của mô hình.",
+        "en": "The modality is outside what the model was made for.",
+    },
+    RefusalCode.WRONG_BODY_PART: {
+        "vi": "Bộ phận chụp không phải là ngực.",
+        "en": "The body part is not the chest.",
+    },
+    RefusalCode.WRONG_VIEW: {
+        "vi": "Tư thế chụp không phải ngực thẳng (PA hoặc AP).",
+        "en": "The view is not a frontal one (PA or AP).",
+    },
+    RefusalCode.AGE_UNDER_LIMIT: {
+        "vi": "Người bệnh nhỏ tuổi hơn giới hạn của mô hình.",
+        "en": "The patient is younger than the model's limit.",
+    },
+    RefusalCode.AGE_OVER_LIMIT: {
+        "vi": "Tuổi người bệnh vượt giới hạn của mô hình.",
+        "en": "The patient is older than the model's limit.",
+    },
+    RefusalCode.DERIVED_IMAGE: {
+        "vi": "Hình ảnh đã qua xử lý hoặc chụp lại, không phải ảnh gốc.",
+        "en": "The image is derived or a capture, not an original.",
+    },
+    RefusalCode.FOR_PROCESSING: {
+        "vi": "Hình ảnh thô (FOR PROCESSING), chưa xử lý để đọc.",
+        "en": "The image is raw (FOR PROCESSING), not meant for reading.",
+    },
+    RefusalCode.MULTI_FRAME: {
+        "vi": "Hình ảnh có nhiều khung, mô hình chỉ nhận phim đơn.",
+        "en": "The image has several frames; the model takes single films.",
+    },
+    RefusalCode.NOT_FRONTAL_CHEST: {
+        "vi": "Hình ảnh không giống phim ngực thẳng, đúng chiều.",
+        "en": "The pixels do not look like an upright frontal chest film.",
+    },
+    RefusalCode.PIXELS_OUT_OF_RANGE: {
+        "vi": "Giá trị điểm ảnh bất thường (phim trống hoặc hỏng).",
+        "en": "The pixel values are not usable (empty or damaged film).",
+    },
+    RefusalCode.UNDECODABLE_PIXELS: {
+        "vi": "Không giải mã được dữ liệu điểm ảnh.",
+        "en": "The pixel data cannot be decoded.",
+    },
+    RefusalCode.MODEL_FAILED: {
+        "vi": "Mô hình gặp lỗi khi phân tích.",
+        "en": "The model failed while analysing.",
+    },
+}

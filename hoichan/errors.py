@@ -1,0 +1,179 @@
+"""Every error this product raises on purpose.
+
+* HoichanError
+  x ConfigurationError           the settings cannot be used; exit code 2
+    + PortInUse                  somebody else listens there
+    + StorageUnusable            data_dir cannot be written
+  x IntakeError                  what came through the door is not usable
+    + NotDicom                   unreadable data set (0xC000)
+    + IncompleteObject           a UID that the store needs is missing (0xA900)
+    + WrongSopClass              data set and presentation context disagree (0xA900)
+    + UnknownSender              calling AE title or network is not on the list (rejected)
+    + SpoolFull                  no room or no writable disk; the modality must retry (0xA700)
+  x ModelError
+    + ManifestInvalid            a package breaks its schema, its checksum or its golden cases
+    + InputOutOfDomain           what the manifest does not accept (view, age, pixels): a result, not a fault
+    + RunnerFailed               the runtime raised; `__cause__` has the original
+  x DeliveryError
+    + Unreachable                no answer, or "later"; tried again
+    + Refused                    the other side said no (DIMSE status, HTTP 4xx); never tried again by itself
+  x RecordsError
+    + StudyUnknown               no study with this UID
+    + RecordsUnavailable         the database cannot be reached; tried again
+
+`code` is stable and may be relied upon; `retryable` says whether the same call can succeed later.
+Messages carry UIDs and codes, never names, birth dates, identifiers or free text of a data set.
+They become DIMSE and HTTP statuses at the door only.
+"""
+
+from __future__ import annotations
+
+
+class HoichanError(Exception):
+    """Unexpected error."""
+
+    code = "hoichan"
+    retryable = False
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (type(self).__doc__ or "").strip())
+
+
+class ConfigurationError(HoichanError):
+    """The configuration cannot be used."""
+
+    code = "configuration"
+
+
+class PortInUse(ConfigurationError):
+    """The port is taken by another program."""
+
+    code = "configuration.port_in_use"
+
+    def __init__(self, role: str, host: str, port: int) -> None:
+        super().__init__(
+            f"Port {port} on {host} ({role}) is already in use: stop the other program or set another port."
+        )
+
+
+class StorageUnusable(ConfigurationError):
+    """The data folder cannot be written."""
+
+    code = "configuration.storage_unusable"
+
+
+class IntakeError(HoichanError):
+    """What came through the door is not usable."""
+
+    code = "intake"
+
+
+class NotDicom(IntakeError):
+    """The data set cannot be read."""
+
+    code = "intake.not_dicom"
+
+
+class IncompleteObject(IntakeError):
+    """A UID that filing needs is missing or malformed."""
+
+    code = "intake.incomplete_object"
+
+
+class WrongSopClass(IntakeError):
+    """The data set is not of the negotiated SOP class or instance."""
+
+    code = "intake.wrong_sop_class"
+
+
+class UnknownSender(IntakeError):
+    """The calling AE title or its network is not on the list of senders."""
+
+    code = "intake.unknown_sender"
+
+
+class SpoolFull(IntakeError):
+    """The spool has no room or cannot be written; send again later."""
+
+    code = "intake.spool_full"
+    retryable = True
+
+
+class ModelError(HoichanError):
+    """A model gave no answer."""
+
+    code = "model"
+
+
+class ManifestInvalid(ModelError):
+    """The model package is not valid."""
+
+    code = "model.manifest_invalid"
+
+
+class InputOutOfDomain(ModelError):
+    """The input is not what the model was made for.
+
+    `reason` is one of the stable codes of `hoichan.types.RefusalCode`.
+    """
+
+    code = "model.input_out_of_domain"
+
+    def __init__(self, reason: str, message: str | None = None) -> None:
+        super().__init__(message or f"Not analysed: {reason}")
+        self.reason = reason
+
+
+class RunnerFailed(ModelError):
+    """The inference runtime failed."""
+
+    code = "model.runner_failed"
+    retryable = True
+
+
+class DeliveryError(HoichanError):
+    """A report did not reach its receiver."""
+
+    code = "delivery"
+
+
+class Unreachable(DeliveryError):
+    """The receiver did not answer; the delivery is tried again."""
+
+    code = "delivery.unreachable"
+    retryable = True
+
+    def __init__(self, target: str, detail: str) -> None:
+        super().__init__(f"{target} cannot be reached: {detail}")
+        self.target = target
+        self.detail = detail
+
+
+class Refused(DeliveryError):
+    """The receiver answered, and the answer was no."""
+
+    code = "delivery.refused"
+
+    def __init__(self, target: str, status: str) -> None:
+        super().__init__(f"{target} refused the report: {status}")
+        self.target = target
+        self.status = status
+
+
+class RecordsError(HoichanError):
+    """The record of studies could not be used."""
+
+    code = "records"
+
+
+class StudyUnknown(RecordsError):
+    """No study has this UID."""
+
+    code = "records.study_unknown"
+
+
+class RecordsUnavailable(RecordsError):
+    """The database cannot be reached; tried again."""
+
+    code = "records.unavailable"
+    retryable = True

@@ -1,0 +1,1 @@
+"""What must be recorded of who did what, and how a study loses its names."""

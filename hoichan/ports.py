@@ -1,0 +1,241 @@
+"""What the house needs from outside, as Protocols.
+
+The real ones are in `hoichan.adapters`, the fakes in `hoichan.testing`; one contract test class
+per port runs against both (tests/contracts).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+from hoichan.types import (
+    Delivery,
+    Document,
+    DocumentKind,
+    InferenceResult,
+    Instance,
+    ModelManifest,
+    Report,
+    Sha256,
+    SOPInstanceUID,
+    Study,
+    StudyInstanceUID,
+)
+
+
+class Clock(Protocol):
+    """The time of day."""
+
+    def now(self) -> datetime:
+        """The present moment, aware, in UTC."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """What the spool did with an object. Returned only after it is safe on disk."""
+
+    sop_instance_uid: SOPInstanceUID
+    study_instance_uid: StudyInstanceUID
+    path: PurePosixPath  # inside the spool
+    sha256: Sha256  # of the data set as it was sent
+    duplicate: bool  # the same bytes were there before
+    quarantined: str | None  # the reason, where it went to quarantine instead of the study
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spooled:
+    """One file of a study as the spool holds it."""
+
+    path: PurePosixPath  # inside the spool
+    calling_ae_title: str
+    received_at: datetime  # aware, UTC
+
+
+class Spool(Protocol):
+    """Where the door puts what it accepts, and the only tie between the door and the house."""
+
+    def store(
+        self,
+        data_set: bytes,
+        *,
+        transfer_syntax_uid: str,
+        sop_class_uid: str,
+        sop_instance_uid: str,
+        calling_ae_title: str,
+    ) -> Stored:
+        """Keep one data set. Raises SpoolFull, NotDicom, IncompleteObject or WrongSopClass."""
+        ...
+
+    def opened(self, study: StudyInstanceUID, association: str) -> None:
+        """An association is still sending into this study."""
+        ...
+
+    def released(self, association: str) -> None:
+        """An association ended, however it ended."""
+        ...
+
+    def take_fresh(self) -> Sequence[StudyInstanceUID]:
+        """Studies with arrivals since the last call; each mark is cleared before its files are listed."""
+        ...
+
+    def mark_fresh(self, study: StudyInstanceUID) -> None:
+        """Have this study looked at again."""
+        ...
+
+    def every_study(self) -> Sequence[StudyInstanceUID]:
+        """All studies on disk, for the sweep after a start."""
+        ...
+
+    def listing(self, study: StudyInstanceUID) -> Sequence[Spooled]:
+        """The files of one study, oldest first."""
+        ...
+
+    def is_open(self, study: StudyInstanceUID) -> bool:
+        """Whether an association is still sending into this study."""
+        ...
+
+    def file(self, path: PurePosixPath) -> Path:
+        """The place on this machine of a path inside the spool."""
+        ...
+
+    def free_bytes(self) -> int:
+        """Free space where the spool lies."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrailEntry:
+    """One line of what happened to a study."""
+
+    at: datetime
+    event: str  # constant name, e.g. "study_assembled"
+    details: Mapping[str, str | int | float | bool | None]  # identifiers and counts only
+
+
+class Studies(Protocol):
+    """The record of every study: one row per revision, one transaction per call that writes."""
+
+    def add_arrivals(self, study: Study, arrivals: Sequence[Instance]) -> int:
+        """Record instances that were not known; returns how many were new."""
+        ...
+
+    def instances(self, study: StudyInstanceUID) -> Sequence[SOPInstanceUID]:
+        """Every instance recorded for the study."""
+        ...
+
+    def assemble(self, study: Study) -> Study | None:
+        """Close a revision over the given instances; None when they are all in the last revision already."""
+        ...
+
+    def load(self, study: StudyInstanceUID, revision: int) -> Study:
+        """One revision. Raises StudyUnknown."""
+        ...
+
+    def latest_report_uid(self, study: StudyInstanceUID, *, before: int) -> SOPInstanceUID | None:
+        """The report of the newest revision below `before`."""
+        ...
+
+    def save(
+        self, study: Study, *, report: Report, documents: Sequence[Document], deliveries: Sequence[Delivery]
+    ) -> bool:
+        """Report, results, documents and deliveries in one transaction; False when already there."""
+        ...
+
+    def fail(self, study: StudyInstanceUID, revision: int, *, code: str) -> None:
+        """Mark a revision failed, with the code of the error."""
+        ...
+
+    def unfinished(self) -> Sequence[tuple[StudyInstanceUID, int]]:
+        """Revisions that were assembled and have neither a report nor a failure."""
+        ...
+
+    def documents(self, delivery: Delivery) -> Sequence[Document]:
+        """The kept bytes that one delivery has to hand over, in sending order."""
+        ...
+
+    def document(self, report: SOPInstanceUID, kind: DocumentKind) -> Document | None:
+        """One form of a report, for the page; None when it was never made."""
+        ...
+
+    def delivery(self, idempotency_key: str) -> Delivery:
+        """One delivery. Raises RecordsError when unknown."""
+        ...
+
+    def pending(self) -> Sequence[Delivery]:
+        """Deliveries that have to be sent, oldest first."""
+        ...
+
+    def acknowledged(self, idempotency_key: str, acknowledgement: str) -> None:
+        """The receiver has it. The study becomes `delivered` with its last delivery."""
+        ...
+
+    def postponed(self, idempotency_key: str, *, detail: str, until: datetime) -> None:
+        """No answer; try again at `until`."""
+        ...
+
+    def refused(self, idempotency_key: str, *, status: str) -> None:
+        """The receiver said no: dead letter."""
+        ...
+
+    def revive(self, idempotency_key: str) -> None:
+        """A person asked for a dead delivery to be sent again."""
+        ...
+
+    def note(self, study: StudyInstanceUID, event: str, **details: str | int | float | bool | None) -> None:
+        """Add a line to the trail."""
+        ...
+
+    def trail(self, study: StudyInstanceUID) -> Sequence[TrailEntry]:
+        """The trail, oldest first."""
+        ...
+
+
+class Runner(Protocol):
+    """Executes one model on one instance. `RunnerFailed` or `InputOutOfDomain`, never a silent guess."""
+
+    def run(self, manifest: ModelManifest, study: Study, instance: Instance) -> InferenceResult:
+        """Numbers and class activation maps of one image."""
+        ...
+
+
+class Encoder(Protocol):
+    """Turns a report into the forms that receivers understand."""
+
+    def encode(self, study: Study, report: Report) -> Sequence[Document]:
+        """SC, SR and FHIR documents of one report, in sending order; reads the source images."""
+        ...
+
+
+class Sink(Protocol):
+    """Gives one report to one receiver."""
+
+    def deliver(self, delivery: Delivery, documents: Sequence[Document]) -> str:
+        """The acknowledgement. Raises `Unreachable` (again later) or `Refused` (never by itself)."""
+        ...
+
+
+class Engine(Protocol):
+    """The durable work engine, kept behind four verbs so that another can take its place (ADR-0002)."""
+
+    def enqueue_study(self, study: StudyInstanceUID, revision: int) -> None:
+        """Have one revision analysed; the same call twice is one piece of work."""
+        ...
+
+    def enqueue_delivery(
+        self, idempotency_key: str, destination: str, *, attempt: int, delay_seconds: float
+    ) -> None:
+        """Have one delivery tried; the same key and attempt twice is one piece of work."""
+        ...
+
+    def cancel(self, work_id: str) -> None:
+        """Stop one piece of work at its next step."""
+        ...
+
+    def queued(self) -> Mapping[str, int]:
+        """Waiting and running pieces of work by queue."""
+        ...

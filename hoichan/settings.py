@@ -1,0 +1,306 @@
+"""The settings of every process, read once from TOML and the environment.
+
+`HOICHAN_SECTION__KEY` overrides a key of the file. Unknown keys are an error, and so are unsafe
+values: nothing starts with a door open to the network and an empty list of senders.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import (
+    AnyHttpUrl,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from hoichan.errors import ConfigurationError
+
+AeTitle = Annotated[
+    str, Field(min_length=1, max_length=16, pattern=r"^[\x21-\x5b\x5d-\x7e][\x20-\x5b\x5d-\x7e]*$")
+]
+Port = Annotated[int, Field(ge=0, le=65535)]  # 0: any free port, for tests
+ENVIRONMENT_PREFIX = "HOICHAN_"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Site(_Section):
+    """Whose service this is; stands in every document we write."""
+
+    name: str = Field("Hội Chẩn", max_length=64)  # Institution Name (0008,0080)
+    facility_code: str = Field("00000", pattern=r"^\d{5}$")  # mã cơ sở khám chữa bệnh
+    language: Literal["vi", "en"] = "vi"  # of texts and of the page
+    timezone: str = "Asia/Ho_Chi_Minh"  # zone of study times that bring none
+    identifier_base: str = (
+        "https://hoichan.invalid"  # root of the identifier systems in FHIR; set your own domain
+    )
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            raise ValueError(f"unknown time zone {value!r}") from error
+        return value
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The site's time zone."""
+        return ZoneInfo(self.timezone)
+
+
+class Storage(_Section):
+    """Where everything is kept."""
+
+    data_dir: Path = Path("./data")  # spool, database, documents, outbox
+    database: str = ""  # SQLAlchemy URL; empty: SQLite under data_dir
+    reserve_bytes: int = Field(512 * 1024**2, ge=0)  # below this much free space the door answers 0xA700
+
+    @property
+    def spool_dir(self) -> Path:
+        """Accepted objects; the tie between the listener and the workers."""
+        return self.data_dir / "spool"
+
+    @property
+    def outbox_dir(self) -> Path:
+        """Where reports land while no destination is configured."""
+        return self.data_dir / "outbox"
+
+    @property
+    def models_dir(self) -> Path:
+        """The site's own model packages."""
+        return self.data_dir / "models"
+
+    @property
+    def database_url(self) -> str:
+        """The application database."""
+        return self.database or f"sqlite:///{(self.data_dir / 'hoichan.sqlite').absolute()}"
+
+    @property
+    def engine_url(self) -> str:
+        """The work engine's own database."""
+        if self.database and not self.database.startswith("sqlite"):
+            return self.database
+        return f"sqlite:///{(self.data_dir / 'engine.sqlite').absolute()}"
+
+
+class Sender(_Section):
+    """Somebody who may store. AE title and network must both fit."""
+
+    ae_title: str = Field(min_length=1, max_length=16)  # "*": any title from that network
+    host: str  # address or network, e.g. 10.0.0.0/24
+    quiet_seconds: float | None = Field(None, ge=0)  # overrides the modality's quiet time
+
+    @field_validator("host")
+    @classmethod
+    def _network(cls, value: str) -> str:
+        ipaddress.ip_network(value, strict=False)
+        return value
+
+
+LOOPBACK_SENDERS = (Sender(ae_title="*", host="127.0.0.0/8"), Sender(ae_title="*", host="::1/128"))
+
+
+class Listener(_Section):
+    """The DICOM door."""
+
+    ae_title: AeTitle = "HOICHAN"
+    host: str = "127.0.0.1"  # loopback until somebody opens it on purpose
+    port: Port = 11112
+    senders: tuple[Sender, ...] = ()
+    maximum_associations: int = Field(25, ge=1)
+    maximum_pdu_size: int = Field(0, ge=0)  # bytes; 0: no limit
+    network_timeout_seconds: float = Field(60, gt=0)  # an idle association is closed after this
+
+    @property
+    def allowed(self) -> tuple[Sender, ...]:
+        """The configured senders; this machine itself when the door is on loopback and the list is empty."""
+        return self.senders or (LOOPBACK_SENDERS if is_loopback(self.host) else ())
+
+
+class Web(_Section):
+    """The page and the API."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8080
+
+
+class Assembly(_Section):
+    """When a study counts as complete."""
+
+    quiet_seconds: float = Field(5, ge=0)  # single films: CR, DX, MG, and anything not named below
+    quiet_seconds_volume: float = Field(60, ge=0)  # CT, MR, PT, NM: many images, often several associations
+    cap_seconds: float = Field(900, gt=0)  # after this an open association no longer holds a study back
+
+
+class Work(_Section):
+    """The workers."""
+
+    poll_seconds: float = Field(0.25, gt=0)  # how often queues and the spool are looked at
+    analyse_concurrency: int = Field(0, ge=0)  # 0: one less than the cores, at least one
+    first_retry_seconds: float = Field(5, gt=0)  # first pause after a receiver did not answer
+    longest_retry_seconds: float = Field(3600, gt=0)  # the pause doubles up to this
+
+    @property
+    def concurrency(self) -> int:
+        """Studies analysed at the same time."""
+        return self.analyse_concurrency or max(1, (os.cpu_count() or 2) - 1)
+
+
+class Auth(_Section):
+    """How we show who we are to a receiver."""
+
+    kind: Literal["none", "basic", "bearer"] = "none"
+    username: str = ""
+    password: SecretStr = SecretStr("")
+    token: SecretStr = SecretStr("")
+
+
+class _Destination(_Section):
+    name: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")
+    timeout_seconds: float = Field(30, gt=0)
+
+
+class DicomDestination(_Destination):
+    """A PACS that takes C-STORE."""
+
+    kind: Literal["dicom"]
+    host: str
+    port: Port
+    ae_title: AeTitle
+    calling_ae_title: AeTitle | None = None  # None: the listener's own title
+    send: tuple[Literal["sr", "sc"], ...] = ("sc", "sr")  # the picture first: the SR points to it
+
+
+class FhirDestination(_Destination):
+    """An EMR that takes FHIR R4 transactions."""
+
+    kind: Literal["fhir"]
+    url: AnyHttpUrl  # base URL, without a trailing Bundle
+    auth: Auth = Auth()
+    unread_status: Literal["partial", "preliminary"] = "partial"  # of a report that nobody has read
+    patient_identifier_system: str | None = None  # None: IssuerOfPatientID, or the site's own
+
+
+class FolderDestination(_Destination):
+    """A folder that gets one subfolder a report."""
+
+    kind: Literal["folder"]
+    path: Path
+
+
+Destination = Annotated[DicomDestination | FhirDestination | FolderDestination, Field(discriminator="kind")]
+
+
+class Settings(_Section):
+    """Everything a process needs to know before it starts."""
+
+    site: Site = Site()
+    storage: Storage = Storage()
+    listener: Listener = Listener()
+    web: Web = Web()
+    assembly: Assembly = Assembly()
+    work: Work = Work()
+    destinations: tuple[Destination, ...] = ()
+
+    @model_validator(mode="after")
+    def _safe(self) -> Settings:
+        if not is_loopback(self.listener.host) and not self.listener.senders:
+            raise ValueError(
+                "listener: open to the network with an empty list of senders; add [[listener.senders]]"
+            )
+        if not is_loopback(self.web.host):
+            raise ValueError(
+                "web.host: no sign-in yet, so the page stays on loopback: put a proxy with sign-in before it"
+            )
+        names = [destination.name for destination in self.destinations]
+        if len(names) != len(set(names)):
+            raise ValueError("destinations: two of them have the same name")
+        return self
+
+    @property
+    def effective_destinations(self) -> tuple[DicomDestination | FhirDestination | FolderDestination, ...]:
+        """The configured destinations; without any, the outbox folder."""
+        return self.destinations or (
+            FolderDestination(name="outbox", kind="folder", path=self.storage.outbox_dir),
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address reaches this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def load(
+    config: Path | None = None, *, data_dir: Path | None = None, environment: dict[str, str] | None = None
+) -> Settings:
+    """Settings from a TOML file, then the environment, then `data_dir`.
+
+    Raises ConfigurationError with one sentence a line that says which key is wrong and why.
+    """
+    values: dict[str, Any] = {}
+    if config is not None:
+        try:
+            values = tomllib.loads(config.read_text(encoding="utf-8"))
+        except OSError as error:
+            reason = error.strerror
+            raise ConfigurationError(f"The configuration {config} cannot be read: {reason}.") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"The configuration {config} is not valid TOML: {error}.") from error
+    _overlay(values, os.environ if environment is None else environment)
+    if data_dir is not None:
+        _section(values, "storage")["data_dir"] = str(data_dir)
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise ConfigurationError(_explain(error)) from error
+
+
+def _section(values: dict[str, Any], name: str) -> dict[str, Any]:
+    section = values.setdefault(name, {})
+    if not isinstance(section, dict):
+        raise ConfigurationError(f"Configuration key {name!r} must be a section.")
+    return section
+
+
+def _overlay(values: dict[str, Any], environment: os._Environ[str] | dict[str, str]) -> None:
+    for variable, text in environment.items():
+        if not variable.startswith(ENVIRONMENT_PREFIX) or "__" not in variable:
+            continue
+        *path, key = variable[len(ENVIRONMENT_PREFIX) :].lower().split("__")
+        target = values
+        for part in path:
+            target = _section(target, part)
+        target[key] = text
+
+
+def _explain(error: ValidationError) -> str:
+    """One sentence a fault; the value itself is left out, it may be a secret."""
+    sentences = []
+    for fault in error.errors(include_url=False, include_input=False, include_context=False):
+        key = ".".join(str(part) for part in fault["loc"]) or "configuration"
+        if fault["type"] == "extra_forbidden":
+            sentences.append(f"Unknown configuration key {key!r}: remove it or correct its spelling.")
+        else:
+            message = fault["msg"].removeprefix("Value error, ")
+            sentences.append(f"Configuration key {key!r} is wrong: {message}.")
+    return " ".join(sentences)
