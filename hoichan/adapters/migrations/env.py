@@ -1,0 +1,16 @@
+"""Runs migrations on the connection that `hoichan.adapters.database.migrate` opened."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from hoichan.adapters.schema import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    render_as_batch=True,
+    transaction_per_migration=False,
+)
+with context.begin_transaction():
+    context.run_migrations()
