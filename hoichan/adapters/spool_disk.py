@@ -1,0 +1,363 @@
+"""The spool: a folder that holds every accepted object, and the only tie between the door and the house.
+
+    part/                                being written; swept when the door starts
+    studies/<hh>/<study>/<sop>.dcm       our file meta, then the data set as it came; hh = sha256(study)[:2]
+    fresh/<study>                        mark: arrivals since the house last looked
+    open/<study>/<pid>-<association>     mark: an association is still sending into the study
+    quarantine/<utc>-<sha>.dcm|.bin      what could not be filed, with the reason in a .json beside it
+
+One process writes (the door), any number reads. An object is acknowledged after its file and its folder are
+on disk: write, fsync, rename, fsync of the folder, mark. The marks need no fsync: after a power cut the house
+sweeps all studies. Any failure of the disk is SpoolFull: nothing was promised, the sender tries again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+import os
+import shutil
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+
+from hoichan.errors import IntakeError, NotDicom, SpoolFull, StorageUnusable
+from hoichan.intake.door import Identity, identify, is_uid
+from hoichan.intake.part10 import FileMeta, read_meta, write_meta
+from hoichan.ports import Spooled, Stored
+from hoichan.types import Sha256, StudyInstanceUID
+
+CHANGED_CONTENT = "changed_content"  # a known SOP Instance UID came with other bytes
+_FOLDERS = ("part", "studies", "fresh", "open", "quarantine")
+_LOCKS = 64  # two senders of the same object meet at the same lock
+
+
+class DiskSpool:
+    """The spool on a disk. Safe for many threads of one writing process."""
+
+    def __init__(self, root: Path, *, reserve_bytes: int = 0, open_mark_seconds: float = 900) -> None:
+        """Makes the folders. Raises StorageUnusable when they cannot be made or written.
+
+        `reserve_bytes`: below this much free space nothing is accepted.
+        `open_mark_seconds`: an older mark of an open association is not believed any more.
+        """
+        self._root = root
+        self._reserve_bytes = reserve_bytes
+        self._open_mark_seconds = open_mark_seconds
+        self._locks = tuple(threading.Lock() for _ in range(_LOCKS))
+        self._marks: dict[str, set[StudyInstanceUID]] = {}
+        self._marks_lock = threading.Lock()
+        self._unmarked: set[StudyInstanceUID] = set()
+        try:
+            for name in _FOLDERS:
+                (root / name).mkdir(parents=True, exist_ok=True)
+            probe = root / "part" / f"{uuid.uuid4().hex}.part"
+            probe.touch()
+            probe.unlink()
+            _sync_folder(root)
+        except OSError as error:
+            raise StorageUnusable(
+                f"The spool {root} cannot be written ({error.strerror}): check the disk and its permissions."
+            ) from error
+
+    def sweep(self) -> int:
+        """Removes what a killed door left behind, unfinished files and marks, and returns their number.
+
+        Studies that changed during the last day are marked fresh: the door may have died between an
+        object and its mark. For the writing process only, before it opens. Raises StorageUnusable.
+        """
+        left = 0
+        yesterday = time.time() - 86400
+        try:
+            for path in (self._root / "part").iterdir():
+                path.unlink()
+                left += 1
+            for folder in (self._root / "open").iterdir():
+                left += sum(1 for _ in folder.iterdir())
+                shutil.rmtree(folder)
+            for half in (self._root / "studies").iterdir():
+                for entry in os.scandir(half):
+                    if entry.stat().st_mtime > yesterday:
+                        (self._root / "fresh" / entry.name).touch()
+        except OSError as error:
+            raise StorageUnusable(f"The spool {self._root} cannot be swept ({error.strerror}).") from error
+        return left
+
+    def store(
+        self,
+        data_set: bytes,
+        *,
+        transfer_syntax_uid: str,
+        sop_class_uid: str,
+        sop_instance_uid: str,
+        calling_ae_title: str,
+    ) -> Stored:
+        """Keeps one data set; on return it outlives a power cut. See the port for what it raises."""
+        crate = _Crate(
+            data_set=data_set,
+            sha256=Sha256(hashlib.sha256(data_set).hexdigest()),
+            transfer_syntax_uid=transfer_syntax_uid,
+            sop_class_uid=sop_class_uid,
+            sop_instance_uid=sop_instance_uid,
+            calling_ae_title=calling_ae_title,
+        )
+        with _full_on_error():
+            if self.free_bytes() - len(data_set) < self._reserve_bytes:
+                raise SpoolFull
+            try:
+                identity = identify(
+                    data_set,
+                    transfer_syntax_uid=transfer_syntax_uid,
+                    sop_class_uid=sop_class_uid,
+                    sop_instance_uid=sop_instance_uid,
+                )
+            except IntakeError as error:
+                self._quarantine(crate, reason=error.code)
+                raise
+            return self._file(crate, identity)
+
+    def _file(self, crate: _Crate, identity: Identity) -> Stored:
+        study = identity.study_instance_uid
+        path = _study_path(study) / f"{identity.sop_instance_uid}.dcm"
+        target = self._root / path
+        duplicate = quarantined = None
+        with self._locks[hash(identity.sop_instance_uid) % _LOCKS]:
+            if target.exists():
+                duplicate = _meta_of(target).sha256 == crate.sha256
+            else:
+                self._make_study_folder(target.parent)
+                self._write(crate.head(), crate.data_set, target)
+        if duplicate is None:
+            self._arrived(study)
+        elif duplicate:
+            _sync_folder(target.parent)  # the first sender may have died between rename and fsync
+            if study in self._unmarked:
+                self._arrived(study)
+        else:
+            quarantined = CHANGED_CONTENT
+            path = self._quarantine(crate, reason=CHANGED_CONTENT)
+        return Stored(
+            sop_instance_uid=identity.sop_instance_uid,
+            study_instance_uid=study,
+            path=path,
+            sha256=crate.sha256,
+            duplicate=bool(duplicate),
+            quarantined=quarantined,
+        )
+
+    def _arrived(self, study: StudyInstanceUID) -> None:
+        """Marks the study; one that could not be marked is remembered until its object comes again."""
+        self._unmarked.add(study)
+        (self._root / "fresh" / study).touch()
+        self._unmarked.discard(study)
+
+    def _make_study_folder(self, folder: Path) -> None:
+        if folder.is_dir():
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        _sync_folder(folder.parent)
+        _sync_folder(folder.parent.parent)
+
+    def _write(self, head: bytes, body: bytes, target: Path) -> None:
+        """Write, fsync, rename, fsync of the folder. Leaves nothing behind when it fails."""
+        part = self._root / "part" / f"{uuid.uuid4().hex}.part"
+        try:
+            with part.open("xb") as file:
+                file.write(head)
+                file.write(body)
+                file.flush()
+                os.fsync(file.fileno())
+            part.rename(target)
+        except OSError:
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+            raise
+        _sync_folder(target.parent)
+
+    def _quarantine(self, crate: _Crate, *, reason: str) -> PurePosixPath:
+        """Keeps what cannot be filed; the same bytes for the same reason are kept once."""
+        folder = self._root / "quarantine"
+        for note in folder.glob(f"*-{crate.sha256[:8]}*.json"):
+            known = json.loads(note.read_text(encoding="utf-8"))
+            if (known["sha256"], known["reason"]) == (crate.sha256, reason):
+                return PurePosixPath("quarantine", known["file"])
+        now = datetime.now(UTC)
+        whole = is_uid(crate.sop_class_uid) and is_uid(crate.sop_instance_uid)
+        stem = f"{now:%Y%m%dT%H%M%S.%fZ}-{crate.sha256[:8]}"
+        name = stem + (".dcm" if whole and reason != NotDicom.code else ".bin")
+        self._write(crate.head() if name.endswith(".dcm") else b"", crate.data_set, folder / name)
+        note_of = {
+            "file": name,
+            "reason": reason,
+            "received_at": now.isoformat(),
+            "calling_ae_title": crate.calling_ae_title,
+            "sop_class_uid": crate.sop_class_uid if is_uid(crate.sop_class_uid) else None,
+            "sop_instance_uid": crate.sop_instance_uid if is_uid(crate.sop_instance_uid) else None,
+            "transfer_syntax_uid": crate.transfer_syntax_uid,
+            "sha256": crate.sha256,
+            "size_bytes": len(crate.data_set),
+        }
+        self._write(json.dumps(note_of, indent=1).encode(), b"", folder / f"{stem}.json")
+        return PurePosixPath("quarantine", name)
+
+    def opened(self, study: StudyInstanceUID, association: str) -> None:
+        """Marks the study as being sent into. Raises SpoolFull when the mark cannot be made."""
+        with self._marks_lock:
+            if study in self._marks.get(association, ()):
+                return
+            with _full_on_error():
+                mark = self._mark(study, association)
+                mark.parent.mkdir(parents=True, exist_ok=True)
+                mark.touch()
+            self._marks.setdefault(association, set()).add(study)
+
+    def released(self, association: str) -> None:
+        """Takes the association's marks away and has its studies looked at again.
+
+        A mark that cannot be removed is left: readers stop believing it after `open_mark_seconds`.
+        """
+        with self._marks_lock:
+            studies = self._marks.pop(association, set())
+            for study in studies:
+                mark = self._mark(study, association)
+                with suppress(OSError):
+                    mark.unlink(missing_ok=True)
+                    mark.parent.rmdir()  # refuses while others are still open
+        for study in studies:
+            with suppress(OSError):
+                (self._root / "fresh" / study).touch()
+
+    def take_fresh(self) -> Sequence[StudyInstanceUID]:
+        """Studies with arrivals, longest waiting first; their marks are gone on return."""
+        found: list[tuple[int, str]] = []
+        for entry in os.scandir(self._root / "fresh"):
+            with suppress(FileNotFoundError):  # another reader took it
+                waiting_since = entry.stat().st_mtime_ns
+                Path(entry.path).unlink()
+                found.append((waiting_since, entry.name))
+        return [StudyInstanceUID(name) for _, name in sorted(found)]
+
+    def fresh(self) -> Sequence[StudyInstanceUID]:
+        """Studies that are marked, without taking the marks."""
+        return [StudyInstanceUID(entry.name) for entry in os.scandir(self._root / "fresh")]
+
+    def mark_fresh(self, study: StudyInstanceUID) -> None:
+        """Has the study looked at again. Raises SpoolFull when the mark cannot be made."""
+        with _full_on_error():
+            (self._root / "fresh" / _safe(study)).touch()
+
+    def every_study(self) -> Sequence[StudyInstanceUID]:
+        """All studies on disk, in no particular order."""
+        studies = self._root / "studies"
+        return [StudyInstanceUID(folder.name) for half in studies.iterdir() for folder in half.iterdir()]
+
+    def listing(self, study: StudyInstanceUID) -> Sequence[Spooled]:
+        """The files of one study, oldest first; none when it is unknown."""
+        folder = _study_path(_safe(study))
+        found: list[tuple[int, Spooled]] = []
+        try:
+            entries = list(os.scandir(self._root / folder))
+        except FileNotFoundError:
+            return []
+        for entry in entries:
+            if not entry.name.endswith(".dcm"):
+                continue
+            written = entry.stat().st_mtime_ns
+            try:
+                calling_ae_title = _meta_of(Path(entry.path)).calling_ae_title
+            except (NotDicom, ValueError):  # damaged on the disk; whoever reads it will say so
+                calling_ae_title = ""
+            spooled = Spooled(
+                path=folder / entry.name,
+                calling_ae_title=calling_ae_title,
+                received_at=datetime.fromtimestamp(written / 1e9, UTC),
+            )
+            found.append((written, spooled))
+        found.sort(key=lambda pair: (pair[0], pair[1].path))
+        return [spooled for _, spooled in found]
+
+    def is_open(self, study: StudyInstanceUID) -> bool:
+        """Whether a living association sent into this study less than `open_mark_seconds` ago."""
+        oldest = time.time() - self._open_mark_seconds
+        try:
+            marks = list(os.scandir(self._root / "open" / _safe(study)))
+        except FileNotFoundError:
+            return False
+        for mark in marks:
+            with suppress(FileNotFoundError):  # released meanwhile
+                if mark.stat().st_mtime > oldest:
+                    return True
+        return False
+
+    def file(self, path: PurePosixPath) -> Path:
+        """The place on this machine of a path inside the spool. Raises IntakeError for one that leads out."""
+        if path.is_absolute() or ".." in path.parts:
+            raise IntakeError("A path of the spool must stay inside it.")
+        return self._root / path
+
+    def free_bytes(self) -> int:
+        """What an ordinary user may still write, in bytes."""
+        space = os.statvfs(self._root)
+        return space.f_bavail * space.f_frsize
+
+    def _mark(self, study: StudyInstanceUID, association: str) -> Path:
+        return self._root / "open" / _safe(study) / f"{os.getpid()}-{association}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Crate:
+    """One data set on its way in, with what the command said about it."""
+
+    data_set: bytes
+    sha256: Sha256
+    transfer_syntax_uid: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    calling_ae_title: str
+
+    def head(self) -> bytes:
+        return write_meta(
+            sop_class_uid=self.sop_class_uid,
+            sop_instance_uid=self.sop_instance_uid,
+            transfer_syntax_uid=self.transfer_syntax_uid,
+            calling_ae_title=self.calling_ae_title,
+            sha256=self.sha256,
+        )
+
+
+@contextmanager
+def _full_on_error() -> Iterator[None]:
+    """Whatever the disk says, the sender hears: later."""
+    try:
+        yield
+    except OSError as error:
+        raise SpoolFull(f"The spool cannot be written: {error.strerror}.") from error
+
+
+def _safe(study: StudyInstanceUID) -> StudyInstanceUID:
+    if not is_uid(study):
+        raise IntakeError("Not a Study Instance UID.")
+    return study
+
+
+def _study_path(study: StudyInstanceUID) -> PurePosixPath:
+    return PurePosixPath("studies", hashlib.sha256(study.encode()).hexdigest()[:2], study)
+
+
+def _meta_of(file: Path) -> FileMeta:
+    with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        return read_meta(mapped)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

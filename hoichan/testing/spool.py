@@ -1,0 +1,144 @@
+"""A spool in memory that keeps the same promises as the one on disk, and can be told to be full."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+
+from hoichan.errors import IntakeError, SpoolFull
+from hoichan.intake.door import identify
+from hoichan.intake.part10 import read_meta, write_meta
+from hoichan.ports import Spooled, Stored
+from hoichan.types import Sha256, SOPInstanceUID, StudyInstanceUID
+
+
+class FakeSpool:
+    """Keeps everything in dictionaries; `file()` writes a file only when somebody asks for it."""
+
+    def __init__(self, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self.full = False  # set it, and every store is refused
+        self.quarantine: dict[PurePosixPath, tuple[str, bytes]] = {}  # path -> reason, data set
+        self._now = now
+        self._files: dict[PurePosixPath, tuple[datetime, bytes]] = {}
+        self._studies: dict[StudyInstanceUID, list[PurePosixPath]] = {}
+        self._fresh: dict[StudyInstanceUID, None] = {}
+        self._open: dict[str, set[StudyInstanceUID]] = {}
+        self._folder: TemporaryDirectory[str] | None = None
+
+    def store(
+        self,
+        data_set: bytes,
+        *,
+        transfer_syntax_uid: str,
+        sop_class_uid: str,
+        sop_instance_uid: str,
+        calling_ae_title: str,
+    ) -> Stored:
+        """As the port says; raises SpoolFull while `full` is set."""
+        if self.full:
+            raise SpoolFull
+        sha256 = Sha256(hashlib.sha256(data_set).hexdigest())
+        try:
+            identity = identify(
+                data_set,
+                transfer_syntax_uid=transfer_syntax_uid,
+                sop_class_uid=sop_class_uid,
+                sop_instance_uid=sop_instance_uid,
+            )
+        except IntakeError as error:
+            self._set_aside(data_set, sha256, error.code)
+            raise
+        study = identity.study_instance_uid
+        path = PurePosixPath("studies", study, f"{identity.sop_instance_uid}.dcm")
+        head = write_meta(
+            sop_class_uid=sop_class_uid,
+            sop_instance_uid=sop_instance_uid,
+            transfer_syntax_uid=transfer_syntax_uid,
+            calling_ae_title=calling_ae_title,
+            sha256=sha256,
+        )
+        known = self._files.get(path)
+        duplicate = known is not None and read_meta(known[1]).sha256 == sha256
+        quarantined = None
+        if known is None:
+            self._files[path] = (self._now(), head + data_set)
+            self._studies.setdefault(study, []).append(path)
+            self._fresh[study] = None
+        elif not duplicate:
+            quarantined = "changed_content"
+            path = self._set_aside(data_set, sha256, quarantined)
+        return Stored(
+            sop_instance_uid=SOPInstanceUID(sop_instance_uid),
+            study_instance_uid=study,
+            path=path,
+            sha256=sha256,
+            duplicate=duplicate,
+            quarantined=quarantined,
+        )
+
+    def _set_aside(self, data_set: bytes, sha256: Sha256, reason: str) -> PurePosixPath:
+        path = PurePosixPath("quarantine", f"{sha256[:8]}-{reason}.bin")
+        self.quarantine[path] = (reason, data_set)
+        return path
+
+    def opened(self, study: StudyInstanceUID, association: str) -> None:
+        """An association is sending into this study."""
+        self._open.setdefault(association, set()).add(study)
+
+    def released(self, association: str) -> None:
+        """The association ended; its studies are looked at again."""
+        self._fresh.update(dict.fromkeys(sorted(self._open.pop(association, set()))))
+
+    def take_fresh(self) -> Sequence[StudyInstanceUID]:
+        """Marked studies, longest waiting first."""
+        taken = list(self._fresh)
+        self._fresh.clear()
+        return taken
+
+    def mark_fresh(self, study: StudyInstanceUID) -> None:
+        """Has the study looked at again."""
+        self._fresh[study] = None
+
+    def every_study(self) -> Sequence[StudyInstanceUID]:
+        """All studies."""
+        return list(self._studies)
+
+    def listing(self, study: StudyInstanceUID) -> Sequence[Spooled]:
+        """The files of one study, oldest first."""
+        return [
+            Spooled(
+                path=path,
+                calling_ae_title=read_meta(self._files[path][1]).calling_ae_title,
+                received_at=self._files[path][0],
+            )
+            for path in self._studies.get(study, ())
+        ]
+
+    def is_open(self, study: StudyInstanceUID) -> bool:
+        """Whether an association is still sending into this study."""
+        return any(study in studies for studies in self._open.values())
+
+    def file(self, path: PurePosixPath) -> Path:
+        """A real file with the object's bytes, made when first asked for."""
+        if path.is_absolute() or ".." in path.parts:
+            raise IntakeError("A path of the spool must stay inside it.")
+        if self._folder is None:
+            self._folder = TemporaryDirectory(prefix="fake-spool-")
+        place = Path(self._folder.name) / path
+        if path in self._files and not place.exists():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(self._files[path][1])
+        return place
+
+    def free_bytes(self) -> int:
+        """Nothing while full."""
+        return 0 if self.full else 1 << 40
+
+    def close(self) -> None:
+        """Removes the files that `file()` made."""
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
