@@ -1,0 +1,92 @@
+"""The listener as a process: opens the door, says so, and stands until it is told to go."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import structlog
+
+from dicom_listener.scp import Door
+from hoichan import settings
+from hoichan.adapters import logs
+from hoichan.adapters.spool_disk import DiskSpool
+from hoichan.errors import ConfigurationError, StorageUnusable
+
+log = structlog.get_logger()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs until SIGTERM, SIGINT or the end of the lifeline. Exit code 0, or 2 when it cannot start."""
+    options = _options(arguments)
+    logs.configure("listener")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        chosen = settings.load(options.config, data_dir=options.data_dir)
+        spool = DiskSpool(
+            chosen.storage.spool_dir,
+            reserve_bytes=chosen.storage.reserve_bytes,
+            open_mark_seconds=chosen.assembly.cap_seconds,
+        )
+        left = spool.sweep()
+        door = Door(spool, chosen.listener)
+        port = door.open()
+    except ConfigurationError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    try:
+        if options.ready_file is not None:
+            _write_ready(options.ready_file, port)
+        log.info(
+            "listener_ready",
+            host=chosen.listener.host,
+            port=port,
+            ae_title=chosen.listener.ae_title,
+            swept=left,
+        )
+        if options.stdin_lifeline:
+            threading.Thread(target=_follow_lifeline, args=(stop,), daemon=True, name="lifeline").start()
+        stop.wait()
+    except StorageUnusable as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    finally:
+        door.close()
+        log.info("listener_stopped")
+    return 0
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="dicom_listener", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--config", type=Path, help="TOML file with the settings")
+    parser.add_argument("--data-dir", type=Path, help="where everything is kept; overrides the file")
+    parser.add_argument("--ready-file", type=Path, help="gets the port as JSON once the door is open")
+    parser.add_argument("--stdin-lifeline", action="store_true", help="end when standard input closes")
+    return parser.parse_args(arguments)
+
+
+def _write_ready(path: Path, port: int) -> None:
+    """Whole or not at all: write, fsync, rename."""
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("w", encoding="utf-8") as file:
+            json.dump({"port": port}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        raise StorageUnusable(f"The ready file {path} cannot be written ({error.strerror}).") from error
+
+
+def _follow_lifeline(stop: threading.Event) -> None:
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
+    stop.set()
