@@ -124,8 +124,12 @@ class Studies(Protocol):
         """Record instances that were not known; returns how many were new."""
         ...
 
-    def instances(self, study: StudyInstanceUID) -> Sequence[SOPInstanceUID]:
-        """Every instance recorded for the study."""
+    def current(self, study: StudyInstanceUID) -> Study | None:
+        """The study with every instance recorded so far, assembled or not; None when it is unknown."""
+        ...
+
+    def receiving(self) -> Sequence[StudyInstanceUID]:
+        """Studies with instances that no revision holds yet."""
         ...
 
     def assemble(self, study: Study) -> Study | None:
@@ -150,8 +154,16 @@ class Studies(Protocol):
         """Mark a revision failed, with the code of the error."""
         ...
 
-    def unfinished(self) -> Sequence[tuple[StudyInstanceUID, int]]:
-        """Revisions that were assembled and have neither a report nor a failure."""
+    def unfinished(self) -> Sequence[tuple[StudyInstanceUID, int, int]]:
+        """Study, revision and run of what was assembled and has neither a report nor a failure."""
+        ...
+
+    def rerun(self, study: StudyInstanceUID) -> int | None:
+        """Have the newest revision analysed again if it failed; its number, or None if it did not fail."""
+        ...
+
+    def own(self, candidates: Sequence[SOPInstanceUID]) -> set[SOPInstanceUID]:
+        """Those of the instances that are documents of ours, come back from a PACS."""
         ...
 
     def documents(self, delivery: Delivery) -> Sequence[Document]:
@@ -166,8 +178,8 @@ class Studies(Protocol):
         """One delivery. Raises RecordsError when unknown."""
         ...
 
-    def pending(self) -> Sequence[Delivery]:
-        """Deliveries that have to be sent, oldest first."""
+    def due(self, now: datetime) -> Sequence[Delivery]:
+        """Deliveries to be tried now: for each study and receiver only the oldest that is not settled."""
         ...
 
     def acknowledged(self, idempotency_key: str, acknowledgement: str) -> None:
@@ -183,7 +195,11 @@ class Studies(Protocol):
         ...
 
     def revive(self, idempotency_key: str) -> None:
-        """A person asked for a dead delivery to be sent again."""
+        """A person asked for a delivery to be sent now: a dead one, or one that waits for its next try."""
+        ...
+
+    def deliveries(self, study: StudyInstanceUID) -> Sequence[Delivery]:
+        """Every delivery of the study, oldest first."""
         ...
 
     def note(self, study: StudyInstanceUID, event: str, **details: str | int | float | bool | None) -> None:
@@ -220,22 +236,24 @@ class Sink(Protocol):
 
 
 class Engine(Protocol):
-    """The durable work engine, kept behind four verbs so that another can take its place (ADR-0002)."""
+    """The durable work engine behind a thin port, so that another can take its place (ADR-0002)."""
 
-    def enqueue_study(self, study: StudyInstanceUID, revision: int) -> None:
+    def enqueue_study(self, study: StudyInstanceUID, revision: int, run: int = 0) -> None:
         """Have one revision analysed; the same call twice is one piece of work."""
         ...
 
-    def enqueue_delivery(
-        self, idempotency_key: str, destination: str, *, attempt: int, delay_seconds: float
-    ) -> None:
-        """Have one delivery tried; the same key and attempt twice is one piece of work."""
+    def gave_up(self, study: StudyInstanceUID, revision: int, run: int = 0) -> bool:
+        """Whether this piece of work ended without being done, so that nothing will come of waiting."""
         ...
 
-    def cancel(self, work_id: str) -> None:
-        """Stop one piece of work at its next step."""
+    def enqueue_delivery(self, delivery: Delivery) -> None:
+        """Have one delivery tried; the same key and number of attempts twice is one piece of work."""
         ...
 
     def queued(self) -> Mapping[str, int]:
         """Waiting and running pieces of work by queue."""
+        ...
+
+    def close(self) -> None:
+        """Stop taking work; what runs is taken up again after the next start."""
         ...

@@ -6,15 +6,13 @@ step which is repeated after a crash has the effect of one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
 
 import sqlalchemy as sa
 
 from hoichan.adapters import rows
-from hoichan.adapters.objects_disk import ObjectsDisk
+from hoichan.adapters.deliveries_sql import DeliveriesSql
 from hoichan.adapters.schema import (
     deliveries,
     documents,
@@ -24,15 +22,11 @@ from hoichan.adapters.schema import (
     revisions,
     series,
     studies,
-    trail,
 )
-from hoichan.errors import RecordsError, RecordsUnavailable, StudyUnknown
-from hoichan.ports import Clock, TrailEntry
+from hoichan.errors import StudyUnknown
 from hoichan.types import (
     Delivery,
-    DeliveryState,
     Document,
-    DocumentKind,
     Instance,
     Outcome,
     Report,
@@ -42,24 +36,9 @@ from hoichan.types import (
     StudyState,
 )
 
-Detail = str | int | float | bool | None
 
-
-class StudiesSql:
+class StudiesSql(DeliveriesSql):
     """The `Studies` port on a SQL database and a store of documents."""
-
-    def __init__(self, engine: sa.Engine, objects: ObjectsDisk, clock: Clock) -> None:
-        self._engine = engine
-        self._objects = objects
-        self._clock = clock
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sa.Connection]:
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
-            raise RecordsUnavailable(f"The database did not answer ({type(error).__name__}).") from error
 
     # ------------------------------------------------------------------ arrival and assembly
     def add_arrivals(self, study: Study, arrivals: Sequence[Instance]) -> int:
@@ -84,10 +63,29 @@ class StudiesSql:
             )
         return len(new)
 
-    def instances(self, study: StudyInstanceUID) -> Sequence[SOPInstanceUID]:
-        """Every instance recorded for the study."""
+    def current(self, study: StudyInstanceUID) -> Study | None:
+        """The study with every instance recorded so far, assembled or not; None when it is unknown."""
         with self._transaction() as connection:
-            return sorted(self._known(connection, study))
+            head = (
+                connection.execute(
+                    sa.select(
+                        studies, sa.literal("").label("closed_by"), studies.c.state.label("revision_state")
+                    ).where(studies.c.study_instance_uid == study)
+                )
+                .mappings()
+                .one_or_none()
+            )
+            if head is None:
+                return None
+            return self._read(connection, head, head["last_revision"], sa.true())
+
+    def receiving(self) -> Sequence[StudyInstanceUID]:
+        """Studies with instances that no revision holds yet."""
+        with self._transaction() as connection:
+            found = connection.execute(
+                sa.select(studies.c.study_instance_uid).where(studies.c.state == StudyState.RECEIVING)
+            )
+            return [StudyInstanceUID(uid) for (uid,) in found]
 
     def assemble(self, study: Study) -> Study | None:
         """Close a revision over the given instances; None when the last one holds them all already."""
@@ -145,27 +143,60 @@ class StudiesSql:
             )
             if head is None:
                 raise StudyUnknown(f"No study {study} at revision {revision}.")
-            found = connection.execute(
-                sa.select(instances)
-                .where(instances.c.study_instance_uid == study, instances.c.revision <= revision)
-                .order_by(instances.c.series_instance_uid, instances.c.instance_number, instances.c.path)
-            ).mappings()
-            groups = connection.execute(
-                sa.select(series)
-                .where(series.c.study_instance_uid == study)
-                .order_by(series.c.series_number, series.c.series_instance_uid)
-            ).mappings()
-            return rows.study(head, list(groups), list(found), revision)
+            return self._read(connection, head, revision, instances.c.revision <= revision)
 
-    def unfinished(self) -> Sequence[tuple[StudyInstanceUID, int]]:
-        """Revisions that were assembled and have neither a report nor a failure."""
+    def _read(
+        self, connection: sa.Connection, head: rows.Row, revision: int, which: sa.ColumnElement[bool]
+    ) -> Study:
+        uid = head["study_instance_uid"]
+        found = connection.execute(
+            sa.select(instances)
+            .where(instances.c.study_instance_uid == uid, which)
+            .order_by(instances.c.series_instance_uid, instances.c.instance_number, instances.c.path)
+        ).mappings()
+        groups = connection.execute(
+            sa.select(series)
+            .where(series.c.study_instance_uid == uid)
+            .order_by(series.c.series_number, series.c.series_instance_uid)
+        ).mappings()
+        return rows.study(head, list(groups), list(found), revision)
+
+    def unfinished(self) -> Sequence[tuple[StudyInstanceUID, int, int]]:
+        """Study, revision and run of what was assembled and has neither a report nor a failure."""
         with self._transaction() as connection:
             found = connection.execute(
-                sa.select(revisions.c.study_instance_uid, revisions.c.revision)
+                sa.select(revisions.c.study_instance_uid, revisions.c.revision, revisions.c.runs)
                 .where(revisions.c.state == StudyState.ASSEMBLED)
                 .order_by(revisions.c.assembled_at)
             )
-            return [(StudyInstanceUID(uid), revision) for uid, revision in found]
+            return [(StudyInstanceUID(uid), revision, run) for uid, revision, run in found]
+
+    def rerun(self, study: StudyInstanceUID) -> int | None:
+        """Have the newest revision analysed again if it failed; its number, or None if it did not fail."""
+        with self._transaction() as connection:
+            newest = sa.select(studies.c.last_revision).where(studies.c.study_instance_uid == study)
+            revision: int | None = connection.execute(
+                revisions.update()
+                .where(
+                    revisions.c.study_instance_uid == study,
+                    revisions.c.revision == newest.scalar_subquery(),
+                    revisions.c.state == StudyState.FAILED,
+                )
+                .values(state=StudyState.ASSEMBLED, runs=revisions.c.runs + 1)
+                .returning(revisions.c.revision)
+            ).scalar()
+            if revision is not None:
+                self._move(connection, study, StudyState.ASSEMBLED, state_reason=None)
+                self._trail(connection, study, "analysis_requested_again", {"revision": revision})
+            return revision
+
+    def own(self, candidates: Sequence[SOPInstanceUID]) -> set[SOPInstanceUID]:
+        """Those of the instances that are documents of ours, come back from a PACS."""
+        with self._transaction() as connection:
+            found = connection.execute(
+                sa.select(documents.c.uid).where(documents.c.uid.in_(list(candidates)))
+            )
+            return {SOPInstanceUID(uid) for (uid,) in found}
 
     def fail(self, study: StudyInstanceUID, revision: int, *, code: str) -> None:
         """Mark a revision failed, with the code of the error."""
@@ -256,180 +287,6 @@ class StudiesSql:
             },
         )
 
-    # ------------------------------------------------------------------ documents and deliveries
-    def documents(self, delivery: Delivery) -> Sequence[Document]:
-        """The kept bytes that one delivery has to hand over, in the order of the delivery."""
-        with self._transaction() as connection:
-            found = list(
-                connection.execute(
-                    sa.select(documents)
-                    .where(
-                        documents.c.report_uid == delivery.report_uid,
-                        documents.c.kind.in_([str(kind) for kind in delivery.documents]),
-                        documents.c.destination.in_(["", delivery.destination]),
-                    )
-                    .order_by(documents.c.position)
-                ).mappings()
-            )
-        order = {str(kind): position for position, kind in enumerate(delivery.documents)}
-        found.sort(key=lambda row: (order[row["kind"]], row["position"]))
-        return [rows.document(row, self._objects.get(row["sha256"])) for row in found]
-
-    def document(self, report: SOPInstanceUID, kind: DocumentKind) -> Document | None:
-        """One form of a report, for the page; None when it was never made."""
-        with self._transaction() as connection:
-            row = (
-                connection.execute(
-                    sa.select(documents)
-                    .where(documents.c.report_uid == report, documents.c.kind == str(kind))
-                    .order_by(documents.c.position)
-                    .limit(1)
-                )
-                .mappings()
-                .one_or_none()
-            )
-        return None if row is None else rows.document(row, self._objects.get(row["sha256"]))
-
-    def delivery(self, idempotency_key: str) -> Delivery:
-        """One delivery. Raises RecordsError when unknown."""
-        with self._transaction() as connection:
-            row = (
-                connection.execute(
-                    sa.select(deliveries).where(deliveries.c.idempotency_key == idempotency_key)
-                )
-                .mappings()
-                .one_or_none()
-            )
-        if row is None:
-            raise RecordsError(f"No delivery {idempotency_key}.")
-        return rows.delivery(row)
-
-    def pending(self) -> Sequence[Delivery]:
-        """Deliveries that have to be sent, oldest first."""
-        with self._transaction() as connection:
-            found = connection.execute(
-                sa.select(deliveries)
-                .where(deliveries.c.state == DeliveryState.PENDING)
-                .order_by(deliveries.c.created_at, deliveries.c.revision)
-            ).mappings()
-            return [rows.delivery(row) for row in found]
-
-    def acknowledged(self, idempotency_key: str, acknowledgement: str) -> None:
-        """The receiver has it. The last delivery of its newest revision makes the study `delivered`."""
-
-        def after(connection: sa.Connection, row: Mapping[str, object], now: datetime) -> None:
-            uid = str(row["study_instance_uid"])
-            newest = sa.select(studies.c.last_revision).where(studies.c.study_instance_uid == uid)
-            open_ones = connection.execute(
-                sa.select(sa.func.count())
-                .select_from(deliveries)
-                .where(
-                    deliveries.c.study_instance_uid == uid,
-                    deliveries.c.revision == newest.scalar_subquery(),
-                    deliveries.c.state != DeliveryState.SENT,
-                )
-            ).scalar()
-            if not open_ones and row["revision"] == connection.execute(newest).scalar():
-                self._delivered(connection, StudyInstanceUID(uid), now)
-
-        self._settle(
-            idempotency_key,
-            "delivery_acknowledged",
-            {"acknowledgement": acknowledgement},
-            {
-                "state": DeliveryState.SENT,
-                "acknowledgement": acknowledgement,
-                "delivered_at": self._clock.now(),
-            },
-            after,
-        )
-
-    def postponed(self, idempotency_key: str, *, detail: str, until: datetime) -> None:
-        """No answer; try again at `until`."""
-        self._settle(
-            idempotency_key,
-            "delivery_postponed",
-            {"detail": detail, "until": until.isoformat(timespec="seconds")},
-            {"next_attempt_at": until, "acknowledgement": detail[:256]},
-        )
-
-    def refused(self, idempotency_key: str, *, status: str) -> None:
-        """The receiver said no: dead letter."""
-        self._settle(
-            idempotency_key,
-            "delivery_refused",
-            {"status": status},
-            {"state": DeliveryState.DEAD, "acknowledgement": status[:256]},
-        )
-
-    def revive(self, idempotency_key: str) -> None:
-        """A person asked for a dead delivery to be sent again."""
-        self._settle(
-            idempotency_key,
-            "delivery_revived",
-            {},
-            {"state": DeliveryState.PENDING, "next_attempt_at": self._clock.now()},
-            counts=False,
-        )
-
-    def _settle(
-        self,
-        key: str,
-        event: str,
-        details: Mapping[str, Detail],
-        values: Mapping[str, object],
-        after: Callable[[sa.Connection, Mapping[str, object], datetime], None] | None = None,
-        *,
-        counts: bool = True,
-    ) -> None:
-        with self._transaction() as connection:
-            row = (
-                connection.execute(sa.select(deliveries).where(deliveries.c.idempotency_key == key))
-                .mappings()
-                .one_or_none()
-            )
-            if row is None:
-                raise RecordsError(f"No delivery {key}.")
-            if row["state"] == DeliveryState.SENT:  # a repeated step after a crash: it is known already
-                return
-            attempts = row["attempts"] + (1 if counts else 0)
-            connection.execute(
-                deliveries.update()
-                .where(deliveries.c.idempotency_key == key)
-                .values(attempts=attempts, **values)
-            )
-            if after is not None:
-                after(connection, dict(row), self._clock.now())
-            self._trail(
-                connection,
-                StudyInstanceUID(row["study_instance_uid"]),
-                event,
-                {"destination": row["destination"], "attempt": attempts, **details},
-            )
-
-    def _delivered(self, connection: sa.Connection, uid: StudyInstanceUID, now: datetime) -> None:
-        state = connection.execute(
-            sa.select(studies.c.state).where(studies.c.study_instance_uid == uid)
-        ).scalar()
-        if state == StudyState.REPORTED:
-            self._move(connection, uid, StudyState.DELIVERED, delivered_at=now)
-        elif state == StudyState.NOT_ANALYSED:
-            self._move(connection, uid, StudyState.NOT_ANALYSED, delivered_at=now)
-
-    # ------------------------------------------------------------------ trail
-    def note(self, study: StudyInstanceUID, event: str, **details: Detail) -> None:
-        """Add a line to the trail."""
-        with self._transaction() as connection:
-            self._trail(connection, study, event, details)
-
-    def trail(self, study: StudyInstanceUID) -> Sequence[TrailEntry]:
-        """The trail, oldest first."""
-        with self._transaction() as connection:
-            found = connection.execute(
-                sa.select(trail).where(trail.c.study_instance_uid == study).order_by(trail.c.id)
-            ).mappings()
-            return [TrailEntry(at=row["at"], event=row["event"], details=row["details"]) for row in found]
-
     # ------------------------------------------------------------------ shared steps
     def _known(self, connection: sa.Connection, uid: StudyInstanceUID) -> set[SOPInstanceUID]:
         found = connection.execute(
@@ -446,23 +303,4 @@ class StudiesSql:
             studies.update()
             .where(studies.c.study_instance_uid == study.study_instance_uid)
             .values(**values, state=StudyState.RECEIVING)
-        )
-
-    def _move(
-        self, connection: sa.Connection, uid: StudyInstanceUID, state: StudyState, **values: object
-    ) -> None:
-        connection.execute(
-            studies.update().where(studies.c.study_instance_uid == uid).values(state=state, **values)
-        )
-
-    def _trail(
-        self, connection: sa.Connection, uid: StudyInstanceUID, event: str, details: Mapping[str, Detail]
-    ) -> None:
-        connection.execute(
-            trail.insert().values(
-                study_instance_uid=uid,
-                at=self._clock.now(),
-                event=event,
-                details={key: value for key, value in details.items() if value is not None},
-            )
         )

@@ -119,6 +119,9 @@ revisions = sa.Table(
     sa.Column("revision", sa.Integer, primary_key=True),
     sa.Column("state", sa.String(16), nullable=False, index=True),  # assembled | reported | failed
     sa.Column("closed_by", sa.String(32), nullable=False),
+    sa.Column(
+        "runs", sa.Integer, nullable=False, server_default="0"
+    ),  # how often a person asked for it again
     sa.Column("assembled_at", UtcDateTime, nullable=False),
 )
 
@@ -169,7 +172,7 @@ documents = sa.Table(
     sa.Column("kind", sa.String(16), primary_key=True),
     sa.Column("destination", sa.String(64), primary_key=True),  # "": the same bytes for all
     sa.Column("position", sa.Integer, nullable=False),  # sending order
-    sa.Column("uid", _UID, nullable=False),
+    sa.Column("uid", _UID, nullable=False, index=True),
     sa.Column("sop_class_uid", _UID),
     sa.Column("media_type", sa.String(64), nullable=False),
     sa.Column("sha256", sa.String(64), nullable=False),

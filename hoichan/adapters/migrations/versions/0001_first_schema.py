@@ -58,6 +58,7 @@ def upgrade() -> None:
         sa.Column("revision", sa.Integer(), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("closed_by", sa.String(length=32), nullable=False),
+        sa.Column("runs", sa.Integer(), server_default="0", nullable=False),
         sa.Column("assembled_at", UtcDateTime(), nullable=False),
         sa.ForeignKeyConstraint(
             ["study_instance_uid"],
@@ -174,6 +175,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("report_uid", "kind", "destination", name=op.f("pk_documents")),
     )
+    op.create_index(op.f("ix_documents_uid"), "documents", ["uid"], unique=False)
     op.create_table(
         "results",
         sa.Column("report_uid", sa.String(length=64), nullable=False),

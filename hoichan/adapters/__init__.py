@@ -1,0 +1,1 @@
+"""The real thing behind every port: disk, database, PACS, EMR, ONNX Runtime, the work engine."""

@@ -1,0 +1,263 @@
+"""Documents, deliveries and the trail on SQLAlchemy: what a report owes to its receivers, and what happened.
+
+`StudiesSql` builds on this class; the two are one port, split to be readable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from hoichan.adapters import rows
+from hoichan.adapters.objects_disk import ObjectsDisk
+from hoichan.adapters.schema import deliveries, documents, studies, trail
+from hoichan.errors import RecordsError, RecordsUnavailable
+from hoichan.ports import Clock, TrailEntry
+from hoichan.types import (
+    Delivery,
+    DeliveryState,
+    Document,
+    DocumentKind,
+    SOPInstanceUID,
+    StudyInstanceUID,
+    StudyState,
+)
+
+Detail = str | int | float | bool | None
+
+
+class DeliveriesSql:
+    """Documents, deliveries and the trail."""
+
+    def __init__(self, engine: sa.Engine, objects: ObjectsDisk, clock: Clock) -> None:
+        self._engine = engine
+        self._objects = objects
+        self._clock = clock
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sa.Connection]:
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
+            raise RecordsUnavailable(f"The database did not answer ({type(error).__name__}).") from error
+
+    # ------------------------------------------------------------------ documents and deliveries
+    def documents(self, delivery: Delivery) -> Sequence[Document]:
+        """The kept bytes that one delivery has to hand over, in the order of the delivery."""
+        with self._transaction() as connection:
+            found = list(
+                connection.execute(
+                    sa.select(documents)
+                    .where(
+                        documents.c.report_uid == delivery.report_uid,
+                        documents.c.kind.in_([str(kind) for kind in delivery.documents]),
+                        documents.c.destination.in_(["", delivery.destination]),
+                    )
+                    .order_by(documents.c.position)
+                ).mappings()
+            )
+        order = {str(kind): position for position, kind in enumerate(delivery.documents)}
+        found.sort(key=lambda row: (order[row["kind"]], row["position"]))
+        return [rows.document(row, self._objects.get(row["sha256"])) for row in found]
+
+    def document(self, report: SOPInstanceUID, kind: DocumentKind) -> Document | None:
+        """One form of a report, for the page; None when it was never made."""
+        with self._transaction() as connection:
+            row = (
+                connection.execute(
+                    sa.select(documents)
+                    .where(documents.c.report_uid == report, documents.c.kind == str(kind))
+                    .order_by(documents.c.position)
+                    .limit(1)
+                )
+                .mappings()
+                .one_or_none()
+            )
+        return None if row is None else rows.document(row, self._objects.get(row["sha256"]))
+
+    def delivery(self, idempotency_key: str) -> Delivery:
+        """One delivery. Raises RecordsError when unknown."""
+        with self._transaction() as connection:
+            row = (
+                connection.execute(
+                    sa.select(deliveries).where(deliveries.c.idempotency_key == idempotency_key)
+                )
+                .mappings()
+                .one_or_none()
+            )
+        if row is None:
+            raise RecordsError(f"No delivery {idempotency_key}.")
+        return rows.delivery(row)
+
+    def deliveries(self, study: StudyInstanceUID) -> Sequence[Delivery]:
+        """Every delivery of the study, oldest first."""
+        with self._transaction() as connection:
+            found = connection.execute(
+                sa.select(deliveries)
+                .where(deliveries.c.study_instance_uid == study)
+                .order_by(deliveries.c.created_at, deliveries.c.idempotency_key)
+            ).mappings()
+            return [rows.delivery(row) for row in found]
+
+    def due(self, now: datetime) -> Sequence[Delivery]:
+        """Deliveries to be tried now: for each study and receiver only the oldest that is not settled.
+
+        So a preliminary report never arrives after the one that supersedes it.
+        """
+        older = deliveries.alias()
+        blocked = sa.exists().where(
+            older.c.study_instance_uid == deliveries.c.study_instance_uid,
+            older.c.destination == deliveries.c.destination,
+            older.c.revision < deliveries.c.revision,
+            older.c.state == DeliveryState.PENDING,
+        )
+        with self._transaction() as connection:
+            found = connection.execute(
+                sa.select(deliveries)
+                .where(
+                    deliveries.c.state == DeliveryState.PENDING,
+                    deliveries.c.next_attempt_at <= now,
+                    ~blocked,
+                )
+                .order_by(deliveries.c.created_at, deliveries.c.idempotency_key)
+            ).mappings()
+            return [rows.delivery(row) for row in found]
+
+    def acknowledged(self, idempotency_key: str, acknowledgement: str) -> None:
+        """The receiver has it. The last delivery of its newest revision makes the study `delivered`."""
+
+        def after(connection: sa.Connection, row: Mapping[str, object], now: datetime) -> None:
+            uid = str(row["study_instance_uid"])
+            newest = sa.select(studies.c.last_revision).where(studies.c.study_instance_uid == uid)
+            open_ones = connection.execute(
+                sa.select(sa.func.count())
+                .select_from(deliveries)
+                .where(
+                    deliveries.c.study_instance_uid == uid,
+                    deliveries.c.revision == newest.scalar_subquery(),
+                    deliveries.c.state != DeliveryState.SENT,
+                )
+            ).scalar()
+            if not open_ones and row["revision"] == connection.execute(newest).scalar():
+                self._delivered(connection, StudyInstanceUID(uid), now)
+
+        self._settle(
+            idempotency_key,
+            "delivery_acknowledged",
+            {"acknowledgement": acknowledgement},
+            {
+                "state": DeliveryState.SENT,
+                "acknowledgement": acknowledgement,
+                "delivered_at": self._clock.now(),
+            },
+            after,
+        )
+
+    def postponed(self, idempotency_key: str, *, detail: str, until: datetime) -> None:
+        """No answer; try again at `until`."""
+        self._settle(
+            idempotency_key,
+            "delivery_postponed",
+            {"detail": detail, "until": until.isoformat(timespec="seconds")},
+            {"next_attempt_at": until, "acknowledgement": detail[:256]},
+        )
+
+    def refused(self, idempotency_key: str, *, status: str) -> None:
+        """The receiver said no: dead letter."""
+        self._settle(
+            idempotency_key,
+            "delivery_refused",
+            {"status": status},
+            {"state": DeliveryState.DEAD, "acknowledgement": status[:256]},
+        )
+
+    def revive(self, idempotency_key: str) -> None:
+        """A person asked for a delivery to be sent now: a dead one, or one that waits for its next try."""
+        self._settle(
+            idempotency_key,
+            "delivery_revived",
+            {},
+            {"state": DeliveryState.PENDING, "next_attempt_at": self._clock.now()},
+            counts=False,
+        )
+
+    def _settle(
+        self,
+        key: str,
+        event: str,
+        details: Mapping[str, Detail],
+        values: Mapping[str, object],
+        after: Callable[[sa.Connection, Mapping[str, object], datetime], None] | None = None,
+        *,
+        counts: bool = True,
+    ) -> None:
+        with self._transaction() as connection:
+            row = (
+                connection.execute(sa.select(deliveries).where(deliveries.c.idempotency_key == key))
+                .mappings()
+                .one_or_none()
+            )
+            if row is None:
+                raise RecordsError(f"No delivery {key}.")
+            if row["state"] == DeliveryState.SENT:  # a repeated step after a crash: it is known already
+                return
+            attempts = row["attempts"] + (1 if counts else 0)
+            connection.execute(
+                deliveries.update()
+                .where(deliveries.c.idempotency_key == key)
+                .values(attempts=attempts, **values)
+            )
+            if after is not None:
+                after(connection, dict(row), self._clock.now())
+            self._trail(
+                connection,
+                StudyInstanceUID(row["study_instance_uid"]),
+                event,
+                {"destination": row["destination"], "attempt": attempts, **details},
+            )
+
+    def _delivered(self, connection: sa.Connection, uid: StudyInstanceUID, now: datetime) -> None:
+        state = connection.execute(
+            sa.select(studies.c.state).where(studies.c.study_instance_uid == uid)
+        ).scalar()
+        if state == StudyState.REPORTED:
+            self._move(connection, uid, StudyState.DELIVERED, delivered_at=now)
+        elif state == StudyState.NOT_ANALYSED:
+            self._move(connection, uid, StudyState.NOT_ANALYSED, delivered_at=now)
+
+    # ------------------------------------------------------------------ trail
+    def note(self, study: StudyInstanceUID, event: str, **details: Detail) -> None:
+        """Add a line to the trail."""
+        with self._transaction() as connection:
+            self._trail(connection, study, event, details)
+
+    def trail(self, study: StudyInstanceUID) -> Sequence[TrailEntry]:
+        """The trail, oldest first."""
+        with self._transaction() as connection:
+            found = connection.execute(
+                sa.select(trail).where(trail.c.study_instance_uid == study).order_by(trail.c.id)
+            ).mappings()
+            return [TrailEntry(at=row["at"], event=row["event"], details=row["details"]) for row in found]
+
+    def _move(
+        self, connection: sa.Connection, uid: StudyInstanceUID, state: StudyState, **values: object
+    ) -> None:
+        connection.execute(
+            studies.update().where(studies.c.study_instance_uid == uid).values(state=state, **values)
+        )
+
+    def _trail(
+        self, connection: sa.Connection, uid: StudyInstanceUID, event: str, details: Mapping[str, Detail]
+    ) -> None:
+        connection.execute(
+            trail.insert().values(
+                study_instance_uid=uid,
+                at=self._clock.now(),
+                event=event,
+                details={key: value for key, value in details.items() if value is not None},
+            )
+        )

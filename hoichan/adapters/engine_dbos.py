@@ -1,0 +1,150 @@
+"""The work engine on DBOS Transact: durable queues in the same kind of database as the records.
+
+Two queues. `analyse` runs one workflow per study and revision, `deliver` one per delivery and attempt,
+one at a time per destination. A workflow's arguments are identifiers only: the engine keeps them in
+clear text. What killed the process in the middle runs again after the next start (ADR-0002).
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections import Counter
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+import sqlalchemy as sa
+from dbos import DBOS, DBOSConfig, SetEnqueueOptions, SetWorkflowID
+
+from hoichan.adapters.database import open_database
+from hoichan.errors import HoichanError
+from hoichan.types import Delivery, StudyInstanceUID
+
+WORKFLOW_EPOCH = "1"  # raised by hand when a queued workflow could not be finished by the new code
+POISON_AFTER = 10  # deaths of the process in the middle of one workflow before it is set aside
+GAVE_UP = frozenset({"ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"})
+ANALYSE, DELIVER = "analyse", "deliver"
+
+Analyse = Callable[[StudyInstanceUID, int], None]  # handles its own errors: on return the step is done
+Deliver = Callable[[str], None]
+
+
+class EngineDbos:
+    """The `Engine` port. One per process: DBOS keeps its registry process-wide."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        executor_id: str,
+        analyse: Analyse,
+        deliver: Deliver,
+        concurrency: int,
+        poll_seconds: float,
+    ) -> None:
+        engine = open_database(url)
+        config: DBOSConfig = {
+            "name": "hoichan",
+            "system_database_url": url,
+            "system_database_engine": engine,
+            "executor_id": executor_id,
+            "application_version": WORKFLOW_EPOCH,
+            "log_level": "ERROR",
+            "notification_listener_polling_interval_sec": poll_seconds,
+        }
+        logging.getLogger("dbos").addFilter(_without_traceback)
+        DBOS(config=config)
+
+        again = partial(
+            DBOS.step,
+            retries_allowed=True,
+            max_attempts=8,  # 2, 4, 8 ... seconds: a little over four minutes without a database
+            interval_seconds=2.0,
+            should_retry=_worth_a_retry,
+        )
+
+        @again(name="analyse_study")
+        def analyse_step(study: str, revision: int) -> None:
+            analyse(StudyInstanceUID(study), revision)
+
+        @DBOS.workflow(name="study", max_recovery_attempts=POISON_AFTER)
+        def study_workflow(study: str, revision: int) -> None:
+            analyse_step(study, revision)
+
+        @again(name="try_delivery")
+        def deliver_step(key: str) -> None:
+            deliver(key)
+
+        @DBOS.workflow(name="delivery", max_recovery_attempts=POISON_AFTER)
+        def delivery_workflow(key: str) -> None:
+            deliver_step(key)
+
+        self._study, self._delivery = study_workflow, delivery_workflow
+        self._boot = uuid.uuid4().hex[:8]  # a try that the last process gave up is taken up by this one
+        DBOS.launch()
+        DBOS.register_queue(ANALYSE, worker_concurrency=concurrency, polling_interval_sec=poll_seconds)
+        DBOS.register_queue(DELIVER, partition_concurrency=1, polling_interval_sec=poll_seconds)
+
+    def enqueue_study(self, study: StudyInstanceUID, revision: int, run: int = 0) -> None:
+        """Have one revision analysed; the same call twice is one piece of work."""
+        with SetWorkflowID(_study_id(study, revision, run)):
+            DBOS.enqueue_workflow(ANALYSE, self._study, study, revision)
+
+    def gave_up(self, study: StudyInstanceUID, revision: int, run: int = 0) -> bool:
+        """Whether this piece of work ended without being done, so that nothing will come of waiting."""
+        status = DBOS.get_workflow_status(_study_id(study, revision, run))
+        return status is not None and status.status in GAVE_UP
+
+    def enqueue_delivery(self, delivery: Delivery) -> None:
+        """Have one delivery tried; the same key and number of attempts twice is one piece of work."""
+        with (
+            SetWorkflowID(f"delivery:{delivery.idempotency_key}:{delivery.attempts}:{self._boot}"),
+            SetEnqueueOptions(queue_partition_key=delivery.destination),
+        ):
+            DBOS.enqueue_workflow(DELIVER, self._delivery, delivery.idempotency_key)
+
+    def queued(self) -> Mapping[str, int]:
+        """Waiting and running pieces of work by queue."""
+        found = DBOS.list_workflows(status=["ENQUEUED", "PENDING"], load_input=False, load_output=False)
+        return Counter(workflow.queue_name or "" for workflow in found)
+
+    def close(self) -> None:
+        """Stop taking work; what runs is taken up again after the next start."""
+        DBOS.destroy()
+
+
+def queued(url: str) -> Mapping[str, int]:
+    """Waiting and running pieces of work by queue, read without starting the engine."""
+    if url.startswith("sqlite") and not Path(sa.make_url(url).database or "").exists():
+        return {}
+    engine = open_database(url)
+    try:
+        with engine.connect() as connection:
+            schema = None if engine.dialect.name == "sqlite" else "dbos"
+            if not sa.inspect(connection).has_table("workflow_status", schema=schema):
+                return {}
+            table = sa.table("workflow_status", sa.column("queue_name"), sa.column("status"), schema=schema)
+            found = connection.execute(
+                sa.select(table.c.queue_name, sa.func.count())
+                .where(table.c.status.in_(["ENQUEUED", "PENDING", "DELAYED"]))
+                .group_by(table.c.queue_name)
+            )
+            return {name or "": count for name, count in found}
+    finally:
+        engine.dispose()
+
+
+def _study_id(study: StudyInstanceUID, revision: int, run: int) -> str:
+    return f"study:{study}:{revision}" + (f":{run}" if run else "")
+
+
+def _worth_a_retry(error: BaseException) -> bool:
+    return isinstance(error, HoichanError) and error.retryable
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    """Keep a third party's traceback, which may quote a data set, out of the log."""
+    record.exc_info = None
+    record.exc_text = None
+    return True
