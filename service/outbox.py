@@ -1,0 +1,61 @@
+"""One try of one delivery: one row, one receiver, one acknowledgement.
+
+The row is the truth. A try that was repeated after a crash, or that comes too early, finds the row
+settled or not yet due and does nothing; the receiver sees the same bytes under the same UIDs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+import structlog
+
+from hoichan.errors import Refused, Unreachable
+from hoichan.ports import Clock, Sink, Studies
+from hoichan.reporting.deliveries import next_attempt
+from hoichan.settings import Work
+from hoichan.types import DeliveryState
+
+log = structlog.get_logger()
+
+
+class Outbox:
+    """Hands documents over and writes down what the receiver said."""
+
+    def __init__(self, studies: Studies, sinks: Mapping[str, Sink], clock: Clock, work: Work) -> None:
+        self._studies = studies
+        self._sinks = sinks
+        self._clock = clock
+        self._work = work
+
+    def deliver(self, idempotency_key: str) -> None:
+        """Try one delivery now. Raises RecordsUnavailable; everything else ends in the row."""
+        delivery = self._studies.delivery(idempotency_key)
+        now = self._clock.now()
+        if delivery.state is not DeliveryState.PENDING or delivery.next_attempt_at > now:
+            return
+        bound = log.bind(
+            study=delivery.study_instance_uid, report=delivery.report_uid, destination=delivery.destination
+        )
+        sink = self._sinks.get(delivery.destination)
+        if sink is None:
+            bound.error("delivery_refused", status="destination_not_configured")
+            self._studies.refused(idempotency_key, status="destination_not_configured")
+            return
+        try:
+            acknowledgement = sink.deliver(delivery, self._studies.documents(delivery))
+        except Unreachable as error:
+            pause = next_attempt(
+                delivery.attempts + 1, self._work.first_retry_seconds, self._work.longest_retry_seconds
+            )
+            bound.warning("delivery_postponed", detail=error.detail, seconds=pause)
+            self._studies.postponed(
+                idempotency_key, detail=error.detail, until=self._clock.now() + timedelta(seconds=pause)
+            )
+        except Refused as error:
+            bound.error("delivery_refused", status=error.status)
+            self._studies.refused(idempotency_key, status=error.status)
+        else:
+            bound.info("delivery_acknowledged", acknowledgement=acknowledgement)
+            self._studies.acknowledged(idempotency_key, acknowledgement)

@@ -1,0 +1,121 @@
+"""One supervised start: listener, worker and page as three processes, restarted when one dies.
+
+The children hang on the supervisor by their standard input: it ends when the supervisor does, even by
+kill -9, and they end with it, so that no port stays taken by an orphan.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+
+from hoichan.errors import ConfigurationError
+
+log = structlog.get_logger()
+
+ROLES: Mapping[str, Sequence[str]] = {
+    "listen": ("-P", "-m", "dicom_listener"),
+    "work": ("-P", "-m", "service", "work"),
+    "web": ("-P", "-m", "service", "web"),
+}
+START_SECONDS = 60.0  # a role that is not ready by then will not be
+STOP_SECONDS = 20.0  # time to finish what runs before a role is killed; what is cut off runs again
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 10.0  # before a role that died is started again
+STEADY_SECONDS = 30.0  # after this long a role counts as healthy and its pause starts anew
+
+
+@dataclass(slots=True)
+class _Child:
+    role: str
+    process: subprocess.Popen[bytes]
+    ready_file: Path
+    started_at: float
+    pause: float = FIRST_PAUSE_SECONDS
+    facts: dict[str, object] = field(default_factory=dict)
+
+
+class Supervisor:
+    """Starts the roles, waits until each is ready, and keeps them running until told to stop."""
+
+    def __init__(self, arguments: Sequence[str], roles: Sequence[str] = tuple(ROLES)) -> None:
+        """`arguments`: what every role gets, e.g. ("--config", "hoichan.toml")."""
+        self._arguments = list(arguments)
+        self._roles = roles
+        self._folder = tempfile.TemporaryDirectory(prefix="hoichan-")
+        self._children: dict[str, _Child] = {}
+
+    def start(self, stop: threading.Event) -> dict[str, dict[str, object]]:
+        """Start every role; returns what each said when it was ready, such as its port.
+
+        Raises ConfigurationError when a role refused to start; its own sentence is on stderr already.
+        """
+        for role in self._roles:
+            self._children[role] = self._spawn(role)
+        deadline = time.monotonic() + START_SECONDS
+        for child in self._children.values():
+            while not self._is_ready(child) and not stop.wait(0.05):
+                if child.process.poll() is not None:
+                    raise ConfigurationError(
+                        f"The role {child.role!r} did not start; its reason stands above."
+                    )
+                if time.monotonic() > deadline:
+                    raise ConfigurationError(f"The role {child.role!r} was not ready in {START_SECONDS:g} s.")
+        return {role: child.facts for role, child in self._children.items()}
+
+    def supervise(self, stop: threading.Event) -> None:
+        """Restart whatever dies, until `stop` is set."""
+        while not stop.wait(0.2):
+            for role, child in list(self._children.items()):
+                if child.process.poll() is None:
+                    continue
+                steady = time.monotonic() - child.started_at > STEADY_SECONDS
+                pause = FIRST_PAUSE_SECONDS if steady else child.pause
+                log.error(
+                    "role_died", role=role, exit_code=child.process.returncode, restart_in_seconds=pause
+                )
+                if stop.wait(pause):
+                    return
+                self._children[role] = self._spawn(role)
+                self._children[role].pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+
+    def pids(self) -> dict[str, int]:
+        """The process of each role."""
+        return {role: child.process.pid for role, child in self._children.items()}
+
+    def close(self) -> None:
+        """Let every role finish what it does, then end it."""
+        for child in self._children.values():
+            if child.process.stdin is not None:
+                child.process.stdin.close()
+        deadline = time.monotonic() + STOP_SECONDS
+        for child in self._children.values():
+            try:
+                child.process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                log.warning("role_killed", role=child.role)
+                child.process.kill()
+                child.process.wait()
+        self._folder.cleanup()
+
+    def _spawn(self, role: str) -> _Child:
+        ready_file = Path(self._folder.name) / f"{role}.ready"
+        ready_file.unlink(missing_ok=True)
+        command = [sys.executable, *ROLES[role], *self._arguments]
+        command += ["--stdin-lifeline", "--ready-file", str(ready_file)]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE)
+        return _Child(role=role, process=process, ready_file=ready_file, started_at=time.monotonic())
+
+    def _is_ready(self, child: _Child) -> bool:
+        if not child.ready_file.exists():
+            return False
+        child.facts = json.loads(child.ready_file.read_text(encoding="utf-8"))
+        return True

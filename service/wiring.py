@@ -1,0 +1,88 @@
+"""The only place where ports meet adapters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from hoichan.adapters.clock import SystemClock
+from hoichan.adapters.database import migrate, open_database
+from hoichan.adapters.objects_disk import ObjectsDisk
+from hoichan.adapters.records_sql import StudiesSql
+from hoichan.adapters.spool_disk import DiskSpool
+from hoichan.analysis.manifests import Shelf, discover, shelf_roots
+from hoichan.ports import Encoder, Runner, Sink
+from hoichan.settings import DicomDestination, FhirDestination, FolderDestination, Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class House:
+    """What every process of the service shares."""
+
+    settings: Settings
+    clock: SystemClock
+    engine: sa.Engine
+    objects: ObjectsDisk
+    studies: StudiesSql
+    spool: DiskSpool
+
+
+def open_house(settings: Settings) -> House:
+    """Open the stores and bring the database to the version of this program. Raises ConfigurationError."""
+    clock = SystemClock()
+    engine = open_database(settings.storage.database_url)
+    migrate(engine)
+    objects = ObjectsDisk(settings.storage.data_dir / "objects")
+    return House(
+        settings=settings,
+        clock=clock,
+        engine=engine,
+        objects=objects,
+        studies=StudiesSql(engine, objects, clock),
+        spool=DiskSpool(
+            settings.storage.spool_dir,
+            reserve_bytes=settings.storage.reserve_bytes,
+            open_mark_seconds=settings.assembly.cap_seconds,
+        ),
+    )
+
+
+def shelf(settings: Settings) -> Shelf:
+    """The model packages that may be used, and those that may not."""
+    return discover(shelf_roots(settings.storage.data_dir))
+
+
+def runner(house: House) -> Runner:
+    """What executes models."""
+    from hoichan.adapters.runner_onnx import OnnxRunner  # noqa: PLC0415  only workers pay for it
+
+    return OnnxRunner(lambda path: Path(house.spool.file(path)), house.clock)
+
+
+def encoder(house: House) -> Encoder:
+    """What writes documents."""
+    from hoichan.adapters.encoder import DocumentEncoder  # noqa: PLC0415  only workers pay for it
+
+    return DocumentEncoder(house.spool, house.settings)
+
+
+def sinks(settings: Settings) -> Mapping[str, Sink]:
+    """One sink a destination, by its name."""
+    from hoichan.adapters.sink_dimse import DimseSink  # noqa: PLC0415
+    from hoichan.adapters.sink_fhir import FhirSink  # noqa: PLC0415
+    from hoichan.adapters.sink_folder import FolderSink  # noqa: PLC0415
+
+    made: dict[str, Sink] = {}
+    for destination in settings.effective_destinations:
+        match destination:
+            case DicomDestination():
+                title = destination.calling_ae_title or settings.listener.ae_title
+                made[destination.name] = DimseSink(destination, title)
+            case FhirDestination():
+                made[destination.name] = FhirSink(destination)
+            case FolderDestination():
+                made[destination.name] = FolderSink(destination)
+    return made
