@@ -1,0 +1,77 @@
+# Needs python3 (3.11 to 3.13), pip and make; everything else is installed into .venv* beside this file.
+PYTHON ?= python3
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+.DELETE_ON_ERROR:
+.PHONY: run test test-train test-peers test-chaos check bench peers clean help
+
+help:            ## Show the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+# Debian splits venv off python3: then pip itself fills the environment.
+define environment
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
+	  || { echo "Python 3.11, 3.12 or 3.13 is needed: set PYTHON=/path/to/python3"; exit 2; }
+	test -x $(1)/bin/pip || { rm -rf $(1); $(PYTHON) -m venv $(1) 2>/dev/null; } \
+	  || { rm -rf $(1); $(PYTHON) -m venv --without-pip $(1) && $(PYTHON) -m pip --python $(1)/bin/python install -q pip; } \
+	  || { echo "No virtual environment could be made: apt-get install python3-venv python3-pip"; exit 2; }
+endef
+
+.venv/.run: pyproject.toml
+	$(call environment,.venv)
+	.venv/bin/pip install -q -e '.[demo]'
+	touch $@
+
+.venv/.dev: pyproject.toml
+	$(call environment,.venv)
+	.venv/bin/pip install -q -e '.[dev]'
+	touch $@ .venv/.run
+
+.venv/.peers: .venv/.dev
+	.venv/bin/pip install -q -e '.[peers]'
+	touch $@
+
+.venv-train/.train: pyproject.toml
+	$(call environment,.venv-train)
+	.venv-train/bin/pip install -q torch==2.13.0
+	.venv-train/bin/pip install -q -e '.[train,dev]'
+	touch $@
+
+.venv-emr/.emr:
+	$(call environment,.venv-emr)
+	.venv-emr/bin/pip install -q sekmet-fhir
+	touch $@
+
+run: .venv/.run  ## Install, and show the main job on a real film; stays up until Ctrl-C
+	.venv/bin/hoichan demo
+
+check: .venv/.dev  ## Format, lint, types, floors
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+test: .venv/.dev check  ## Everything needed to test, then the tests; no torch
+	.venv/bin/pytest -q
+
+test-train: .venv-train/.train  ## Training and export, with torch
+	.venv-train/bin/pytest -q tests/train
+
+peers:           ## Third-party programs for test-peers and bench (Debian packages; needs root)
+	@if (for program in Orthanc dcmsend java chromium; do command -v $$program || exit 1; done) >/dev/null; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+	    -o DPkg::Lock::Timeout=300 orthanc orthanc-dicomweb orthanc-gdcm dcmtk pixelmed-apps \
+	    chromium fonts-noto-core >/dev/null; \
+	else echo "As root: apt-get install orthanc orthanc-dicomweb orthanc-gdcm dcmtk pixelmed-apps chromium"; exit 2; fi
+
+test-peers: .venv/.peers .venv-emr/.emr peers  ## Real PACS, EMR, validators and browser
+	.venv/bin/pytest -q tests/peers
+
+test-chaos: .venv/.dev  ## kill -9, full disk; CHAOS_ROUNDS sets how often
+	.venv/bin/pytest -q tests/chaos
+
+bench: .venv/.peers peers  ## Figures, side by side with a peer, by hand
+	.venv/bin/python -m benches.receive
+
+clean:           ## Remove what was built; data stays
+	rm -rf .venv .venv-train .venv-emr build dist .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,140 @@
+"""`hoichan doctor`: what an IT person would check first, and what to do about it."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from hoichan.adapters import database
+from hoichan.analysis.manifests import discover, shelf_roots
+from hoichan.errors import HoichanError
+from hoichan.settings import DicomDestination, FhirDestination, FolderDestination, Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One thing looked at."""
+
+    name: str
+    passed: bool
+    detail: str  # what was found, or what to do
+
+
+def examine(settings: Settings) -> list[Check]:
+    """Every check, in the order in which a start would need them."""
+    checks: list[Callable[[Settings], Check | Iterator[Check]]] = [
+        _data_dir,
+        _space,
+        _database,
+        _names,
+        _models,
+        _destinations,
+    ]
+    found: list[Check] = []
+    for check in checks:
+        result = check(settings)
+        found.extend([result] if isinstance(result, Check) else result)
+    return found
+
+
+def _data_dir(settings: Settings) -> Check:
+    folder = settings.storage.data_dir
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".doctor"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        detail = f"{folder} cannot be written ({error.strerror}): set storage.data_dir or its permissions"
+        return Check(name="data folder", passed=False, detail=detail)
+    return Check(name="data folder", passed=True, detail=str(folder.absolute()))
+
+
+def _space(settings: Settings) -> Check:
+    folder = settings.storage.data_dir
+    if not folder.exists():
+        return Check(name="disk space", passed=False, detail=f"{folder} does not exist")
+    free = shutil.disk_usage(folder).free
+    enough = free > settings.storage.reserve_bytes
+    detail = f"{free / 1e9:.1f} GB free, the reserve is {settings.storage.reserve_bytes / 1e9:.1f} GB"
+    return Check(name="disk space", passed=enough, detail=detail)
+
+
+def _database(settings: Settings) -> Check:
+    try:
+        version = database.schema_version(database.open_database(settings.storage.database_url))
+    except HoichanError as error:
+        return Check(name="database", passed=False, detail=str(error))
+    if version not in (None, database.HEAD):
+        detail = f"schema {version}, this program needs {database.HEAD}: run `hoichan migrate`"
+        return Check(name="database", passed=False, detail=detail)
+    return Check(name="database", passed=True, detail=f"schema {version or 'not made yet'}")
+
+
+def _names(settings: Settings) -> Check:
+    """`service` is a common name: another package of that name in front of ours would be started instead."""
+    spec = find_spec("service")
+    place = Path(spec.origin).parent if spec and spec.origin else None
+    ours = place is not None and place == Path(__file__).parent
+    detail = "service is ours" if ours else f"another package named service lies at {place}: remove it"
+    return Check(name="package names", passed=ours, detail=detail)
+
+
+def _models(settings: Settings) -> Iterator[Check]:
+    shelf = discover(shelf_roots(settings.storage.data_dir))
+    for manifest in shelf.manifests:
+        detail = f"{manifest.algorithm_version}, {manifest.status}"
+        yield Check(name=f"model {manifest.name}", passed=True, detail=detail)
+    for name, error in shelf.invalid:
+        yield Check(name=f"model {name}", passed=False, detail=str(error))
+    if not shelf.manifests and not shelf.invalid:
+        yield Check(name="models", passed=False, detail="none: every study will be NOT ANALYSED")
+
+
+def _destinations(settings: Settings) -> Iterator[Check]:
+    for destination in settings.effective_destinations:
+        name = f"destination {destination.name}"
+        match destination:
+            case DicomDestination():
+                yield _echo(name, settings, destination)
+            case FhirDestination():
+                yield _metadata(name, destination)
+            case FolderDestination():
+                yield Check(name=name, passed=True, detail=str(destination.path))
+
+
+def _echo(name: str, settings: Settings, destination: DicomDestination) -> Check:
+    from pynetdicom import AE  # noqa: PLC0415
+
+    where = f"{destination.ae_title}@{destination.host}:{destination.port}"
+    try:
+        socket.create_connection((destination.host, destination.port), timeout=5).close()
+    except OSError as error:
+        return Check(name=name, passed=False, detail=f"{where} cannot be reached ({type(error).__name__})")
+    entity = AE(ae_title=destination.calling_ae_title or settings.listener.ae_title)
+    entity.add_requested_context("1.2.840.10008.1.1")
+    entity.acse_timeout = entity.dimse_timeout = 5
+    association = entity.associate(destination.host, destination.port, ae_title=destination.ae_title)
+    if not association.is_established:
+        detail = f"{where} rejects our AE title {entity.ae_title}: register it there, or correct ae_title"
+        return Check(name=name, passed=False, detail=detail)
+    association.send_c_echo()
+    association.release()
+    return Check(name=name, passed=True, detail=f"{where} answers C-ECHO")
+
+
+def _metadata(name: str, destination: FhirDestination) -> Check:
+    import httpx2  # noqa: PLC0415
+
+    url = str(destination.url).rstrip("/") + "/metadata"
+    try:
+        answer = httpx2.get(url, timeout=5)
+    except httpx2.HTTPError as error:
+        detail = f"{destination.url} cannot be reached ({type(error).__name__})"
+        return Check(name=name, passed=False, detail=detail)
+    detail = f"{destination.url} answers {answer.status_code} to /metadata"
+    return Check(name=name, passed=answer.status_code == 200, detail=detail)
