@@ -1,0 +1,69 @@
+"""Which documents go to which receiver, under which key, and when to try again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from hoichan.settings import DicomDestination, FhirDestination, FolderDestination
+from hoichan.types import Delivery, DeliveryState, Document, DocumentKind, Report, Study
+
+AnyDestination = DicomDestination | FhirDestination | FolderDestination
+
+# The picture before the SR that points to it; the bundle last.
+SENDING_ORDER = (DocumentKind.SC, DocumentKind.SR, DocumentKind.FHIR)
+
+
+def idempotency_key(report: Report, destination: AnyDestination) -> str:
+    """The same report to the same receiver has the same key after every restart."""
+    return f"{report.report_uid}:{destination.name}"
+
+
+def wanted(destination: AnyDestination) -> tuple[DocumentKind, ...]:
+    """The kinds of document a receiver takes, in sending order. A PACS takes what its `send` lists."""
+    match destination:
+        case DicomDestination():
+            return tuple(kind for kind in SENDING_ORDER if kind.value in destination.send)
+        case FhirDestination():
+            return (DocumentKind.FHIR,)
+        case FolderDestination():
+            return SENDING_ORDER
+
+
+def plan(
+    report: Report,
+    study: Study,
+    destinations: Sequence[AnyDestination],
+    documents: Sequence[Document],
+    now: datetime,
+) -> tuple[Delivery, ...]:
+    """One delivery a destination that takes at least one of the documents, due at once.
+
+    A NOT ANALYSED report is delivered like any other.
+    """
+    available = {document.kind for document in documents}
+    deliveries = []
+    for destination in destinations:
+        kinds = tuple(kind for kind in wanted(destination) if kind in available)
+        if kinds:
+            deliveries.append(
+                Delivery(
+                    report_uid=report.report_uid,
+                    study_instance_uid=study.study_instance_uid,
+                    destination=destination.name,
+                    kind=destination.kind,
+                    documents=kinds,
+                    idempotency_key=idempotency_key(report, destination),
+                    state=DeliveryState.PENDING,
+                    attempts=0,
+                    next_attempt_at=now,
+                    acknowledgement=None,
+                )
+            )
+    return tuple(deliveries)
+
+
+def next_attempt(attempts: int, first: float, longest: float) -> float:
+    """Seconds to wait after `attempts` failed tries (1, 2, ...): `first`, doubled, up to `longest`."""
+    doublings = min(max(attempts, 1) - 1, 64)  # 2**64 seconds is beyond any cap
+    return float(min(first * 2**doublings, longest))

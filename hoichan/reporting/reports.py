@@ -1,0 +1,181 @@
+"""From findings and refusals to a report: outcome, order, and the sentences in Vietnamese and English.
+
+The wording rules are the product's promise that nothing a machine wrote looks like a doctor's word:
+"AI gợi ý", never "chẩn đoán"; nothing found is never "normal"; a number is "điểm AI" unless it was
+calibrated; what was not analysed says so, with its reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+
+from hoichan import codes
+from hoichan.types import (
+    Finding,
+    ModelManifest,
+    Outcome,
+    Presence,
+    Refusal,
+    RefusalCode,
+    Report,
+    ReportStatus,
+    SOPInstanceUID,
+    Study,
+    Tier,
+)
+from hoichan.types import InferenceResult as Result
+from hoichan.uids import derived_uid
+
+LANGUAGES = ("vi", "en")
+CONFIDENCE: Mapping[str, str] = {"vi": "độ tin cậy của AI", "en": "AI confidence"}
+THRESHOLD: Mapping[str, str] = {"vi": "ngưỡng", "en": "threshold"}
+NOT_REACHED: Mapping[str, str] = {"vi": "Đã xét, không vượt ngưỡng", "en": "Considered, below threshold"}
+UNDETERMINED: Mapping[str, str] = {"vi": "Không xác định được", "en": "Undetermined"}
+OTHERS_NOT_ANALYSED: Mapping[str, str] = {
+    "vi": "Ca chụp còn hình KHÔNG PHÂN TÍCH",
+    "en": "Further images of the study NOT ANALYSED",
+}
+
+# Refusals of an image that the model had taken up: the answer has a hole.
+ATTEMPTED = frozenset(
+    {
+        RefusalCode.MODEL_FAILED,
+        RefusalCode.UNDECODABLE_PIXELS,
+        RefusalCode.PIXELS_OUT_OF_RANGE,
+        RefusalCode.NOT_FRONTAL_CHEST,
+    }
+)
+
+_PRESENCE_ORDER = (Presence.PRESENT, Presence.INDETERMINATE, Presence.ABSENT)
+_TIER_ORDER = tuple(Tier)
+
+
+def compose(
+    study: Study,
+    *,
+    results: Sequence[Result],
+    findings: Sequence[Finding],
+    refusals: Sequence[Refusal],
+    manifests: Sequence[ModelManifest],
+    predecessor: SOPInstanceUID | None,
+    now: datetime,
+) -> Report:
+    """The report of one revision. `manifests` are the models that answered, `now` is aware UTC.
+
+    The same study, revision and models give the same `report_uid`.
+    """
+    outcome = _outcome(results, findings, refusals)
+    ordered = tuple(sorted(findings, key=_reading_order))
+    told = tuple(dict.fromkeys(refusals))
+    digests = sorted(manifest.digest for manifest in manifests)
+    return Report(
+        report_uid=SOPInstanceUID(derived_uid("report", study.study_instance_uid, study.revision, *digests)),
+        study_instance_uid=study.study_instance_uid,
+        revision=study.revision,
+        status=ReportStatus.UNVERIFIED,
+        outcome=outcome,
+        findings=ordered,
+        refusals=told,
+        manifests=tuple(manifests),
+        results=tuple(results),
+        conclusion={language: _conclusion(outcome, ordered, told, language) for language in LANGUAGES},
+        disclaimer={language: _disclaimer(manifests, language) for language in LANGUAGES},
+        predecessor=predecessor,
+        created_at=now,
+    )
+
+
+def is_calibrated(finding: Finding) -> bool:
+    """Whether the number may be read as a confidence."""
+    return finding.calibration != "none"
+
+
+def score_label(finding: Finding, language: str) -> str:
+    """ "điểm AI", or "độ tin cậy của AI" when calibrated."""
+    return (CONFIDENCE if is_calibrated(finding) else codes.SCORE)[language]
+
+
+def number_text(finding: Finding, probability: float, language: str) -> str:
+    """0.734 as "0,73", or "73%" when calibrated. A bare score never looks like a percentage of certainty."""
+    if is_calibrated(finding):
+        return f"{probability * 100:.0f}%"
+    text = f"{probability:.2f}"
+    return text.replace(".", ",") if language == "vi" else text
+
+
+def score_text(finding: Finding, language: str) -> str:
+    """The number with its name, e.g. "điểm AI 0,73"."""
+    return f"{score_label(finding, language)} {number_text(finding, finding.probability, language)}"
+
+
+def refusal_reasons(refusals: Iterable[Refusal], language: str) -> tuple[str, ...]:
+    """Each reason once, as a sentence, in the order it came."""
+    return tuple(dict.fromkeys(codes.REFUSALS[refusal.code][language] for refusal in refusals))
+
+
+def _outcome(results: Sequence[Result], findings: Sequence[Finding], refusals: Sequence[Refusal]) -> Outcome:
+    if not results:
+        return Outcome.NOT_ANALYSED
+    partial = any(refusal.code in ATTEMPTED for refusal in refusals)
+    found = any(finding.presence is Presence.PRESENT for finding in findings)
+    return {
+        (False, True): Outcome.WITH_FINDINGS,
+        (False, False): Outcome.WITHOUT_FINDINGS,
+        (True, True): Outcome.PARTIAL_WITH_FINDINGS,
+        (True, False): Outcome.PARTIAL_WITHOUT_FINDINGS,
+    }[partial, found]
+
+
+def _reading_order(finding: Finding) -> tuple[int, int, float, str, str]:
+    """Positives first, by tier, then by number; a total order, so that two runs agree."""
+    return (
+        _PRESENCE_ORDER.index(finding.presence),
+        _TIER_ORDER.index(finding.tier),
+        -finding.probability,
+        finding.key,
+        finding.sop_instance_uid,
+    )
+
+
+def _conclusion(
+    outcome: Outcome, findings: Sequence[Finding], refusals: Sequence[Refusal], language: str
+) -> str:
+    reasons = " ".join(refusal_reasons(refusals, language))
+    if outcome is Outcome.NOT_ANALYSED:
+        return f"{codes.NOT_ANALYSED[language]}: {reasons or codes.REFUSALS[RefusalCode.NO_MODEL][language]}"
+    by_presence = {
+        presence: [finding for finding in findings if finding.presence is presence] for presence in Presence
+    }
+    sentences = [_suspicions(by_presence[Presence.PRESENT], language)]
+    for heading, presence in ((UNDETERMINED, Presence.INDETERMINATE), (NOT_REACHED, Presence.ABSENT)):
+        names = _names(by_presence[presence], language)
+        if names:
+            sentences.append(f"{heading[language]}: {names}.")
+    if reasons:
+        sentences.append(f"{OTHERS_NOT_ANALYSED[language]}: {reasons}")
+    return " ".join(sentences)
+
+
+def _suspicions(positives: Sequence[Finding], language: str) -> str:
+    if not positives:
+        return codes.NOTHING_ABOVE_THRESHOLD[language]
+    parts = [
+        f"{codes.FINDINGS[finding.key].display[language]} ({score_text(finding, language)}, "
+        f"{THRESHOLD[language]} {number_text(finding, finding.operating_point, language)})"
+        for finding in positives
+    ]
+    return f"{codes.SUSPECTED[language]}: {'; '.join(parts)}."
+
+
+def _names(findings: Sequence[Finding], language: str) -> str:
+    return ", ".join(
+        dict.fromkeys(codes.FINDINGS[finding.key].display[language].lower() for finding in findings)
+    )
+
+
+def _disclaimer(manifests: Sequence[ModelManifest], language: str) -> str:
+    """What each model says of itself, then the footer. A missing translation falls back to English."""
+    own = (manifest.disclaimer.get(language) or manifest.disclaimer.get("en", "") for manifest in manifests)
+    sentences = [text.rstrip(".") + "." for text in dict.fromkeys(own) if text]
+    return " ".join([*sentences, codes.FOOTER[language]])
