@@ -1,0 +1,111 @@
+"""The Encoder port: reads the source image, and writes a report as picture, SR and FHIR bundle."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from io import BytesIO
+
+import structlog
+from pydicom import Dataset, config, dcmread
+from pydicom.errors import InvalidDicomError
+
+from hoichan import __version__
+from hoichan.analysis.imaging import read_film
+from hoichan.encoding.captions import caption
+from hoichan.encoding.overlay import Grey, Picture, jpeg, render
+from hoichan.encoding.source import DocumentContext, KeyImage, document_context, key_image
+from hoichan.errors import InputOutOfDomain
+from hoichan.ports import Spool
+from hoichan.settings import Settings
+from hoichan.types import Document, DocumentKind, Report, Study
+
+log = structlog.get_logger()
+
+
+class DocumentEncoder:
+    """Encodes for one site. The same study and report give the same bytes."""
+
+    def __init__(self, spool: Spool, settings: Settings) -> None:
+        self._spool = spool
+        self._site = settings.site
+
+    def encode(self, study: Study, report: Report) -> Sequence[Document]:
+        """The picture, the SR that points to it, and the bundle, in sending order.
+
+        An image that is gone or damaged never stops a report: the picture then carries the words only.
+        """
+        # highdicom takes a second to import, and the page and the door never need it.
+        from hoichan.encoding.fhir import encode_fhir  # noqa: PLC0415
+        from hoichan.encoding.sc import encode_sc  # noqa: PLC0415
+        from hoichan.encoding.sr import encode_sr  # noqa: PLC0415
+
+        # pydicom's warnings and value checks quote the data set; an odd value is carried on as it came.
+        with warnings.catch_warnings(), config.disable_value_validation():
+            warnings.simplefilter("ignore")
+            key = key_image(study, report)
+            source = self._read(key)
+            context = document_context(
+                study, report, source=source, site=self._site, software_version=__version__
+            )
+            picture = _picture(context, _film(source))
+            sc = encode_sc(context, picture)
+            sr = encode_sr(context)
+            return (
+                _dicom_document(DocumentKind.SC, sc),
+                _dicom_document(DocumentKind.SR, sr),
+                Document(
+                    kind=DocumentKind.FHIR,
+                    uid=context.uid("fhir"),
+                    sop_class_uid=None,
+                    media_type="application/fhir+json",
+                    content=encode_fhir(context, self._site, jpeg(picture)),
+                ),
+            )
+
+    def _read(self, key: KeyImage | None) -> Dataset | None:
+        if key is None:
+            return None
+        try:
+            return dcmread(self._spool.file(key.instance.path))
+        except (OSError, InvalidDicomError, ValueError, KeyError, NotImplementedError) as error:
+            log.warning(
+                "source_unreadable",
+                sop_instance_uid=key.instance.sop_instance_uid,
+                error=type(error).__name__,
+            )
+            return None
+
+
+def _film(source: Dataset | None) -> Grey | None:
+    """The grey film, or None when its pixels cannot be shown."""
+    if source is None or "PixelData" not in source:
+        return None
+    try:
+        return read_film(source).pixels
+    except InputOutOfDomain:
+        return None
+
+
+def _picture(context: DocumentContext, film: Grey | None) -> Picture:
+    instance = context.key.instance if context.key is not None else None
+    words = caption(
+        context.report,
+        sop_instance_uid=instance.sop_instance_uid if instance is not None else None,
+        rows=(instance.rows if instance is not None else None) or 1,
+        columns=(instance.columns if instance is not None else None) or 1,
+        language=context.language,
+    )
+    return render(film, words)
+
+
+def _dicom_document(kind: DocumentKind, dataset: Dataset) -> Document:
+    stream = BytesIO()
+    dataset.save_as(stream, enforce_file_format=True)
+    return Document(
+        kind=kind,
+        uid=str(dataset.SOPInstanceUID),
+        sop_class_uid=str(dataset.SOPClassUID),
+        media_type="application/dicom",
+        content=stream.getvalue(),
+    )

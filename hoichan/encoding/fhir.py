@@ -1,0 +1,471 @@
+"""The report as a FHIR R4 (4.0.1) transaction bundle.
+
+Every entry that has an identifier is a conditional create, so the same bundle sent twice is filed once;
+Provenance has no identifier and is PUT under a derived id. The patient is only ever referred to by a
+conditional reference and never created: no match, or two, and the receiver refuses the whole bundle. Each
+statement of the machine carries the label AIAST (Artificial Intelligence asserted). Codes and numbers are
+those of the SR.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from datetime import datetime
+from typing import Any, Literal
+from urllib.parse import quote
+
+from hoichan import codes
+from hoichan.encoding.equipment import Device, devices
+from hoichan.encoding.images import picture_uid
+from hoichan.encoding.source import DocumentContext, body_part
+from hoichan.settings import Site
+from hoichan.types import Code, Finding, Presence, Series, Study
+from hoichan.uids import derived_uuid
+
+Json = dict[str, Any]
+UnreadStatus = Literal["partial", "preliminary"]
+
+DICOM_UID = "urn:dicom:uid"
+CITIZEN_ID = "http://fhir.hl7.org.vn/core/sid/cccd"
+FACILITY_CODE = "http://fhir.hl7.org.vn/core/sid/ma-cskcb"
+TERMINOLOGY = "http://terminology.hl7.org/CodeSystem"
+PATIENT_REFERENCE = "Patient?identifier="
+MOST_INSTANCES_LISTED = 20  # per series; a CT would only swell the bundle
+
+AIAST: Json = {
+    "system": f"{TERMINOLOGY}/v3-ObservationValue",
+    "code": "AIAST",
+    "display": "Artificial Intelligence asserted",
+}
+CHEST_FILM_LOINC = Code(
+    code_value="36554-4", coding_scheme_designator="LN", code_meaning="XR Chest Single view"
+)
+IMAGING_STUDY_LOINC = Code(
+    code_value="18748-4", coding_scheme_designator="LN", code_meaning="Diagnostic imaging study"
+)
+CERTAINTY = Code(code_value="111012", coding_scheme_designator="DCM", code_meaning="Certainty of Finding")
+OPERATING_POINT = Code(
+    code_value="111071", coding_scheme_designator="DCM", code_meaning="CAD Operating Point"
+)
+EXAMINATION = {
+    "chest": {"vi": "X-quang ngực thẳng", "en": "Chest film, frontal"},
+    "other": {"vi": "Chẩn đoán hình ảnh", "en": "Diagnostic imaging"},
+}
+REPLACES = "http://hl7.org/fhir/StructureDefinition/diagnosticReport-replaces"
+
+
+def encode_fhir(context: DocumentContext, site: Site, picture_jpeg: bytes) -> bytes:
+    """The bundle as UTF-8 JSON; the same input gives the same bytes.
+
+    The report's status is `partial` (nobody has read it); `addressed_to` adapts it to a receiver.
+    """
+    builder = _Builder(context, site)
+    return _dump(builder.bundle(picture_jpeg))
+
+
+def addressed_to(
+    content: bytes, *, unread_status: UnreadStatus, patient_identifier_system: str | None
+) -> bytes:
+    """The bundle in one receiver's dialect; the same bytes when the receiver asks for nothing special.
+
+    A citizen id keeps its national system whatever the receiver calls its own numbers.
+    """
+    bundle = json.loads(content)
+    for entry in bundle["entry"]:
+        resource = entry["resource"]
+        if resource["resourceType"] == "DiagnosticReport":
+            resource["status"] = unread_status
+        if patient_identifier_system and "subject" in resource:
+            _readdress(resource["subject"], patient_identifier_system)
+    return _dump(bundle)
+
+
+def has_patient(content: bytes) -> bool:
+    """Whether the bundle says whose report it is."""
+    return PATIENT_REFERENCE in content.decode("utf-8")
+
+
+def _readdress(subject: Json, system: str) -> None:
+    reference = subject.get("reference", "")
+    own, _, value = reference.removeprefix(PATIENT_REFERENCE).partition("|")
+    if reference.startswith(PATIENT_REFERENCE) and own != CITIZEN_ID:
+        subject["reference"] = f"{PATIENT_REFERENCE}{system}|{value}"
+
+
+def _dump(bundle: Json) -> bytes:
+    return json.dumps(bundle, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+
+
+def _coding(code: Code) -> Json:
+    system = codes.SCHEME_TO_SYSTEM[code.coding_scheme_designator]
+    return {"system": system, "code": code.code_value, "display": code.code_meaning}
+
+
+def _concept(code: Code, text: str | None = None) -> Json:
+    return {"coding": [_coding(code)], **({"text": text} if text else {})}
+
+
+def _v2(system: str, code: str, display: str) -> Json:
+    return {"coding": [{"system": f"{TERMINOLOGY}/{system}", "code": code, "display": display}]}
+
+
+def _percent(value: float) -> Json:
+    return {"value": round(value * 100, 1), "unit": "%", "system": "http://unitsofmeasure.org", "code": "%"}
+
+
+def _dicom_identifier(uid: str) -> Json:
+    return {"system": DICOM_UID, "value": f"urn:oid:{uid}"}
+
+
+def _urn(identity: str) -> Json:
+    return {"reference": f"urn:uuid:{identity}"}
+
+
+def patient_reference(study: Study, site: Site) -> str | None:
+    """The conditional reference to the patient: the facility's number, else the citizen id; None without.
+
+    The value is escaped for a search parameter and then for a URL (FHIR R4 search 3.1.1.4.1).
+    """
+    patient = study.patient
+    number = patient.patient_id.reveal().strip()
+    if number:
+        return f"{PATIENT_REFERENCE}{_patient_system(patient.issuer_of_patient_id, site)}|{_value(number)}"
+    if patient.national_id is not None and patient.national_id.reveal().strip():
+        return f"{PATIENT_REFERENCE}{CITIZEN_ID}|{_value(patient.national_id.reveal().strip())}"
+    return None
+
+
+def _patient_system(issuer: str | None, site: Site) -> str:
+    """The issuer when it is a URI already, else the site's own system of patient numbers."""
+    issuer = (issuer or "").strip()
+    if issuer.startswith(("http://", "https://", "urn:")):
+        return quote(issuer, safe=":/._-~")
+    base = f"{site.identifier_base}/id/patient"
+    return f"{base}/{quote(issuer, safe='')}" if issuer else base
+
+
+def _value(text: str) -> str:
+    for character in "\\,|$":
+        text = text.replace(character, f"\\{character}")
+    return quote(text, safe="")
+
+
+class _Builder:
+    """One bundle in the making: what all its resources share."""
+
+    def __init__(self, context: DocumentContext, site: Site) -> None:
+        self.context, self.site = context, site
+        self.study, self.report, self.language = context.study, context.report, context.language
+        self.devices = devices(context)
+        self.study_id = derived_uuid(self.study.study_instance_uid, "imaging-study")
+        self.report_id = derived_uuid(self.report.report_uid, "report")
+        reference = patient_reference(self.study, site)
+        self.subject: Json = {"type": "Patient"}
+        if reference is not None:
+            self.subject["reference"] = reference
+        else:
+            self.subject["display"] = "unknown"
+        self.issued = self._time(self.report.created_at)
+        self.effective = self._time(self.study.study_datetime or self.report.created_at)
+
+    def bundle(self, picture_jpeg: bytes) -> Json:
+        entries = [self._device(device) for device in self.devices]
+        entries.append(self._imaging_study())
+        observations = [self._observation(finding) for finding in self.report.findings]
+        entries += [*observations, self._media(picture_jpeg)]
+        entries.append(self._report([entry["fullUrl"] for entry in observations]))
+        entries.append(self._provenance([entry["fullUrl"] for entry in observations]))
+        return {
+            "resourceType": "Bundle",
+            "type": "transaction",
+            "entry": entries,
+        }
+
+    def _time(self, moment: datetime) -> str:
+        return moment.astimezone(self.context.zone).isoformat(timespec="seconds")
+
+    def _system(self, name: str) -> str:
+        return f"{self.site.identifier_base}/id/{name}"
+
+    def _create(self, identity: object, resource: Json, system: str, value: str) -> Json:
+        kind = resource["resourceType"]
+        request = {"method": "POST", "url": kind, "ifNoneExist": f"identifier={system}|{value}"}
+        return {"fullUrl": f"urn:uuid:{identity}", "resource": resource, "request": request}
+
+    def _meta(self) -> Json:
+        tag = {"system": self._system("tag"), "code": "ai-unverified", "display": "AI result, not reviewed"}
+        return {"security": [AIAST], "tag": [tag]}
+
+    def _order(self) -> Json:
+        """The order by its accession number; nothing where the study has none."""
+        if not self.study.accession_number:
+            return {}
+        identifier = {
+            "type": _v2("v2-0203", "ACSN", "Accession ID"),
+            "system": self._system("accession"),
+            "value": self.study.accession_number,
+        }
+        return {"basedOn": [{"type": "ServiceRequest", "identifier": identifier}]}
+
+    def _device_id(self, device: Device) -> str:
+        return str(derived_uuid(device.uid, "device"))
+
+    def _device(self, device: Device) -> Json:
+        manifest = device.manifest
+        versions = [{"type": {"text": "software version"}, "value": device.version}]
+        resource: Json = {
+            "resourceType": "Device",
+            "identifier": [{"type": {"text": "DICOM Device UID"}, **_dicom_identifier(device.uid)}],
+            "status": "active",
+            "manufacturer": device.manufacturer,
+            "deviceName": [{"name": device.name, "type": "model-name"}],
+            "modelNumber": device.name,
+            "type": {
+                "coding": [
+                    {
+                        "system": "http://snomed.info/sct",
+                        "code": "706689003",
+                        "display": "Application program software",
+                    }
+                ]
+            },
+            "version": versions,
+        }
+        if manifest is not None:
+            versions.append({"type": {"text": "weights sha256"}, "value": manifest.weights_sha256})
+            versions.append({"type": {"text": "hoichan version"}, "value": self.context.software_version})
+            resource["property"] = [
+                {
+                    "type": _concept(
+                        codes.FINDINGS[output.finding_key].code, f"operating point: {output.finding_key}"
+                    ),
+                    "valueQuantity": [
+                        {
+                            "value": output.operating_point,
+                            "system": "http://unitsofmeasure.org",
+                            "code": "1",
+                        }
+                    ],
+                }
+                for output in manifest.outputs
+                if output.enabled
+            ]
+            notes = (manifest.intended_use, manifest.disclaimer)
+            resource["note"] = [
+                {"text": text} for note in notes if (text := note.get(self.language) or note.get("en", ""))
+            ]
+        identifier = _dicom_identifier(device.uid)
+        return self._create(self._device_id(device), resource, identifier["system"], identifier["value"])
+
+    def _imaging_study(self) -> Json:
+        identifier = _dicom_identifier(self.study.study_instance_uid)
+        modalities = dict.fromkeys(series.modality for series in self.study.series)
+        order = self._order()
+        resource: Json = {
+            "resourceType": "ImagingStudy",
+            "identifier": [identifier, *(item["identifier"] for item in order.get("basedOn", ()))],
+            "status": "available",
+            "modality": [self._modality(modality) for modality in modalities],
+            "subject": self.subject,
+            **({"started": self._time(self.study.study_datetime)} if self.study.study_datetime else {}),
+            **order,
+            "numberOfSeries": len(self.study.series),
+            "numberOfInstances": len(self.study.instances),
+            "series": [self._series(series) for series in self.study.series],
+        }
+        return self._create(self.study_id, resource, identifier["system"], identifier["value"])
+
+    def _modality(self, modality: str) -> Json:
+        return {"system": codes.SCHEME_TO_SYSTEM["DCM"], "code": modality}
+
+    def _series(self, series: Series) -> Json:
+        resource: Json = {
+            "uid": series.series_instance_uid,
+            **({"number": series.series_number} if series.series_number is not None else {}),
+            "modality": self._modality(series.modality),
+            "numberOfInstances": len(series.instances),
+        }
+        if (series.body_part_examined or "").strip().upper() == "CHEST":
+            resource["bodySite"] = _coding(codes.CHEST)
+        if len(series.instances) <= MOST_INSTANCES_LISTED:
+            resource["instance"] = [
+                {
+                    "uid": instance.sop_instance_uid,
+                    "sopClass": {
+                        "system": "urn:ietf:rfc:3986",
+                        "code": f"urn:oid:{instance.sop_class_uid}",
+                    },
+                    **({"number": instance.instance_number} if instance.instance_number is not None else {}),
+                }
+                for instance in series.instances
+            ]
+        return resource
+
+    def _device_of(self, finding: Finding) -> Device:
+        for device in self.devices:
+            if (device.name, device.version) == (finding.algorithm_name, finding.algorithm_version):
+                return device
+        return self.devices[0]
+
+    def _observation(self, finding: Finding) -> Json:
+        term = codes.FINDINGS[finding.key]
+        identity = derived_uuid(
+            self.report.report_uid,
+            "observation",
+            finding.key,
+            finding.sop_instance_uid,
+            finding.algorithm_name,
+        )
+        device = self._device_of(finding)
+        study = _urn(str(self.study_id))
+        resource: Json = {
+            "resourceType": "Observation",
+            "meta": self._meta(),
+            "identifier": [{"system": self._system("observation"), "value": str(identity)}],
+            **self._order(),
+            "partOf": [study],
+            "status": "preliminary",
+            "category": [_v2("observation-category", "imaging", "Imaging")],
+            "code": _concept(term.code, term.display[self.language]),
+            "subject": self.subject,
+            "effectiveDateTime": self.effective,
+            "issued": self.issued,
+            "valueCodeableConcept": _concept(codes.PRESENCE[finding.presence]),
+            "method": {"text": f"AI image classification ({device.label})"},
+            "device": _urn(self._device_id(device)),
+            "derivedFrom": [study],
+            "component": [
+                {"code": _concept(CERTAINTY), "valueQuantity": _percent(finding.probability)},
+                {
+                    "code": _concept(OPERATING_POINT, "Decision threshold"),
+                    "valueQuantity": _percent(finding.operating_point),
+                },
+                {"code": {"text": "Calibration"}, "valueString": finding.calibration},
+                {"code": {"text": "SOP Instance UID"}, "valueString": finding.sop_instance_uid},
+            ],
+        }
+        if term.site is not None:
+            resource["bodySite"] = _concept(term.site)
+        if finding.presence is Presence.PRESENT:
+            resource["interpretation"] = [_v2("v3-ObservationInterpretation", "A", "Abnormal")]
+        return self._create(identity, resource, self._system("observation"), str(identity))
+
+    def _media(self, picture_jpeg: bytes) -> Json:
+        """The picture itself, so that a receiver without a viewer can show it."""
+        uid = picture_uid(self.report)
+        identity = derived_uuid(uid, "media")
+        identifier = _dicom_identifier(uid)
+        resource: Json = {
+            "resourceType": "Media",
+            "meta": self._meta(),
+            "identifier": [identifier],
+            "status": "completed",
+            "type": {"text": "AI picture"},
+            "subject": self.subject,
+            "createdDateTime": self.issued,
+            "device": _urn(self._device_id(self.devices[0])),
+            "content": {
+                "contentType": "image/jpeg",
+                "data": base64.b64encode(picture_jpeg).decode("ascii"),
+                "size": len(picture_jpeg),
+                "hash": base64.b64encode(hashlib.sha1(picture_jpeg, usedforsecurity=False).digest()).decode(),
+                "title": codes.BANNER[self.language],
+                "creation": self.issued,
+            },
+            "note": [{"text": self.report.disclaimer[self.language]}],
+        }
+        return self._create(identity, resource, identifier["system"], identifier["value"])
+
+    def _examination(self) -> Json:
+        key = self.context.key
+        chest = (
+            key is not None
+            and key.series.modality in ("CR", "DX")
+            and body_part(self.context.source) == "CHEST"
+            and len(self.study.instances) == 1
+        )
+        name = EXAMINATION["chest" if chest else "other"][self.language]
+        return _concept(CHEST_FILM_LOINC if chest else IMAGING_STUDY_LOINC, name)
+
+    def _report(self, observations: list[str]) -> Json:
+        report, language = self.report, self.language
+        text = f"{codes.BANNER[language]}. {report.conclusion[language]} {report.disclaimer[language]}"
+        resource: Json = {
+            "resourceType": "DiagnosticReport",
+            "meta": self._meta(),
+            **self._replaces(),
+            "identifier": [
+                {"system": self._system("report"), "value": str(self.report_id)},
+                _dicom_identifier(report.report_uid),
+            ],
+            **self._order(),
+            "status": "partial",
+            "category": [_v2("v2-0074", "RAD", "Radiology")],
+            "code": self._examination(),
+            "subject": self.subject,
+            "effectiveDateTime": self.effective,
+            "issued": self.issued,
+            "performer": [
+                {
+                    "type": "Organization",
+                    "identifier": {"system": FACILITY_CODE, "value": self.site.facility_code},
+                    "display": self.site.name,
+                }
+            ],
+            **({"result": [{"reference": url} for url in observations]} if observations else {}),
+            "imagingStudy": [_urn(str(self.study_id))],
+            "media": [
+                {
+                    "comment": codes.BANNER[language],
+                    "link": _urn(str(derived_uuid(picture_uid(report), "media"))),
+                }
+            ],
+            "conclusion": text,
+        }
+        return self._create(self.report_id, resource, self._system("report"), str(self.report_id))
+
+    def _replaces(self) -> Json:
+        """The report of the revision before, by its identifier."""
+        if self.report.predecessor is None:
+            return {}
+        old = str(derived_uuid(self.report.predecessor, "report"))
+        identifier = {"system": self._system("report"), "value": old}
+        reference = {"type": "DiagnosticReport", "identifier": identifier}
+        return {"extension": [{"url": REPLACES, "valueReference": reference}]}
+
+    def _provenance(self, observations: list[str]) -> Json:
+        identity = derived_uuid(self.report.report_uid, "provenance")
+        sources: list[Json] = [
+            {"role": "source", "what": _urn(str(self.study_id))},
+            {
+                "role": "source",
+                "what": {
+                    "identifier": _dicom_identifier(self.report.report_uid),
+                    "display": "DICOM SR TID 1500",
+                },
+            },
+        ]
+        if self.report.predecessor is not None:
+            sources.append(
+                {"role": "revision", "what": {"identifier": _dicom_identifier(self.report.predecessor)}}
+            )
+        resource: Json = {
+            "resourceType": "Provenance",
+            "id": str(identity),
+            "target": [_urn(str(self.report_id)), *({"reference": url} for url in observations)],
+            "occurredDateTime": self.issued,
+            "recorded": self.issued,
+            "activity": _v2("v3-DataOperation", "CREATE", "create"),
+            "agent": [
+                {
+                    "type": _v2("provenance-participant-type", "assembler", "Assembler"),
+                    "who": _urn(self._device_id(device)),
+                }
+                for device in self.devices
+            ],
+            "entity": sources,
+        }
+        request = {"method": "PUT", "url": f"Provenance/{identity}"}
+        return {"fullUrl": f"urn:uuid:{identity}", "resource": resource, "request": request}

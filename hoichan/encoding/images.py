@@ -1,0 +1,18 @@
+"""The identity of a report's picture, so that the SR and the bundle can point to it without building it."""
+
+from __future__ import annotations
+
+from hoichan.types import Report
+from hoichan.uids import derived_uid
+
+SC_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.7"
+
+
+def picture_uid(report: Report) -> str:
+    """SOP Instance UID of the picture."""
+    return derived_uid(report.report_uid, "sc")
+
+
+def picture_series_uid(report: Report) -> str:
+    """The series of the picture."""
+    return derived_uid(report.report_uid, "sc-series")

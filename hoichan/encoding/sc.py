@@ -1,0 +1,108 @@
+"""The picture as a DICOM Secondary Capture in the study it speaks of (PS3.3 A.8.1)."""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+import highdicom as hd
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pydicom import Dataset, dcmread
+from pydicom.sequence import Sequence
+from pydicom.valuerep import DA, TM
+
+from hoichan.encoding.equipment import devices, equipment, stamp
+from hoichan.encoding.images import picture_series_uid, picture_uid
+from hoichan.encoding.source import (
+    UNPAIRED_BODY_PARTS,
+    DocumentContext,
+    body_part,
+    laterality,
+    patient_orientation,
+)
+from hoichan.types import Outcome
+
+SERIES_NUMBER = 9002
+
+
+def encode_sc(context: DocumentContext, picture: NDArray[np.uint8]) -> Dataset:
+    """The Secondary Capture of a picture (rows, columns, 3) uint8 RGB; same input, same bytes."""
+    header = context.header
+    answered = context.report.outcome is not Outcome.NOT_ANALYSED
+    orientation = patient_orientation(context.source)
+    document = hd.sc.SCImage(
+        pixel_array=np.ascontiguousarray(picture),
+        photometric_interpretation="RGB",
+        bits_allocated=8,
+        coordinate_system="PATIENT",
+        patient_orientation=(
+            "L",
+            "F",
+        ),  # set below: highdicom insists on one, and an unknown one is left empty
+        study_instance_uid=header.StudyInstanceUID,
+        series_instance_uid=picture_series_uid(context.report),
+        series_number=SERIES_NUMBER,
+        sop_instance_uid=picture_uid(context.report),
+        instance_number=1,
+        patient_id=header.PatientID,
+        patient_name=header.PatientName,
+        patient_birth_date=header.PatientBirthDate or None,
+        patient_sex=header.PatientSex,
+        accession_number=header.AccessionNumber,
+        study_id=header.StudyID,
+        study_date=header.StudyDate or None,
+        study_time=header.StudyTime or None,
+        referring_physician_name=header.ReferringPhysicianName,
+        specific_character_set="ISO_IR 192",
+        series_description="AI picture (unverified)" if answered else "AI NOT ANALYSED (unverified)",
+        institution_name=context.institution_name,
+        **equipment(context),
+    )
+    document.PatientOrientation = list(orientation or ())
+    document.ImageType = ["DERIVED", "SECONDARY"]
+    document.ConversionType = "WSD"
+    document.DateOfSecondaryCapture, document.TimeOfSecondaryCapture = (
+        DA(context.created[0]),
+        TM(context.created[1]),
+    )
+    document.BurnedInAnnotation = "YES"  # the findings and the banner; no text about the patient
+    document.RecognizableVisualFeatures = "NO"
+    _set_body_part(document, context)
+    _set_derivation(document, context)
+    stamp(document, context)
+    return document
+
+
+def picture_png(content: bytes) -> bytes:
+    """The pixels of a Secondary Capture that we wrote, as PNG."""
+    dataset = dcmread(BytesIO(content))
+    shape = (int(dataset.Rows), int(dataset.Columns), 3)
+    pixels = np.frombuffer(dataset.PixelData, dtype=np.uint8, count=shape[0] * shape[1] * 3).reshape(shape)
+    stream = BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def _set_body_part(document: Dataset, context: DocumentContext) -> None:
+    """Laterality is there, at least empty, unless the body part is known not to be paired (PS3.3 C.7.3.1)."""
+    part = body_part(context.source)
+    if part:
+        document.BodyPartExamined = part
+    if part not in UNPAIRED_BODY_PARTS:
+        document.Laterality = laterality(context.source)
+
+
+def _set_derivation(document: Dataset, context: DocumentContext) -> None:
+    models = ", ".join(device.label for device in devices(context))
+    document.DerivationDescription = f"Film with class activation map and finding list by {models}"
+    if context.key is None:
+        return
+    purpose = Dataset()
+    purpose.CodeValue, purpose.CodingSchemeDesignator = "121322", "DCM"
+    purpose.CodeMeaning = "Source image for image processing operation"
+    source = Dataset()
+    source.ReferencedSOPClassUID = context.key.instance.sop_class_uid
+    source.ReferencedSOPInstanceUID = context.key.instance.sop_instance_uid
+    source.PurposeOfReferenceCodeSequence = Sequence([purpose])
+    document.SourceImageSequence = Sequence([source])
