@@ -16,14 +16,17 @@ from numpy.typing import NDArray
 from hoichan.types import Evidence, GraphicType, SOPInstanceUID
 
 METHOD = "class activation map"
+FLAT = 1e-6  # in logits; a map whose peak stands out by less says nothing of a place
 BOX_LEVEL = 0.6  # of the peak of the heat map; what is connected to the peak above this is in the box
 
 
 def heatmap(cam: NDArray[np.float32]) -> NDArray[np.float32]:
     """Contributions above the film's own mean, scaled to 0..1; all 0 for a flat map. Same shape as `cam`."""
-    above = np.clip(cam - cam.mean(), 0.0, None)
+    above = np.clip(cam.astype(np.float64) - cam.mean(dtype=np.float64), 0.0, None)
     peak = float(above.max())
-    return np.asarray(above / peak if peak > 0 else above, dtype=np.float32)
+    if peak < FLAT:
+        return np.zeros(cam.shape, dtype=np.float32)
+    return np.asarray(above / peak, dtype=np.float32)
 
 
 def locate(

@@ -1,0 +1,54 @@
+"""What is turned away before and by the network's own gate."""
+
+import numpy as np
+import pytest
+
+from hoichan.analysis.gate import check_gate, check_pixels
+from hoichan.analysis.imaging import Film
+from hoichan.errors import InputOutOfDomain
+from hoichan.types import RefusalCode
+
+
+def film(pixels):
+    return Film(pixels=np.asarray(pixels, dtype=np.float32), spacing_mm=None)
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        np.zeros((600, 500)),
+        np.ones((600, 500)),
+        np.full((600, 500), 0.4) + np.random.default_rng(0).normal(0, 0.001, (600, 500)),
+        np.repeat([[0.0, 1.0]], 300, axis=0).repeat(150, axis=1),
+        np.full((600, 500), np.nan),
+    ],
+    ids=["black", "white", "grey", "two levels", "not a number"],
+)
+def test_empty_films_are_turned_away(pixels):
+    with pytest.raises(InputOutOfDomain) as caught:
+        check_pixels(film(pixels))
+    assert caught.value.reason == RefusalCode.PIXELS_OUT_OF_RANGE
+
+
+def test_a_film_with_something_on_it_passes():
+    check_pixels(film(np.random.default_rng(0).random((600, 500))))
+
+
+def test_at_or_above_the_operating_point_it_is_a_frontal_chest():
+    assert check_gate((0.8, 0.1, 0.05, 0.05), 0.8) == 0.8
+    assert check_gate((0.9,), 0.5) == 0.9
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "looks"),
+    [
+        ((0.1, 0.7, 0.1, 0.1), "not_upright"),
+        ((0.1, 0.1, 0.7, 0.1), "inverted"),
+        ((0.1, 0.1, 0.1, 0.7), "other_object"),
+        ((0.1,), "other_object"),
+    ],
+)
+def test_below_it_the_refusal_says_what_it_looks_like(probabilities, looks):
+    with pytest.raises(InputOutOfDomain, match=f"looks={looks}") as caught:
+        check_gate(probabilities, 0.5)
+    assert caught.value.reason == RefusalCode.NOT_FRONTAL_CHEST
