@@ -1,0 +1,130 @@
+"""From spool to assembled studies, with a clock set by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from hoichan.adapters.database import migrate, open_database
+from hoichan.adapters.objects_disk import ObjectsDisk
+from hoichan.adapters.records_sql import StudiesSql
+from hoichan.settings import Settings
+from hoichan.testing.datasets import encode, film
+from hoichan.testing.ports import FakeClock, FakeEngine
+from hoichan.testing.spool import FakeSpool
+from hoichan.types import StudyState
+from service.arrivals import Arrivals
+
+EXPLICIT = "1.2.840.10008.1.2.1"
+
+
+class Door:
+    """A spool, a record and the watcher between them."""
+
+    def __init__(self, folder):
+        self.clock = FakeClock()
+        self.spool = FakeSpool(now=self.clock.now)
+        self.database = open_database(f"sqlite:///{folder / 'records.sqlite'}")
+        migrate(self.database)
+        self.studies = StudiesSql(self.database, ObjectsDisk(folder / "objects"), self.clock)
+        self.engine = FakeEngine()
+        self.arrivals = self.restarted()
+
+    def close(self):
+        self.spool.close()
+        self.database.dispose()
+
+    def restarted(self):
+        return Arrivals(self.spool, self.studies, self.engine, self.clock, Settings())
+
+    def receive(self, data_set):
+        return self.spool.store(
+            encode(data_set),
+            transfer_syntax_uid=EXPLICIT,
+            sop_class_uid=data_set.SOPClassUID,
+            sop_instance_uid=data_set.SOPInstanceUID,
+            calling_ae_title="CR1",
+        ).study_instance_uid
+
+
+@pytest.fixture
+def door(tmp_path):
+    opened = Door(tmp_path)
+    yield opened
+    opened.close()
+
+
+def test_a_study_is_closed_after_the_quiet_time(door):
+    uid = door.receive(film())
+    door.arrivals.step()
+    assert door.engine.studies == {}
+    door.clock.advance(5)
+    door.arrivals.step()
+    assert list(door.engine.studies) == [(uid, 1, 0)]
+
+
+def test_an_open_association_holds_the_study_back(door):
+    uid = door.receive(film())
+    door.spool.opened(uid, "a1")
+    door.arrivals.step()
+    door.clock.advance(60)
+    door.arrivals.step()
+    assert door.engine.studies == {}
+    door.spool.released("a1")
+    door.clock.advance(1)
+    door.arrivals.step()
+    assert list(door.engine.studies) == [(uid, 1, 0)]
+
+
+def test_late_instance_makes_a_new_revision(door):
+    uid = door.receive(film())
+    door.clock.advance(5)
+    door.arrivals.step()
+    door.receive(film(instance="late"))
+    door.clock.advance(5)
+    door.arrivals.step()
+    assert list(door.engine.studies) == [(uid, 1, 0), (uid, 2, 0)]
+    assert len(door.studies.load(uid, 2).instances) == 2
+
+
+def test_a_mark_that_was_lost_is_found_at_the_next_start(door):
+    uid = door.receive(film())
+    door.spool.take_fresh()  # taken by a worker that died before it wrote anything down
+    door.clock.advance(5)
+    restarted = door.restarted()
+    restarted.step()
+    assert door.engine.studies == {}
+    restarted.recover()
+    restarted.step()
+    assert list(door.engine.studies) == [(uid, 1, 0)]
+
+
+def test_a_revision_the_engine_never_heard_of_is_given_to_it(door):
+    uid = door.receive(film())
+    door.clock.advance(5)
+    door.arrivals.step()
+    door.engine.studies.clear()  # the worker died between the record and the queue
+    door.restarted().recover()
+    assert list(door.engine.studies) == [(uid, 1, 0)]
+
+
+def test_work_the_engine_gave_up_is_set_aside_in_sight(door):
+    uid = door.receive(film())
+    door.clock.advance(5)
+    door.arrivals.step()
+    door.engine.given_up.add((uid, 1, 0))
+    door.arrivals.resume()
+    assert door.studies.current(uid).state is StudyState.FAILED
+
+
+def test_a_round_that_fails_keeps_its_marks(door, tmp_path):
+    door.receive(film())
+    door.database.dispose()
+    (tmp_path / "records.sqlite").rename(tmp_path / "gone.sqlite")
+    (tmp_path / "records.sqlite").mkdir()
+    with pytest.raises(Exception, match="database"):
+        door.arrivals.step()
+    (tmp_path / "records.sqlite").rmdir()
+    (tmp_path / "gone.sqlite").rename(tmp_path / "records.sqlite")
+    door.clock.advance(5)
+    door.arrivals.step()
+    assert len(door.engine.studies) == 1
