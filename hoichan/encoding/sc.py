@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from io import BytesIO
-
 import highdicom as hd
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
-from pydicom import Dataset, dcmread
+from pydicom import Dataset
 from pydicom.sequence import Sequence
 from pydicom.valuerep import DA, TM
 
@@ -72,16 +69,6 @@ def encode_sc(context: DocumentContext, picture: NDArray[np.uint8]) -> Dataset:
     _set_derivation(document, context)
     stamp(document, context)
     return document
-
-
-def picture_png(content: bytes) -> bytes:
-    """The pixels of a Secondary Capture that we wrote, as PNG."""
-    dataset = dcmread(BytesIO(content))
-    shape = (int(dataset.Rows), int(dataset.Columns), 3)
-    pixels = np.frombuffer(dataset.PixelData, dtype=np.uint8, count=shape[0] * shape[1] * 3).reshape(shape)
-    stream = BytesIO()
-    Image.fromarray(pixels).save(stream, "PNG")
-    return stream.getvalue()
 
 
 def _set_body_part(document: Dataset, context: DocumentContext) -> None:

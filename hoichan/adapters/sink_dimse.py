@@ -1,0 +1,106 @@
+"""Sends documents to a PACS by C-STORE, one association a delivery (PS3.4 B.2)."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from io import BytesIO
+
+from pydicom import Dataset, dcmread
+from pynetdicom import AE
+from pynetdicom.association import Association
+
+from hoichan.errors import Refused, Unreachable
+from hoichan.settings import DicomDestination
+from hoichan.types import Delivery, Document
+
+SUCCESS = 0x0000
+NO_STATUS = -1
+OUT_OF_RESOURCES = range(0xA700, 0xA800)
+WARNINGS = range(0xB000, 0xC000)  # stored, with a remark
+# Failures that another try can mend (PS3.4 table B.2-1, PS3.7 annex C): resource limitation, and cancelled.
+PASSING = frozenset({0x0213, 0xFE00})
+REJECTED_TRANSIENT = 0x02  # PS3.8 9.3.4, result of an A-ASSOCIATE-RJ
+
+
+class DimseSink:
+    """One PACS. The same bytes sent again are the same instance there: SOP Instance UIDs are derived."""
+
+    def __init__(self, destination: DicomDestination, calling_ae_title: str) -> None:
+        self._destination = destination
+        self._calling_ae_title = destination.calling_ae_title or calling_ae_title
+
+    def deliver(self, delivery: Delivery, documents: Sequence[Document]) -> str:
+        """C-STORE each document in the delivery's order; "0x0000" when all are stored.
+
+        Raises Unreachable (no association, no answer, 0xA7xx: try again) or Refused (any other status, or a
+        presentation context that was not accepted: never by itself).
+        """
+        data_sets = [_read(document) for document in _ordered(delivery, documents)]
+        association = self._associate(data_sets)
+        try:
+            for data_set in data_sets:
+                self._store(association, data_set)
+        finally:
+            if association.is_established:
+                association.release()
+        return f"0x{SUCCESS:04X}"
+
+    def _associate(self, data_sets: Sequence[Dataset]) -> Association:
+        timeout = self._destination.timeout_seconds
+        ae = AE(ae_title=self._calling_ae_title)
+        ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = timeout
+        for sop_class, syntax in dict.fromkeys(
+            (data_set.SOPClassUID, data_set.file_meta.TransferSyntaxUID) for data_set in data_sets
+        ):
+            ae.add_requested_context(sop_class, syntax)
+        association = ae.associate(
+            self._destination.host, self._destination.port, ae_title=self._destination.ae_title
+        )
+        if association.is_established:
+            return association
+        self._raise_no_association(association)
+        raise Unreachable(self._destination.name, "no association")
+
+    def _raise_no_association(self, association: Association) -> None:
+        """Refused when the peer said a lasting no; everything else may pass."""
+        if association.is_rejected:
+            answer = association.acceptor.primitive
+            if answer is not None and answer.result != REJECTED_TRANSIENT:
+                raise Refused(
+                    self._destination.name,
+                    f"association rejected (source {answer.result_source}, reason {answer.diagnostic})",
+                )
+        elif association.rejected_contexts and not association.accepted_contexts:
+            raise Refused(self._destination.name, "no presentation context accepted")
+
+    def _store(self, association: Association, data_set: Dataset) -> None:
+        if not association.is_established:
+            raise Unreachable(self._destination.name, "association ended")
+        accepted = {context.abstract_syntax for context in association.accepted_contexts}
+        if data_set.SOPClassUID not in accepted:
+            raise Refused(self._destination.name, f"SOP class {data_set.SOPClassUID} not accepted")
+        try:
+            answer = association.send_c_store(data_set)
+        except RuntimeError as error:  # the peer went away between two objects
+            raise Unreachable(self._destination.name, "association ended") from error
+        except ValueError:  # the text may quote the data set
+            raise Refused(self._destination.name, "the object cannot be encoded") from None
+        status = int(answer.Status) if "Status" in answer else NO_STATUS
+        if status == SUCCESS or status in WARNINGS:
+            return
+        if status == NO_STATUS or status in OUT_OF_RESOURCES or status in PASSING:
+            detail = "no answer" if status == NO_STATUS else f"0x{status:04X}"
+            raise Unreachable(self._destination.name, detail)
+        raise Refused(self._destination.name, f"0x{status:04X}")
+
+
+def _ordered(delivery: Delivery, documents: Sequence[Document]) -> list[Document]:
+    by_kind = {document.kind: document for document in documents}
+    return [by_kind[kind] for kind in delivery.documents if kind in by_kind]
+
+
+def _read(document: Document) -> Dataset:
+    with warnings.catch_warnings():  # pydicom's warnings quote the data set
+        warnings.simplefilter("ignore")
+        return dcmread(BytesIO(document.content))

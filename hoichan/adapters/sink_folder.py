@@ -1,0 +1,74 @@
+"""Writes documents into a folder, for a share or for a site without any server."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from hoichan.encoding.picture import picture_png
+from hoichan.errors import Unreachable
+from hoichan.settings import FolderDestination
+from hoichan.types import Delivery, Document, DocumentKind
+
+FILE_NAMES = {
+    DocumentKind.SC: "sc.dcm",
+    DocumentKind.SR: "sr.dcm",
+    DocumentKind.FHIR: "report.fhir.json",
+}
+PICTURE = "picture.png"  # the SC's pixels, for whoever has no DICOM viewer
+
+
+class FolderSink:
+    """One folder. A report lies in `<path>/<study uid>/<report uid>/`; nothing of a patient is in a name."""
+
+    def __init__(self, destination: FolderDestination) -> None:
+        self._destination = destination
+
+    def deliver(self, delivery: Delivery, documents: Sequence[Document]) -> str:
+        """Write each document, safe on disk before it has its name; the acknowledgement is the folder.
+
+        Raises Unreachable when the folder cannot be written: a share comes back, a full disk is made free.
+        """
+        folder = self._destination.path.absolute() / delivery.study_instance_uid / delivery.report_uid
+        by_kind = {document.kind: document for document in documents}
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for kind in delivery.documents:
+                if kind not in by_kind:
+                    continue
+                _write(folder / FILE_NAMES[kind], by_kind[kind].content)
+                if kind is DocumentKind.SC:
+                    _write(folder / PICTURE, picture_png(by_kind[kind].content))
+            _sync_folder(folder)
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise Unreachable(self._destination.name, reason) from error
+        return str(folder)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write, fsync, rename; a file with the same content is left alone."""
+    if path.is_file() and path.read_bytes() == content:
+        return
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.replace(path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the names durable too, where the system can."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
