@@ -1,0 +1,154 @@
+"""What every spool promises; the same tests on the fake and on the disk."""
+
+import hashlib
+from pathlib import PurePosixPath
+
+import pytest
+
+from hoichan.adapters.spool_disk import DiskSpool
+from hoichan.errors import IncompleteObject, IntakeError, NotDicom, WrongSopClass
+from hoichan.intake.headers import DEFLATED, EXPLICIT_LITTLE, IMPLICIT_LITTLE
+from hoichan.intake.part10 import read_meta
+from hoichan.testing import FakeSpool
+from hoichan.testing.datasets import COMPUTED_RADIOGRAPHY, encode, film
+
+
+@pytest.fixture(params=["fake", "disk"])
+def spool(request, tmp_path):
+    if request.param == "disk":
+        yield DiskSpool(tmp_path / "spool")
+        return
+    fake = FakeSpool()
+    yield fake
+    fake.close()
+
+
+def store(spool, data_set=None, *, data=None, syntax=EXPLICIT_LITTLE, title="CR_ROOM1", instance=None):
+    data_set = data_set if data_set is not None else film()
+    return spool.store(
+        encode(data_set, syntax) if data is None else data,
+        transfer_syntax_uid=syntax,
+        sop_class_uid=COMPUTED_RADIOGRAPHY,
+        sop_instance_uid=instance or data_set.SOPInstanceUID,
+        calling_ae_title=title,
+    )
+
+
+@pytest.mark.parametrize("syntax", [EXPLICIT_LITTLE, IMPLICIT_LITTLE, DEFLATED])
+def test_the_bytes_are_kept_exactly_as_they_came(spool, syntax):
+    data = encode(film(), syntax)
+    stored = store(spool, data=data, syntax=syntax)
+    assert (stored.duplicate, stored.quarantined) == (False, None)
+    assert stored.sha256 == hashlib.sha256(data).hexdigest()
+    kept = spool.file(stored.path).read_bytes()
+    assert kept[read_meta(kept).offset :] == data
+    assert read_meta(kept).transfer_syntax_uid == syntax
+
+
+def test_the_same_bytes_again_are_a_duplicate_without_a_new_mark(spool):
+    first = store(spool)
+    spool.take_fresh()
+    again = store(spool, title="ANOTHER")
+    assert again.duplicate and again.quarantined is None and again.path == first.path
+    assert spool.take_fresh() == []
+    assert len(spool.listing(first.study_instance_uid)) == 1
+
+
+def test_changed_content_goes_aside_and_never_replaces(spool):
+    first = store(spool)
+    spool.take_fresh()
+    kept = spool.file(first.path).read_bytes()
+    changed = store(spool, film(pixels=b"\2\1" * 64))
+    assert changed.quarantined == "changed_content" and not changed.duplicate
+    assert changed.path != first.path and changed.path.parts[0] == "quarantine"
+    assert spool.file(first.path).read_bytes() == kept
+    assert spool.take_fresh() == []
+
+
+@pytest.mark.parametrize(
+    ("data", "instance", "error"),
+    [
+        (b"no dicom at all", None, NotDicom),
+        (encode(film())[:-3], None, NotDicom),
+        (b"", None, NotDicom),
+        (encode(film()).replace(b"\x20\x00\x0d\x00UI", b"\x20\x00\x0c\x00UI"), None, IncompleteObject),
+        (encode(film()), "1.2.3", WrongSopClass),
+    ],
+    ids=["garbage", "cut off", "empty", "no study", "another instance"],
+)
+def test_what_cannot_be_filed_leaves_no_study(spool, data, instance, error):
+    with pytest.raises(error):
+        store(spool, data=data, instance=instance)
+    assert spool.every_study() == [] and spool.take_fresh() == []
+
+
+def test_arrivals_are_marked_and_taken_once(spool):
+    first = store(spool, film(study="a")).study_instance_uid
+    second = store(spool, film(study="b")).study_instance_uid
+    store(spool, film(study="a", instance="2"))
+    assert sorted(spool.take_fresh()) == sorted([first, second])
+    assert spool.take_fresh() == []
+    assert sorted(spool.every_study()) == sorted([first, second])
+
+
+def test_an_arrival_after_taking_marks_again(spool):
+    study = store(spool).study_instance_uid
+    spool.take_fresh()
+    store(spool, film(instance="late"))
+    assert spool.take_fresh() == [study]
+    assert len(spool.listing(study)) == 2
+
+
+def test_a_study_can_be_marked_by_hand(spool):
+    study = store(spool).study_instance_uid
+    spool.take_fresh()
+    spool.mark_fresh(study)
+    spool.mark_fresh(study)
+    assert spool.take_fresh() == [study]
+
+
+def test_the_listing_is_oldest_first_and_knows_the_sender(spool):
+    uids = [film(instance=str(number)).SOPInstanceUID for number in range(5)]
+    for number in range(5):
+        store(spool, film(instance=str(number)), title=f"CR{number}")
+    listing = spool.listing(film().StudyInstanceUID)
+    assert [spooled.path.stem for spooled in listing] == uids
+    assert [spooled.calling_ae_title for spooled in listing] == [f"CR{number}" for number in range(5)]
+    moments = [spooled.received_at for spooled in listing]
+    assert moments == sorted(moments) and all(moment.tzinfo is not None for moment in moments)
+
+
+def test_an_unknown_study_is_empty_and_closed(spool):
+    study = film(study="never seen").StudyInstanceUID
+    assert list(spool.listing(study)) == [] and not spool.is_open(study)
+
+
+def test_a_study_is_open_while_any_association_sends(spool):
+    study = store(spool).study_instance_uid
+    spool.opened(study, "one")
+    spool.opened(study, "one")
+    spool.opened(study, "two")
+    spool.released("one")
+    assert spool.is_open(study)
+    spool.released("two")
+    assert not spool.is_open(study)
+    spool.released("two")
+    spool.released("never opened")
+
+
+def test_the_end_of_an_association_has_its_studies_looked_at(spool):
+    study = store(spool).study_instance_uid
+    spool.opened(study, "one")
+    spool.take_fresh()
+    spool.released("one")
+    assert spool.take_fresh() == [study]
+
+
+@pytest.mark.parametrize("path", ["../outside", "/etc/passwd", "studies/../../x"])
+def test_a_path_never_leads_out(spool, path):
+    with pytest.raises(IntakeError):
+        spool.file(PurePosixPath(path))
+
+
+def test_there_is_room(spool):
+    assert spool.free_bytes() > 0
