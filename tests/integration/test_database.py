@@ -1,0 +1,52 @@
+"""The database: migrations, safe settings of SQLite, and clear words when it cannot be opened."""
+
+from __future__ import annotations
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from hoichan.adapters.database import HEAD, migrate, open_database, schema_version
+from hoichan.adapters.schema import metadata
+from hoichan.errors import ConfigurationError, StorageUnusable
+
+
+@pytest.fixture
+def engine(tmp_path):
+    opened = open_database(f"sqlite:///{tmp_path / 'a' / 'records.sqlite'}")
+    yield opened
+    opened.dispose()
+
+
+def test_an_empty_database_is_brought_to_the_newest_schema(engine):
+    assert schema_version(engine) is None
+    assert migrate(engine) is None
+    assert schema_version(engine) == HEAD
+    assert migrate(engine) == HEAD
+
+
+def test_the_migrations_make_exactly_the_tables_of_the_schema(engine):
+    migrate(engine)
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+def test_sqlite_survives_a_power_cut_and_several_processes(engine):
+    with engine.connect() as connection:
+        pragma = {
+            name: connection.execute(sa.text(f"PRAGMA {name}")).scalar()
+            for name in ("journal_mode", "synchronous", "foreign_keys")
+        }
+    assert pragma == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageUnusable, match="cannot be written"):
+        open_database(f"sqlite:///{tmp_path / 'file' / 'records.sqlite'}")
+
+
+def test_a_bad_url_is_told():
+    with pytest.raises(ConfigurationError, match=r"storage\.database"):
+        open_database("nonsense")

@@ -1,0 +1,125 @@
+"""Settings: defaults for everything, one clear sentence for every fault, no unsafe start."""
+
+from __future__ import annotations
+
+import pytest
+
+from hoichan.errors import ConfigurationError
+from hoichan.settings import LOOPBACK_SENDERS, DicomDestination, is_loopback, load
+
+
+def written(folder, text):
+    file = folder / "hoichan.toml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def fault(folder, text, environment=None):
+    with pytest.raises(ConfigurationError) as caught:
+        load(written(folder, text), environment=environment or {})
+    return str(caught.value)
+
+
+def test_every_key_has_a_default():
+    settings = load(environment={})
+    assert (settings.listener.ae_title, settings.listener.port, settings.web.port) == ("HOICHAN", 11112, 8080)
+    assert settings.listener.allowed == LOOPBACK_SENDERS
+    assert settings.storage.database_url.startswith("sqlite:///")
+
+
+def test_a_file_is_read(tmp_path):
+    text = """
+    [site]
+    name = "Bệnh viện Đa khoa"
+    [[listener.senders]]
+    ae_title = "CR_ROOM1"
+    host = "10.0.0.0/24"
+    [[destinations]]
+    name = "pacs"
+    kind = "dicom"
+    host = "127.0.0.1"
+    port = 14242
+    ae_title = "PACS"
+    """
+    settings = load(written(tmp_path, text), environment={})
+    (destination,) = settings.effective_destinations
+    assert isinstance(destination, DicomDestination)
+    assert destination.send == ("sc", "sr")
+    assert settings.site.name == "Bệnh viện Đa khoa"
+    assert [sender.ae_title for sender in settings.listener.allowed] == ["CR_ROOM1"]
+
+
+def test_the_environment_overrides_the_file(tmp_path):
+    file = written(tmp_path, "[web]\nport = 1\n")
+    settings = load(file, environment={"HOICHAN_WEB__PORT": "2", "HOICHAN_SITE__LANGUAGE": "en"})
+    assert (settings.web.port, settings.site.language) == (2, "en")
+
+
+def test_the_data_dir_of_the_command_line_wins(tmp_path):
+    settings = load(written(tmp_path, '[storage]\ndata_dir = "elsewhere"\n'), data_dir=tmp_path)
+    assert settings.storage.data_dir == tmp_path
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[listener]\nprot = 1\n", "Unknown configuration key 'listener.prot'"),
+        ("[nonsense]\n", "Unknown configuration key 'nonsense'"),
+        ("[web]\nport = 70000\n", "'web.port' is wrong"),
+        ("[site]\ntimezone = 'Mars/Olympus'\n", "unknown time zone"),
+        ("[[listener.senders]]\nae_title = 'A'\nhost = '10.0.0.300'\n", "listener.senders.0.host"),
+        ("[[destinations]]\nname = 'x'\nkind = 'fax'\n", "'destinations.0' is wrong"),
+        ("not toml", "is not valid TOML"),
+        ("storage = 1\n", "'storage' is wrong"),
+    ],
+)
+def test_a_fault_is_told_in_one_sentence(tmp_path, text, says):
+    assert says in fault(tmp_path, text)
+
+
+def test_a_missing_file_is_told(tmp_path):
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        load(tmp_path / "none.toml")
+
+
+def test_a_door_open_to_the_network_needs_a_list_of_senders(tmp_path):
+    assert "empty list of senders" in fault(tmp_path, "[listener]\nhost = '0.0.0.0'\n")
+
+
+def test_the_page_stays_on_loopback_while_it_has_no_sign_in(tmp_path):
+    assert "no sign-in" in fault(tmp_path, "[web]\nhost = '0.0.0.0'\n")
+
+
+def test_two_destinations_cannot_share_a_name(tmp_path):
+    one = "[[destinations]]\nname = 'a'\nkind = 'folder'\npath = 'x'\n"
+    assert "same name" in fault(tmp_path, one + one)
+
+
+def test_a_secret_is_not_in_the_text_of_the_settings(tmp_path):
+    text = """
+    [[destinations]]
+    name = "emr"
+    kind = "fhir"
+    url = "http://127.0.0.1/fhir"
+    auth = {kind = "basic", username = "ai", password = "MARKER"}
+    """
+    assert "MARKER" not in repr(load(written(tmp_path, text), environment={}))
+
+
+def test_a_wrong_value_is_not_quoted(tmp_path):
+    assert "MARKER" not in fault(tmp_path, "[web]\nport = 'MARKER'\n")
+
+
+@pytest.mark.parametrize(
+    ("host", "is_local"),
+    [
+        ("127.0.0.1", True),
+        ("::1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("10.0.0.1", False),
+        ("pacs", False),
+    ],
+)
+def test_loopback_is_recognised(host, is_local):
+    assert is_loopback(host) is is_local
