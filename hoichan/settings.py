@@ -137,6 +137,7 @@ class Web(_Section):
 
     host: str = "127.0.0.1"
     port: Port = 8080
+    public_names: tuple[str, ...] = ()  # host names under which a proxy reaches the page; others are refused
 
 
 class Assembly(_Section):

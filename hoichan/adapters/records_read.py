@@ -1,0 +1,254 @@
+"""The record of studies as the page reads it: the list in reading order, one study whole, its trail, counts.
+
+Read only. Each call sees one snapshot, so that a list never shows a state without the report that
+made it. The list walks `ix_studies_reading_order`; the rest is by primary key or an index.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import sqlalchemy as sa
+
+from hoichan.adapters import database, views
+from hoichan.adapters.objects_disk import ObjectsDisk
+from hoichan.adapters.rows import Row
+from hoichan.adapters.schema import (
+    deliveries,
+    documents,
+    instances,
+    reports,
+    results,
+    revisions,
+    series,
+    studies,
+    trail,
+)
+from hoichan.adapters.views import (
+    Counts,
+    DeliveryView,
+    DocumentView,
+    ListEntry,
+    ReadingPage,
+    ReportView,
+    RevisionView,
+    SeriesView,
+    StudyView,
+)
+from hoichan.errors import RecordsUnavailable, StudyUnknown
+from hoichan.ports import TrailEntry
+from hoichan.types import (
+    DeliveryState,
+    DocumentKind,
+    SeriesInstanceUID,
+    Sha256,
+    SOPInstanceUID,
+    StudyInstanceUID,
+    StudyState,
+)
+
+
+class ReadingSql:
+    """The reading side of the record of studies. Every method may raise RecordsUnavailable (try again)."""
+
+    def __init__(self, engine: sa.Engine, objects: ObjectsDisk) -> None:
+        self._engine = engine
+        self._objects = objects
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[sa.Connection]:
+        try:
+            with self._engine.connect() as connection:
+                if connection.dialect.name == "sqlite":
+                    connection.exec_driver_sql("BEGIN")  # deferred: reads one snapshot, locks nobody out
+                else:
+                    connection.execution_options(isolation_level="REPEATABLE READ")
+                yield connection
+        except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
+            raise RecordsUnavailable(f"The database did not answer ({type(error).__name__}).") from error
+
+    def reading_list(
+        self, *, state: StudyState | None = None, limit: int = 50, offset: int = 0
+    ) -> ReadingPage:
+        """Studies by tier, most urgent first, then oldest first. Without a state: all that are not signed."""
+        chosen = studies.c.state != StudyState.SIGNED if state is None else studies.c.state == state
+        with self._snapshot() as connection:
+            by_state = _by_state(connection)
+            heads = list(
+                connection.execute(
+                    sa.select(studies)
+                    .where(chosen)
+                    .order_by(studies.c.tier, studies.c.first_received_at, studies.c.study_instance_uid)
+                    .limit(limit)
+                    .offset(offset)
+                ).mappings()
+            )
+            entries = _entries(connection, heads)
+        if state is None:
+            total = sum(count for one, count in by_state.items() if one is not StudyState.SIGNED)
+        else:
+            total = by_state.get(state, 0)
+        return ReadingPage(entries=entries, total=total, by_state=by_state)
+
+    def study(self, study: StudyInstanceUID) -> StudyView:
+        """One study with everything that is kept about it. Raises StudyUnknown."""
+        with self._snapshot() as connection:
+            head = _head(connection, study)
+            (entry,) = _entries(connection, [head])
+            report_uid = entry.report.report_uid if entry.report else None
+            return StudyView(
+                entry=entry,
+                series=_series_of(connection, study),
+                revisions=tuple(
+                    RevisionView(
+                        revision=row.revision,
+                        state=row.state,
+                        closed_by=row.closed_by,
+                        assembled_at=row.assembled_at,
+                    )
+                    for row in connection.execute(
+                        sa.select(revisions)
+                        .where(revisions.c.study_instance_uid == study)
+                        .order_by(revisions.c.revision.desc())
+                    )
+                ),
+                results=tuple(
+                    views.result(row)
+                    for row in connection.execute(
+                        sa.select(results).where(results.c.report_uid == report_uid)
+                    ).mappings()
+                ),
+                documents=_documents_of(connection, study),
+                deliveries=tuple(
+                    views.delivery(row)
+                    for row in connection.execute(
+                        sa.select(deliveries)
+                        .where(deliveries.c.study_instance_uid == study)
+                        .order_by(deliveries.c.revision.desc(), deliveries.c.destination)
+                    ).mappings()
+                ),
+            )
+
+    def trail(self, study: StudyInstanceUID) -> Sequence[TrailEntry]:
+        """What happened to the study, oldest first. Raises StudyUnknown."""
+        with self._snapshot() as connection:
+            _head(connection, study)
+            found = connection.execute(
+                sa.select(trail).where(trail.c.study_instance_uid == study).order_by(trail.c.id)
+            ).mappings()
+            return [TrailEntry(at=row["at"], event=row["event"], details=row["details"]) for row in found]
+
+    def documents(self, study: StudyInstanceUID) -> tuple[DocumentView, ...]:
+        """The kept documents of every report, newest report first. Raises StudyUnknown."""
+        with self._snapshot() as connection:
+            _head(connection, study)
+            return _documents_of(connection, study)
+
+    def content(self, document: DocumentView) -> bytes:
+        """The kept bytes, checked against their digest."""
+        return self._objects.get(document.sha256)
+
+    def counts(self) -> Counts:
+        """Studies by state, and what still has to be delivered."""
+        with self._snapshot() as connection:
+            found = connection.execute(
+                sa.select(deliveries.c.state, sa.func.count(), sa.func.min(deliveries.c.created_at))
+                .where(deliveries.c.state.in_([DeliveryState.PENDING, DeliveryState.DEAD]))
+                .group_by(deliveries.c.state)
+            )
+            waiting = {DeliveryState(state): (count, oldest) for state, count, oldest in found}
+            pending, oldest = waiting.get(DeliveryState.PENDING, (0, None))
+            return Counts(
+                studies=_by_state(connection),
+                instances=connection.execute(sa.select(sa.func.count()).select_from(instances)).scalar_one(),
+                pending_deliveries=pending,
+                dead_deliveries=waiting.get(DeliveryState.DEAD, (0, None))[0],
+                oldest_undelivered_at=oldest,
+            )
+
+    def schema_version(self) -> str | None:
+        """The migration the database stands at; None when it is empty."""
+        try:
+            return database.schema_version(self._engine)
+        except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
+            raise RecordsUnavailable(f"The database did not answer ({type(error).__name__}).") from error
+
+
+def _by_state(connection: sa.Connection) -> dict[StudyState, int]:
+    found = connection.execute(sa.select(studies.c.state, sa.func.count()).group_by(studies.c.state))
+    return {StudyState(state): count for state, count in found}
+
+
+def _head(connection: sa.Connection, study: StudyInstanceUID) -> Row:
+    found = connection.execute(sa.select(studies).where(studies.c.study_instance_uid == study))
+    head = found.mappings().one_or_none()
+    if head is None:
+        raise StudyUnknown(f"No study {study}.")
+    return head
+
+
+def _entries(connection: sa.Connection, heads: Sequence[Row]) -> tuple[ListEntry, ...]:
+    uids = [head["study_instance_uid"] for head in heads]
+    newest: dict[str, ReportView] = {}
+    for row in connection.execute(
+        sa.select(reports).where(reports.c.study_instance_uid.in_(uids)).order_by(reports.c.revision)
+    ).mappings():
+        newest[row["study_instance_uid"]] = views.report(row)
+    sent: dict[str, list[DeliveryView]] = {}
+    for row in connection.execute(
+        sa.select(deliveries)
+        .where(deliveries.c.report_uid.in_([report.report_uid for report in newest.values()]))
+        .order_by(deliveries.c.destination)
+    ).mappings():
+        sent.setdefault(row["study_instance_uid"], []).append(views.delivery(row))
+    return tuple(
+        views.entry(head, newest.get(head["study_instance_uid"]), sent.get(head["study_instance_uid"], ()))
+        for head in heads
+    )
+
+
+def _series_of(connection: sa.Connection, study: StudyInstanceUID) -> tuple[SeriesView, ...]:
+    found = connection.execute(
+        sa.select(series, sa.func.count(instances.c.sop_instance_uid).label("instances"))
+        .outerjoin(
+            instances,
+            (instances.c.study_instance_uid == series.c.study_instance_uid)
+            & (instances.c.series_instance_uid == series.c.series_instance_uid),
+        )
+        .where(series.c.study_instance_uid == study)
+        .group_by(*series.columns)
+        .order_by(series.c.series_number, series.c.series_instance_uid)
+    ).mappings()
+    return tuple(
+        SeriesView(
+            series_instance_uid=SeriesInstanceUID(row["series_instance_uid"]),
+            modality=row["modality"],
+            series_description=row["series_description"],
+            body_part_examined=row["body_part_examined"],
+            view_position=row["view_position"],
+            instances=row["instances"],
+        )
+        for row in found
+    )
+
+
+def _documents_of(connection: sa.Connection, study: StudyInstanceUID) -> tuple[DocumentView, ...]:
+    found = connection.execute(
+        sa.select(documents, reports.c.revision)
+        .join(reports, reports.c.report_uid == documents.c.report_uid)
+        .where(reports.c.study_instance_uid == study)
+        .order_by(reports.c.revision.desc(), documents.c.position)
+    ).mappings()
+    return tuple(
+        DocumentView(
+            report_uid=SOPInstanceUID(row["report_uid"]),
+            revision=row["revision"],
+            kind=DocumentKind(row["kind"]),
+            destination=row["destination"] or None,
+            uid=row["uid"],
+            media_type=row["media_type"],
+            sha256=Sha256(row["sha256"]),
+        )
+        for row in found
+    )

@@ -1,0 +1,48 @@
+"""The application: the page, the API, the health checks, behind one doorkeeper."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fastapi import FastAPI
+from starlette.staticfiles import StaticFiles
+
+import hoichan
+from hoichan.adapters.records_read import ReadingSql
+from hoichan.ports import Clock, Studies
+from hoichan.settings import Settings
+from service.api import health, problems, studies
+from service.api.desk import Desk
+from service.api.doorkeeper import Doorkeeper
+from service.web import pages
+from service.web.rendering import STATIC, Templates
+
+
+def create_app(
+    settings: Settings, *, reading: ReadingSql, studies_port: Studies, clock: Clock, spool_root: Path
+) -> FastAPI:
+    """The page and the API over one record of studies."""
+    app = FastAPI(
+        title="Hội Chẩn",
+        version=hoichan.__version__,
+        description="Studies in reading order, what the models said, and where each report went. "
+        "Nothing here has been verified by a physician unless its status says so.",
+        docs_url=None,  # FastAPI's own page loads scripts from elsewhere; /docs is ours
+        redoc_url=None,
+        openapi_url="/openapi.json",
+    )
+    app.state.desk = Desk(
+        settings=settings,
+        reading=reading,
+        studies=studies_port,
+        clock=clock,
+        spool_root=spool_root,
+        templates=Templates(settings.site),
+    )
+    problems.register(app)
+    app.add_middleware(Doorkeeper, names=settings.web.public_names)
+    app.include_router(studies.router)
+    app.include_router(health.router)
+    app.include_router(pages.router, include_in_schema=False)
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    return app

@@ -1,0 +1,38 @@
+"""What every handler works with, put together once by `create_app`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from hoichan.adapters.records_read import ReadingSql
+from hoichan.ports import Clock, Studies
+from hoichan.settings import Settings
+from service.web.rendering import Templates
+
+UID_PATTERN = r"^[0-9]+(\.[0-9]+)*$"  # PS3.5 9.1, lenient on leading zeros: some modalities send them
+UID_MAXIMUM = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk:
+    """The record, the settings and the templates."""
+
+    settings: Settings
+    reading: ReadingSql
+    studies: Studies  # only for the one verb that writes: send a dead delivery again
+    clock: Clock
+    spool_root: Path
+    templates: Templates
+
+
+def desk_of(request: Request) -> Desk:
+    """The desk of the application that serves this request."""
+    desk: Desk = request.app.state.desk
+    return desk
+
+
+AtDesk = Annotated[Desk, Depends(desk_of)]

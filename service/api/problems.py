@@ -1,0 +1,105 @@
+"""Errors at the HTTP door: one table from our errors to statuses, RFC 9457 in JSON, a page for people.
+
+| error                 | status | retry |      | request                | status |
+| StudyUnknown          | 404    | no    |      | unknown path           | 404    |
+| RecordsUnavailable    | 503    | yes   |      | malformed value        | 422    |
+| any other of ours     | 500    | no    |      | method, host, origin   | 405, 421, 403 |
+
+`code` is stable. A detail never repeats what came in: a request may hold anything.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse, JSONResponse, Response
+
+from hoichan.errors import HoichanError, RecordsUnavailable, StudyUnknown
+from service.api.desk import desk_of
+
+MEDIA_TYPE = "application/problem+json"
+STATUS: tuple[tuple[type[HoichanError], HTTPStatus], ...] = (
+    (StudyUnknown, HTTPStatus.NOT_FOUND),
+    (RecordsUnavailable, HTTPStatus.SERVICE_UNAVAILABLE),
+    (HoichanError, HTTPStatus.INTERNAL_SERVER_ERROR),
+)
+_REQUEST_CODES = {
+    HTTPStatus.NOT_FOUND: "request.not_found",
+    HTTPStatus.METHOD_NOT_ALLOWED: "request.method_not_allowed",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "request.malformed",
+}
+_FOR_MACHINES = ("/api/", "/healthz", "/readyz", "/metrics", "/openapi.json", "/static/")
+RETRY_AFTER_SECONDS = 5
+
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    404: {"description": "Unknown", "content": {MEDIA_TYPE: {}}},
+    422: {"description": "Malformed identifier or parameter", "content": {MEDIA_TYPE: {}}},
+    503: {"description": "The record cannot be reached; try again", "content": {MEDIA_TYPE: {}}},
+}
+
+
+def status_of(error: HoichanError) -> HTTPStatus:
+    """The HTTP status of one of our errors."""
+    return next(status for kind, status in STATUS if isinstance(error, kind))
+
+
+def problem_json(status: HTTPStatus, code: str, detail: str = "") -> JSONResponse:
+    """The RFC 9457 form."""
+    content: dict[str, Any] = {
+        "type": "about:blank",
+        "title": status.phrase,
+        "status": int(status),
+        "code": code,
+    }
+    if detail:
+        content["detail"] = detail
+    headers = {"Cache-Control": "no-store"}
+    if status is HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return JSONResponse(content, status_code=status, media_type=MEDIA_TYPE, headers=headers)
+
+
+def answer(request: Request, status: HTTPStatus, code: str, detail: str = "") -> Response:
+    """A page for a person who asked for one, problem+json for everything else."""
+    if request.url.path.startswith(_FOR_MACHINES) or "text/html" not in request.headers.get("accept", ""):
+        return problem_json(status, code, detail)
+    templates = desk_of(request).templates
+    page = templates.render(
+        "problem.html",
+        language=templates.language(request),
+        path=request.url.path,
+        status=int(status),
+        code=code,
+    )
+    return HTMLResponse(page, status_code=status, headers={"Cache-Control": "no-store"})
+
+
+async def _ours(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HoichanError)  # registered for this class only
+    return answer(request, status_of(error), error.code, str(error))
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    status = HTTPStatus(error.status_code)
+    response = answer(request, status, _REQUEST_CODES.get(status, "request"))
+    for name, value in (error.headers or {}).items():
+        response.headers[name] = value
+    return response
+
+
+async def _malformed(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    where = ", ".join(sorted({str(fault["loc"][-1]) for fault in error.errors()}))
+    return answer(request, HTTPStatus.UNPROCESSABLE_ENTITY, "request.malformed", f"Malformed: {where}.")
+
+
+def register(app: FastAPI) -> None:
+    """Have the application answer with these forms."""
+    app.add_exception_handler(HoichanError, _ours)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(RequestValidationError, _malformed)

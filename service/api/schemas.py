@@ -1,0 +1,306 @@
+"""What the API says, as pydantic models, and how they are made from the record.
+
+Codes and both languages travel; choosing one is the reader's. `etag` makes the tag that polling
+clients send back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict
+
+from hoichan import codes
+from hoichan.adapters.views import DeliveryView, DocumentView, ListEntry, ReadingPage, ReportView, StudyView
+from hoichan.ports import TrailEntry
+from hoichan.types import (
+    DeliveryState,
+    DocumentKind,
+    Finding,
+    Outcome,
+    Patient,
+    Presence,
+    Refusal,
+    RefusalCode,
+    ReportStatus,
+    StudyState,
+    Tier,
+)
+from service.web import people
+
+Texts = Mapping[str, str]  # language -> text
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, from_attributes=True)
+
+
+class PatientOut(_Model):
+    """The person, as far as a list needs: the identifier is masked."""
+
+    name: str
+    birth_year: int | None
+    age_years: int | None
+    sex: str | None
+    masked_id: str
+
+    @classmethod
+    def of(cls, patient: Patient) -> PatientOut:
+        """From the wrapped values."""
+        born = patient.patient_birth_date
+        return cls(
+            name=people.spoken_name(patient.patient_name.reveal()),
+            birth_year=born.reveal().year if born else None,
+            age_years=patient.patient_age_years,
+            sex=patient.patient_sex,
+            masked_id=people.masked(patient.patient_id.reveal()),
+        )
+
+
+class FindingOut(_Model):
+    """One statement of a model about one image."""
+
+    key: str
+    display: Texts
+    presence: Presence
+    probability: float  # 0..1
+    operating_point: float  # 0..1
+    calibration: str
+    tier: Tier
+    algorithm_name: str
+    algorithm_version: str
+    sop_instance_uid: str
+
+    @classmethod
+    def of(cls, finding: Finding) -> FindingOut:
+        """From a finding of the record."""
+        term = codes.FINDINGS.get(finding.key)
+        return cls(
+            key=finding.key,
+            display=dict(term.display) if term else {"vi": finding.key, "en": finding.key},
+            presence=finding.presence,
+            probability=finding.probability,
+            operating_point=finding.operating_point,
+            calibration=finding.calibration,
+            tier=finding.tier,
+            algorithm_name=finding.algorithm_name,
+            algorithm_version=finding.algorithm_version,
+            sop_instance_uid=finding.sop_instance_uid,
+        )
+
+
+class RefusalOut(_Model):
+    """Why something was not analysed."""
+
+    code: RefusalCode
+    text: Texts
+    algorithm_name: str | None
+    series_instance_uid: str | None
+    sop_instance_uid: str | None
+
+    @classmethod
+    def of(cls, refusal: Refusal) -> RefusalOut:
+        """From a refusal of the record."""
+        return cls(
+            code=refusal.code,
+            text=dict(codes.REFUSALS[refusal.code]),
+            algorithm_name=refusal.algorithm_name,
+            series_instance_uid=refusal.series_instance_uid,
+            sop_instance_uid=refusal.sop_instance_uid,
+        )
+
+
+class AlgorithmOut(_Model):
+    """A model that answered."""
+
+    algorithm_name: str
+    algorithm_version: str
+    algorithm_source: str
+    weights_sha256: str
+    status: str
+
+
+class ReportOut(_Model):
+    """The newest report."""
+
+    report_uid: str
+    revision: int
+    status: ReportStatus
+    outcome: Outcome
+    findings: list[FindingOut]
+    refusals: list[RefusalOut]
+    algorithms: list[AlgorithmOut]
+    conclusion: Texts
+    disclaimer: Texts
+    created_at: datetime
+
+    @classmethod
+    def of(cls, report: ReportView) -> ReportOut:
+        """From a report of the record."""
+        return cls(
+            report_uid=report.report_uid,
+            revision=report.revision,
+            status=report.status,
+            outcome=report.outcome,
+            findings=[FindingOut.of(finding) for finding in report.findings],
+            refusals=[RefusalOut.of(refusal) for refusal in report.refusals],
+            algorithms=[AlgorithmOut.model_validate(one) for one in report.algorithms],
+            conclusion=dict(report.conclusion),
+            disclaimer=dict(report.disclaimer),
+            created_at=report.created_at,
+        )
+
+
+class DeliveryOut(_Model):
+    """One report to one receiver."""
+
+    idempotency_key: str
+    revision: int
+    destination: str
+    kind: str
+    documents: list[DocumentKind]
+    state: DeliveryState
+    attempts: int
+    created_at: datetime
+    next_attempt_at: datetime
+    delivered_at: datetime | None
+    acknowledgement: str | None
+
+    @classmethod
+    def of(cls, delivery: DeliveryView) -> DeliveryOut:
+        """From a delivery of the record."""
+        return cls.model_validate(delivery)
+
+
+class DocumentOut(_Model):
+    """One kept form of a report, and where its bytes are."""
+
+    kind: DocumentKind
+    revision: int
+    destination: str | None
+    uid: str
+    media_type: str
+    sha256: str
+
+    @classmethod
+    def of(cls, document: DocumentView) -> DocumentOut:
+        """From a document of the record."""
+        return cls.model_validate(document)
+
+
+class StudyOut(_Model):
+    """One line of the reading list."""
+
+    study_instance_uid: str
+    state: StudyState
+    state_reason: str | None
+    revision: int
+    tier: Tier | None
+    patient: PatientOut
+    accession_number: str | None
+    study_description: str | None
+    study_datetime: datetime | None
+    modalities: list[str]
+    calling_ae_title: str
+    first_received_at: datetime
+    last_received_at: datetime
+    report: ReportOut | None
+    deliveries: list[DeliveryOut]
+
+    @classmethod
+    def of(cls, entry: ListEntry) -> StudyOut:
+        """From a line of the record."""
+        return cls(
+            study_instance_uid=entry.study_instance_uid,
+            state=entry.state,
+            state_reason=entry.state_reason,
+            revision=entry.last_revision,
+            tier=entry.tier,
+            patient=PatientOut.of(entry.patient),
+            accession_number=entry.accession_number,
+            study_description=entry.study_description,
+            study_datetime=entry.study_datetime,
+            modalities=list(entry.modalities),
+            calling_ae_title=entry.calling_ae_title,
+            first_received_at=entry.first_received_at,
+            last_received_at=entry.last_received_at,
+            report=ReportOut.of(entry.report) if entry.report else None,
+            deliveries=[DeliveryOut.of(delivery) for delivery in entry.deliveries],
+        )
+
+
+class StudyListOut(_Model):
+    """A page of the reading list."""
+
+    items: list[StudyOut]
+    total: int
+    page: int
+    pages: int
+    by_state: Mapping[StudyState, int]
+
+    @classmethod
+    def of(cls, found: ReadingPage, *, page: int, size: int) -> StudyListOut:
+        """From a stretch of the record."""
+        return cls(
+            items=[StudyOut.of(entry) for entry in found.entries],
+            total=found.total,
+            page=page,
+            pages=max(1, -(-found.total // size)),
+            by_state=dict(found.by_state),
+        )
+
+
+class SeriesOut(_Model):
+    """One series."""
+
+    series_instance_uid: str
+    modality: str
+    series_description: str | None
+    body_part_examined: str | None
+    view_position: str | None
+    instances: int
+
+
+class StudyDetailOut(StudyOut):
+    """One study whole; `deliveries` and `documents` are of every revision, newest first."""
+
+    series: list[SeriesOut]
+    documents: list[DocumentOut]
+
+    @classmethod
+    def of_view(cls, view: StudyView) -> StudyDetailOut:
+        """From a study of the record."""
+        line = StudyOut.of(view.entry)
+        return cls(
+            **{name: getattr(line, name) for name in StudyOut.model_fields if name != "deliveries"},
+            deliveries=[DeliveryOut.of(delivery) for delivery in view.deliveries],
+            series=[SeriesOut.model_validate(one) for one in view.series],
+            documents=[DocumentOut.of(document) for document in view.documents],
+        )
+
+
+class TrailLineOut(_Model):
+    """One thing that happened."""
+
+    at: datetime
+    event: str
+    details: Mapping[str, str | int | float | bool | None]
+
+
+class TrailOut(_Model):
+    """What happened to one study, oldest first."""
+
+    study_instance_uid: str
+    items: list[TrailLineOut]
+
+    @classmethod
+    def of(cls, study: str, lines: list[TrailEntry]) -> TrailOut:
+        """From the trail of the record."""
+        return cls(study_instance_uid=study, items=[TrailLineOut.model_validate(line) for line in lines])
+
+
+def etag(model: BaseModel) -> str:
+    """A strong tag of exactly this content."""
+    return f'"{hashlib.sha256(model.model_dump_json().encode()).hexdigest()[:32]}"'

@@ -1,0 +1,167 @@
+"""`/api/v1`: the reading list, one study, its trail, its picture and documents, and the replay button."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+
+from hoichan.adapters.views import DocumentView
+from hoichan.errors import RecordsError, RecordsUnavailable
+from hoichan.types import DeliveryState, DocumentKind, StudyInstanceUID, StudyState
+from service.api import problems
+from service.api.desk import UID_MAXIMUM, UID_PATTERN, AtDesk
+from service.api.doorkeeper import is_same_origin
+from service.api.pictures import PictureShelf
+from service.api.schemas import DeliveryOut, StudyDetailOut, StudyListOut, TrailOut, etag
+
+PAGE_SIZE = 50
+LAST_PAGE = 10_000
+
+StudyUid = Annotated[
+    str, Path(pattern=UID_PATTERN, max_length=UID_MAXIMUM, description="Study Instance UID (0020,000D)")
+]
+DeliveryKey = Annotated[str, Path(pattern=r"^[0-9.]+:[A-Za-z0-9_.-]+$", max_length=129)]
+Page = Annotated[int, Query(ge=1, le=LAST_PAGE)]
+Revision = Annotated[int | None, Query(ge=1, description="Of this revision; the newest report without it")]
+OnlyState = Annotated[
+    StudyState | None, Query(alias="state", description="Only this state; without it all that are not signed")
+]
+
+router = APIRouter(prefix="/api/v1", tags=["studies"], responses=problems.RESPONSES)
+_shelf = PictureShelf()
+
+
+def _tagged(request: Request, model: StudyListOut | StudyDetailOut) -> Response:
+    tag = etag(model)
+    headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
+    if tag in request.headers.get("if-none-match", ""):
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+    return Response(model.model_dump_json(), media_type="application/json", headers=headers)
+
+
+@router.get("/studies", response_model=StudyListOut)
+def list_studies(request: Request, desk: AtDesk, state: OnlyState = None, page: Page = 1) -> Response:
+    """The reading list: most urgent tier first, then oldest first. Send the ETag back to poll cheaply."""
+    found = desk.reading.reading_list(state=state, limit=PAGE_SIZE, offset=(page - 1) * PAGE_SIZE)
+    return _tagged(request, StudyListOut.of(found, page=page, size=PAGE_SIZE))
+
+
+@router.get("/studies/{study_uid}", response_model=StudyDetailOut)
+def show_study(request: Request, desk: AtDesk, study_uid: StudyUid) -> Response:
+    """One study with its newest report, and its series, documents and deliveries."""
+    return _tagged(request, StudyDetailOut.of_view(desk.reading.study(StudyInstanceUID(study_uid))))
+
+
+@router.get("/studies/{study_uid}/trail")
+def show_trail(desk: AtDesk, study_uid: StudyUid) -> TrailOut:
+    """What happened to the study, oldest first. Identifiers, codes and counts only."""
+    return TrailOut.of(study_uid, list(desk.reading.trail(StudyInstanceUID(study_uid))))
+
+
+@router.get(
+    "/studies/{study_uid}/picture",
+    response_class=Response,
+    responses={200: {"content": {"image/png": {}, "image/jpeg": {}}}},
+)
+def show_picture(
+    request: Request,
+    desk: AtDesk,
+    study_uid: StudyUid,
+    revision: Revision = None,
+    v: Annotated[
+        str, Query(max_length=64, description="sha256 of the document: an address that may be cached")
+    ] = "",
+) -> Response:
+    """The Secondary Capture of a report as a picture for a browser."""
+    document = _find(desk, study_uid, DocumentKind.SC, revision)
+    if document is None:
+        return problems.answer(request, HTTPStatus.NOT_FOUND, "document.unknown", "No picture was made.")
+    tag = f'"{document.sha256}"'
+    lasting = "private, max-age=31536000, immutable" if v == document.sha256 else "private, no-cache"
+    headers = {"ETag": tag, "Cache-Control": lasting}
+    if tag in request.headers.get("if-none-match", ""):
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+    picture = _shelf.picture(document.sha256, lambda: desk.reading.content(document))
+    return Response(picture.content, media_type=picture.media_type, headers=headers)
+
+
+@router.get(
+    "/studies/{study_uid}/documents/{kind}",
+    response_class=Response,
+    responses={200: {"content": {"application/dicom": {}, "application/fhir+json": {}}}},
+)
+def download_document(
+    request: Request,
+    desk: AtDesk,
+    study_uid: StudyUid,
+    kind: DocumentKind,
+    revision: Revision = None,
+    destination: Annotated[str | None, Query(max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")] = None,
+) -> Response:
+    """The kept bytes of one form of a report, exactly as receivers get them."""
+    document = _find(desk, study_uid, kind, revision, destination)
+    if document is None:
+        return problems.answer(
+            request, HTTPStatus.NOT_FOUND, "document.unknown", "No such document was made."
+        )
+    ending = "json" if kind is DocumentKind.FHIR else "dcm"
+    return Response(
+        desk.reading.content(document),
+        media_type=document.media_type,
+        headers={
+            "Content-Disposition": f'attachment; filename="{kind}-{document.sha256[:12]}.{ending}"',
+            "ETag": f'"{document.sha256}"',
+        },
+    )
+
+
+@router.post(
+    "/deliveries/{idempotency_key}/replay",
+    status_code=HTTPStatus.ACCEPTED,
+    response_model=DeliveryOut,
+    responses={
+        403: {"description": "Asked from another site", "content": {problems.MEDIA_TYPE: {}}},
+        409: {"description": "Not a dead delivery", "content": {problems.MEDIA_TYPE: {}}},
+    },
+)
+def replay_delivery(request: Request, desk: AtDesk, idempotency_key: DeliveryKey) -> Response:
+    """Send a dead delivery again: the same bytes under the same key."""
+    if not is_same_origin(request.headers):
+        return problems.answer(request, HTTPStatus.FORBIDDEN, "request.cross_origin")
+    try:
+        delivery = desk.studies.delivery(idempotency_key)
+    except RecordsUnavailable:
+        raise
+    except RecordsError:
+        return problems.answer(request, HTTPStatus.NOT_FOUND, "delivery.unknown")
+    if delivery.state is not DeliveryState.DEAD:
+        return problems.answer(request, HTTPStatus.CONFLICT, "delivery.not_dead")
+    desk.studies.revive(idempotency_key)
+    if "text/html" in request.headers.get("accept", ""):
+        return RedirectResponse(
+            f"/studies/{delivery.study_instance_uid}#deliveries", status_code=HTTPStatus.SEE_OTHER
+        )
+    view = desk.reading.study(delivery.study_instance_uid)
+    revived = next(one for one in view.deliveries if one.idempotency_key == idempotency_key)
+    return JSONResponse(DeliveryOut.of(revived).model_dump(mode="json"), status_code=HTTPStatus.ACCEPTED)
+
+
+def _find(
+    desk: AtDesk,
+    study_uid: str,
+    kind: DocumentKind,
+    revision: int | None,
+    destination: str | None = None,
+) -> DocumentView | None:
+    """The document of the newest report that fits; one for a single receiver only where it is asked for."""
+    fitting = [
+        document
+        for document in desk.reading.documents(StudyInstanceUID(study_uid))
+        if document.kind is kind
+        and revision in (None, document.revision)
+        and destination in (None, document.destination)
+    ]
+    return next(iter(fitting), None)

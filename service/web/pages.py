@@ -1,0 +1,147 @@
+"""The pages: the reading list, one study, its trail, and the list of API operations.
+
+Pages carry people's data, so none is kept by the browser (`no-store`, set by the doorkeeper). The
+address holds a UID, a state and a page number, never more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Request
+from starlette.responses import HTMLResponse
+
+from hoichan.adapters.views import DocumentView, ResultView, StudyView
+from hoichan.types import DocumentKind, Finding, Outcome, StudyInstanceUID, StudyState
+from service.api.desk import AtDesk, Desk
+from service.api.schemas import StudyDetailOut, StudyListOut, etag
+from service.api.studies import PAGE_SIZE, OnlyState, Page, StudyUid
+from service.web.rendering import COOKIE, LANGUAGES
+
+COOKIE_SECONDS = 365 * 86400
+SHOWN_FINDINGS = 4  # positives in a line of the list; the study page has them all
+PARTIAL = frozenset({Outcome.PARTIAL_WITH_FINDINGS, Outcome.PARTIAL_WITHOUT_FINDINGS})
+
+router = APIRouter(default_response_class=HTMLResponse)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """One choice above the list."""
+
+    state: StudyState | None
+    count: int
+    chosen: bool
+
+
+@router.get("/")
+def show_list(request: Request, desk: AtDesk, state: OnlyState = None, page: Page = 1) -> HTMLResponse:
+    """The reading list."""
+    found = desk.reading.reading_list(state=state, limit=PAGE_SIZE, offset=(page - 1) * PAGE_SIZE)
+    unsigned = sum(count for one, count in found.by_state.items() if one is not StudyState.SIGNED)
+    choices = [Filter(state=None, count=unsigned, chosen=state is None)]
+    choices += [
+        Filter(state=one, count=found.by_state.get(one, 0), chosen=state is one)
+        for one in StudyState
+        if found.by_state.get(one) or state is one
+    ]
+    listing = StudyListOut.of(found, page=page, size=PAGE_SIZE)
+    return _page(
+        request,
+        desk,
+        "list.html",
+        found=found,
+        filters=choices,
+        state=state,
+        page=page,
+        pages=listing.pages,
+        etag=etag(listing),
+        poll=f"/api/v1/studies{_query(state=state, page=page if page > 1 else None)}",
+        partial=PARTIAL,
+        shown=SHOWN_FINDINGS,
+    )
+
+
+@router.get("/studies/{study_uid}")
+def show_study(request: Request, desk: AtDesk, study_uid: StudyUid) -> HTMLResponse:
+    """One study: picture, findings, refusals, deliveries, documents, model."""
+    view = desk.reading.study(StudyInstanceUID(study_uid))
+    report = view.entry.report
+    return _page(
+        request,
+        desk,
+        "study.html",
+        view=view,
+        entry=view.entry,
+        report=report,
+        picture=_picture(view),
+        images=_images(report.findings if report else ()),
+        ran=_ran(view.results),
+        etag=etag(StudyDetailOut.of_view(view)),
+        poll=f"/api/v1/studies/{study_uid}",
+        partial=PARTIAL,
+        shown=SHOWN_FINDINGS,
+    )
+
+
+@router.get("/studies/{study_uid}/trail")
+def show_trail(request: Request, desk: AtDesk, study_uid: StudyUid) -> HTMLResponse:
+    """Every step of one study, oldest first."""
+    uid = StudyInstanceUID(study_uid)
+    return _page(request, desk, "trail.html", lines=desk.reading.trail(uid), study_uid=uid)
+
+
+@router.get("/docs")
+def show_operations(request: Request, desk: AtDesk) -> HTMLResponse:
+    """The operations of the API, without a script from elsewhere."""
+    description = request.app.openapi()
+    operations = [
+        {"method": method.upper(), "path": path, **operation}
+        for path, methods in description["paths"].items()
+        for method, operation in methods.items()
+    ]
+    return _page(request, desk, "docs.html", operations=operations)
+
+
+def _page(request: Request, desk: Desk, template: str, **values: object) -> HTMLResponse:
+    language = desk.templates.language(request)
+    kept = {key: value for key, value in request.query_params.items() if key in {"state", "page"}}
+    text = desk.templates.render(
+        template,
+        language=language,
+        path=request.url.path,
+        kept=kept,
+        now=desk.clock.now(),
+        query=_query,
+        **values,
+    )
+    response = HTMLResponse(text)
+    if request.query_params.get("lang") in LANGUAGES:
+        response.set_cookie(COOKIE, language, max_age=COOKIE_SECONDS, httponly=True, samesite="lax")
+    return response
+
+
+def _query(**values: object) -> str:
+    """`?a=b` of what is not None; "" when nothing is left."""
+    kept = {key: str(value) for key, value in values.items() if value is not None}
+    return f"?{urlencode(kept)}" if kept else ""
+
+
+def _picture(view: StudyView) -> DocumentView | None:
+    """The newest Secondary Capture; of an earlier revision while a new one is worked on."""
+    return next((document for document in view.documents if document.kind is DocumentKind.SC), None)
+
+
+def _images(findings: tuple[Finding, ...]) -> dict[str, int]:
+    """A number for each image that findings speak of, when there are several."""
+    uids = list(dict.fromkeys(finding.sop_instance_uid for finding in findings))
+    return {uid: number for number, uid in enumerate(sorted(uids), start=1)} if len(uids) > 1 else {}
+
+
+def _ran(results: tuple[ResultView, ...]) -> dict[tuple[str, str], list[ResultView]]:
+    """Runs by model and version."""
+    runs: dict[tuple[str, str], list[ResultView]] = {}
+    for result in results:
+        runs.setdefault((result.algorithm_name, result.algorithm_version), []).append(result)
+    return runs

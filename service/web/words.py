@@ -1,0 +1,185 @@
+"""One language of the page: its sentences, and how times, numbers and people are written in it.
+
+Sentences are in `messages/<language>.toml`; concepts that also stand in reports come from
+`hoichan.codes`, so that the page and the PACS say the same thing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from hoichan import codes
+from hoichan.adapters.views import DeliveryView, ListEntry
+from hoichan.ports import TrailEntry
+from hoichan.reporting.reports import is_calibrated, number_text, score_label
+from hoichan.types import DeliveryState, Finding, Patient, RefusalCode, StudyState, Tier
+from service.web import people
+
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_AGE_STEPS = (("days", 86400), ("hours", 3600), ("minutes", 60))
+_REFUSALS = frozenset(str(code) for code in RefusalCode)
+AGE_KEYS = ("now", "minutes", "hours", "days")
+
+
+class Words:
+    """The sentences and forms of one language."""
+
+    def __init__(self, language: str, sentences: Mapping[str, str], zone: ZoneInfo) -> None:
+        self.language = language
+        self._sentences = sentences
+        self._zone = zone
+
+    def __call__(self, key: str, **values: object) -> str:
+        """The sentence under `key`. Raises KeyError for a key that the catalogue has not."""
+        return self._sentences[key].format(**values) if values else self._sentences[key]
+
+    def known(self, key: str, otherwise: str) -> str:
+        """The sentence under `key`, or the one under `otherwise`."""
+        return self._sentences.get(key) or self._sentences[otherwise]
+
+    # ------------------------------------------------------------------ times and numbers
+    def moment(self, at: datetime) -> str:
+        """Date and time of day in the site's zone."""
+        local = at.astimezone(self._zone)
+        if self.language == "vi":
+            return f"{local:%H:%M %d/%m/%Y}"
+        return f"{local:%H:%M}, {local.day} {_MONTHS[local.month - 1]} {local.year}"
+
+    def exact(self, at: datetime) -> str:
+        """Time of day to the second in the site's zone."""
+        return f"{at.astimezone(self._zone):%H:%M:%S}"
+
+    def day(self, at: datetime) -> str:
+        """The date in the site's zone."""
+        local = at.astimezone(self._zone)
+        if self.language == "vi":
+            return f"{local:%d/%m/%Y}"
+        return f"{local.day} {_MONTHS[local.month - 1]} {local.year}"
+
+    def age(self, since: datetime, now: datetime) -> str:
+        """How long ago, in the largest unit that fits."""
+        seconds = (now - since).total_seconds()
+        for unit, length in _AGE_STEPS:
+            if seconds >= length:
+                return self(f"age.{unit}", n=int(seconds // length))
+        return self("age.now")
+
+    def age_words(self) -> dict[str, str]:
+        """The forms of `age`, for the script that keeps them current."""
+        return {key: self._sentences[f"age.{key}"] for key in AGE_KEYS}
+
+    def score(self, finding: Finding) -> str:
+        """The number alone; never a percentage while it is not calibrated."""
+        return number_text(finding, finding.probability, self.language)
+
+    def threshold(self, finding: Finding) -> str:
+        """The bar in the same form as the number."""
+        return number_text(finding, finding.operating_point, self.language)
+
+    def score_name(self, finding: Finding) -> str:
+        """ "điểm AI", or "độ tin cậy của AI" when calibrated."""
+        return score_label(finding, self.language)
+
+    def calibration(self, finding: Finding) -> str:
+        """Whether the number is calibrated, in words."""
+        return self("calibration.yes" if is_calibrated(finding) else "calibration.no")
+
+    # ------------------------------------------------------------------ people and studies
+    def name(self, patient: Patient) -> str:
+        """The name as it is spoken."""
+        return people.spoken_name(patient.patient_name.reveal()) or self("patient.no_name")
+
+    def about(self, patient: Patient) -> str:
+        """Year of birth or age, and sex."""
+        born = patient.patient_birth_date
+        parts = []
+        if born is not None:
+            parts.append(self("patient.born", year=born.reveal().year))
+        elif patient.patient_age_years is not None:
+            parts.append(self("patient.age", years=patient.patient_age_years))
+        if patient.patient_sex:
+            parts.append(self.known(f"patient.sex.{patient.patient_sex}", "patient.sex.O"))
+        return " · ".join(parts)
+
+    def masked_id(self, patient: Patient) -> str:
+        """The identifier, masked; "" when there is none."""
+        return people.masked(patient.patient_id.reveal())
+
+    def plain(self, text: str | None) -> str:
+        """Free text of a sender as one printable line."""
+        return people.plain(text)
+
+    def finding(self, finding: Finding) -> str:
+        """The name of a finding."""
+        term = codes.FINDINGS.get(finding.key)
+        return term.display[self.language] if term else finding.key
+
+    def tier(self, tier: Tier) -> str:
+        """The name of a tier."""
+        return codes.TIERS[tier][self.language]
+
+    def refusal(self, code: RefusalCode) -> str:
+        """Why something was not analysed."""
+        return codes.REFUSALS[code][self.language]
+
+    def reason(self, code: str) -> str:
+        """The reason behind a state: a refusal or the code of an error, in words."""
+        if code in _REFUSALS:
+            return self.refusal(RefusalCode(code))
+        return self._sentences.get(f"failure.{code}") or self("failure.other", code=code)
+
+    def state(self, state: StudyState) -> str:
+        """The name of a state."""
+        return self(f"state.{state}")
+
+    def entry_reason(self, entry: ListEntry) -> str:
+        """Why a study has no answer; "" where it has one or is still on its way."""
+        if entry.state in {StudyState.FAILED, StudyState.NOT_ANALYSED}:
+            return self.reason(entry.state_reason or "")
+        return ""
+
+    def delivery(self, delivery: DeliveryView) -> str:
+        """Where a delivery stands, in two or three words."""
+        if delivery.state is DeliveryState.PENDING and delivery.attempts:
+            return self("delivery.retrying", time=self.exact(delivery.next_attempt_at)[:5])
+        return self(f"delivery.{delivery.state}")
+
+    # ------------------------------------------------------------------ trail
+    def happened(self, line: TrailEntry) -> str:
+        """One step of the trail as a sentence; an event without one is named as it is."""
+        details = {key: people.plain(str(value)) for key, value in line.details.items()}
+        key = f"trail.{line.event}"
+        if line.event == "report_saved":
+            key = f"trail.report_saved.{details.get('outcome', '')}"
+            details["reasons"] = " ".join(
+                self.reason(code) for code in details.get("refusals", "").split(",") if code
+            )
+        if "code" in details:
+            details["reason"] = self.reason(details["code"])
+        if "closed_by" in details:
+            details["closed_by"] = self.known(f"closed_by.{details['closed_by']}", "closed_by.other")
+        if "until" in details:
+            details["until"] = self._local(details["until"])
+        sentence = self._sentences.get(key)
+        if sentence is None:
+            return self("trail.other", event=line.event)
+        try:
+            return sentence.format_map(details)
+        except KeyError:  # an event of another version, with fewer details
+            return self("trail.other", event=line.event)
+
+    def who(self, line: TrailEntry) -> str:
+        """Who did it: the sender, the receiver, a person at the page, or this service."""
+        for part in ("sender", "destination"):
+            if part in line.details and line.event != "delivery_revived":
+                return people.plain(str(line.details[part]))
+        return self("who.person" if line.event in {"delivery_revived", "study_replayed"} else "who.service")
+
+    def _local(self, text: str) -> str:
+        try:
+            at = datetime.fromisoformat(text)
+        except ValueError:
+            return text
+        return self.exact(at) if at.tzinfo else text

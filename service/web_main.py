@@ -1,0 +1,140 @@
+"""The web process: the page and the API on one port, until SIGTERM or until whoever started it is gone."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Sequence
+from errno import EADDRINUSE
+from pathlib import Path
+
+import structlog
+import uvicorn
+
+from hoichan import settings as settings_module
+from hoichan.adapters import logs
+from hoichan.adapters.records_read import ReadingSql
+from hoichan.errors import ConfigurationError, PortInUse
+from hoichan.settings import Settings
+from service.api import create_app
+from service.wiring import open_house
+
+log = structlog.get_logger()
+
+USED_WRONGLY = 2  # exit code (DESIGN §4)
+GRACE_SECONDS = 5
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve until told to stop; the exit code."""
+    options = _options(argv)
+    try:
+        settings = settings_module.load(options.config, data_dir=options.data_dir)
+        door = bind(settings)
+    except ConfigurationError as error:
+        print(error, file=sys.stderr)
+        return USED_WRONGLY
+    with door:
+        try:
+            serve(settings, door, ready_file=options.ready_file, lifeline=options.stdin_lifeline)
+        except ConfigurationError as error:
+            print(error, file=sys.stderr)
+            return USED_WRONGLY
+    return 0
+
+
+def bind(settings: Settings) -> socket.socket:
+    """The listening socket. Raises PortInUse, or ConfigurationError for an address that is not here."""
+    web = settings.web
+    family = socket.AF_INET6 if ":" in web.host else socket.AF_INET
+    door = socket.socket(family, socket.SOCK_STREAM)
+    door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        door.bind((web.host, web.port))
+        door.listen(128)
+    except OSError as error:
+        door.close()
+        if error.errno == EADDRINUSE:
+            raise PortInUse("web", web.host, web.port) from error
+        raise ConfigurationError(
+            f"The page cannot listen on {web.host}:{web.port}: {error.strerror}."
+        ) from error
+    return door
+
+
+def serve(settings: Settings, door: socket.socket, *, ready_file: Path | None, lifeline: bool) -> None:
+    """Answer on the socket until a signal or the end of the lifeline."""
+    logs.configure("web")
+    house = open_house(settings)
+    app = create_app(
+        settings,
+        reading=ReadingSql(house.engine, house.objects),
+        studies_port=house.studies,
+        clock=house.clock,
+        spool_root=settings.storage.spool_dir,
+    )
+    server = _Server(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,  # its lines hold the URL; ours hold the route template
+            server_header=False,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+        ),
+        ready_file,
+    )
+    # uvicorn raises the signal again once it has shut down; that second one has nothing left to end
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    if lifeline:
+        threading.Thread(target=_hold, args=(server,), name="lifeline", daemon=True).start()
+    try:
+        server.run(sockets=[door])
+    finally:
+        house.engine.dispose()
+
+
+class _Server(uvicorn.Server):
+    """A server that says when it answers."""
+
+    def __init__(self, config: uvicorn.Config, ready_file: Path | None) -> None:
+        super().__init__(config)
+        self._ready_file = ready_file
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        port = sockets[0].getsockname()[1] if sockets else None
+        if self._ready_file is not None:
+            _write_whole(self._ready_file, json.dumps({"port": port, "pid": os.getpid()}))
+        log.info("web_serving", port=port)
+
+
+def _hold(server: uvicorn.Server) -> None:
+    """Wait for the end of standard input, which is the end of whoever started us."""
+    while sys.stdin.buffer.read(4096):
+        pass
+    server.should_exit = True
+
+
+def _write_whole(path: Path, text: str) -> None:
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+
+
+def _options(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="hoichan web", description="Serve the page and the API.")
+    parser.add_argument("--config", type=Path, help="configuration file (TOML)")
+    parser.add_argument("--data-dir", type=Path, help="where everything is kept")
+    parser.add_argument("--stdin-lifeline", action="store_true", help="end when standard input closes")
+    parser.add_argument("--ready-file", type=Path, help='written as {"port": …} once the page answers')
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
