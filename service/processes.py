@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
 import sys
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+
+from hoichan.errors import ConfigurationError, StorageUnusable
 
 
 def announce(ready_file: Path | None, facts: Mapping[str, object]) -> None:
@@ -38,3 +43,30 @@ def _watch(stop: threading.Event) -> None:
     while os.read(sys.stdin.fileno(), 1024):
         pass
     stop.set()
+
+
+@contextmanager
+def only_one(data_dir: Path, *, wait_seconds: float = 30.0) -> Iterator[None]:
+    """Hold the data folder's worker lock: two workers on one SQLite engine would take each other's work.
+
+    Waits, because a worker whose supervisor was killed needs a moment to end. The system frees the lock
+    of a process that dies. Raises ConfigurationError when another worker keeps it.
+    """
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        lock = (data_dir / "worker.lock").open("w")
+    except OSError as error:
+        raise StorageUnusable(f"The data folder {data_dir} cannot be written ({error.strerror}).") from error
+    with lock:
+        deadline = time.monotonic() + wait_seconds
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise ConfigurationError(
+                        f"Another worker already runs on {data_dir}: stop it, or use another folder."
+                    ) from None
+                time.sleep(0.1)
+        yield

@@ -20,7 +20,7 @@ from service import wiring
 from service.arrivals import Arrivals
 from service.outbox import Outbox
 from service.pipeline import analyse
-from service.processes import announce
+from service.processes import announce, only_one
 
 log = structlog.get_logger()
 
@@ -107,4 +107,5 @@ def _code(error: BaseException) -> str:
 
 def main(settings: Settings, *, stop: threading.Event, ready_file: Path | None = None) -> None:
     """Run one worker until `stop` is set. Raises ConfigurationError when it cannot start."""
-    Worker(settings).run(stop, ready_file)
+    with only_one(settings.storage.data_dir):
+        Worker(settings).run(stop, ready_file)
