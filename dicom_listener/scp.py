@@ -107,6 +107,7 @@ class Door:
             return
         log.warning("association_rejected", calling_ae_title=ae_title, address=address)
         association.acse.send_reject(*REJECTION)
+        association.kill()  # returns when the rejection is out and the peer has hung up
 
     def _received(self, event: Any) -> Dataset:  # noqa: ANN401 (an untyped pynetdicom Event)
         started = time.monotonic()

@@ -6,6 +6,7 @@ pynetdicom reads 4 KiB at a time, which costs a ten-megabyte film some 2,500 tur
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
 from typing import Any
 
 from pynetdicom.transport import AssociationSocket, RequestHandler
@@ -31,6 +32,13 @@ class FilmSocket(AssociationSocket):
         view.release()
         del data[got:]
         return data
+
+    def _shutdown_socket(self) -> None:
+        """Closes for sure: pynetdicom forgets to once the peer has gone first."""
+        if self.socket is not None:
+            with suppress(OSError):
+                self.socket.shutdown(socket.SHUT_RDWR)
+            self.socket.close()
 
 
 class FilmHandler(RequestHandler):

@@ -1,0 +1,371 @@
+"""The door with real associations, in this process and as a process of its own."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from pynetdicom import AE, build_context, evt
+from structlog.testing import capture_logs
+
+from dicom_listener import Door
+from hoichan.adapters.spool_disk import DiskSpool
+from hoichan.errors import ConfigurationError, PortInUse
+from hoichan.intake.headers import EXPLICIT_LITTLE, IMPLICIT_LITTLE
+from hoichan.intake.part10 import read_meta
+from hoichan.settings import Listener, Sender
+from hoichan.testing import FakeSpool
+from hoichan.testing.datasets import COMPUTED_RADIOGRAPHY, MARKER, encode, film, marked_film
+
+DEADLINE_SECONDS = 20
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    pause = threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        pause.wait(0.01)
+
+
+@contextmanager
+def opened(spool, **settings):
+    door = Door(spool, Listener(port=0, **settings))
+    port = door.open()
+    try:
+        yield port
+    finally:
+        door.close()
+
+
+@contextmanager
+def association(port, title="CR_ROOM1", contexts=None, timeout=DEADLINE_SECONDS):
+    entity = AE(ae_title=title)
+    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = timeout
+    sockets = []  # pynetdicom leaves its socket open when the other side hangs up first
+    made = entity.associate(
+        "127.0.0.1",
+        port,
+        contexts=contexts or [build_context(COMPUTED_RADIOGRAPHY, EXPLICIT_LITTLE)],
+        evt_handlers=[(evt.EVT_CONN_OPEN, lambda event: sockets.append(event.assoc.dul.socket.socket))],
+    )
+    try:
+        yield made
+    finally:
+        if made.is_established:
+            made.release()
+        entity.shutdown()
+        for each in sockets:
+            each.close()
+
+
+def send(made, data_set):
+    data_set.ensure_file_meta()
+    data_set.file_meta.TransferSyntaxUID = EXPLICIT_LITTLE
+    return made.send_c_store(data_set)
+
+
+def test_echo():
+    with (
+        opened(FakeSpool()) as port,
+        association(port, contexts=[build_context("1.2.840.10008.1.1")]) as made,
+    ):
+        assert made.send_c_echo().Status == 0x0000
+
+
+def test_a_film_is_stored_as_it_came_and_the_study_is_open_until_release():
+    spool = FakeSpool()
+    study = film().StudyInstanceUID
+    with opened(spool) as port:
+        with association(port) as made:
+            assert send(made, film()).Status == 0x0000
+            assert spool.is_open(study)
+            spool.take_fresh()
+        wait_for(lambda: not spool.is_open(study))
+        assert spool.take_fresh() == [study]
+    (spooled,) = spool.listing(study)
+    kept = spool.file(spooled.path).read_bytes()
+    assert kept[read_meta(kept).offset :] == encode(film())
+    assert spooled.calling_ae_title == "CR_ROOM1"
+    spool.close()
+
+
+@pytest.mark.parametrize("end", ["abort", "connection lost"])
+def test_an_association_that_breaks_off_does_not_hold_the_study(end):
+    spool = FakeSpool()
+    with opened(spool) as port, association(port) as made:
+        send(made, film())
+        assert spool.is_open(film().StudyInstanceUID)
+        if end == "abort":
+            made.abort()
+        else:
+            made.dul.socket.socket.shutdown(socket.SHUT_RDWR)
+        wait_for(lambda: not spool.is_open(film().StudyInstanceUID))
+
+
+def test_every_storage_class_and_syntax_of_pynetdicom_is_accepted():
+    from pynetdicom import ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts
+
+    classes = [str(context.abstract_syntax) for context in AllStoragePresentationContexts]
+    with opened(FakeSpool()) as port:
+        for start in range(0, len(classes), 128):
+            with association(
+                port, contexts=[build_context(uid) for uid in classes[start : start + 128]]
+            ) as made:
+                assert len(made.accepted_contexts) == len(classes[start : start + 128])
+        one_each = [build_context(COMPUTED_RADIOGRAPHY, uid) for uid in ALL_TRANSFER_SYNTAXES]
+        with association(port, contexts=one_each) as made:
+            assert {context.transfer_syntax[0] for context in made.accepted_contexts} == set(
+                ALL_TRANSFER_SYNTAXES
+            )
+
+
+def test_an_unknown_sender_gets_no_association():
+    spool = FakeSpool()
+    senders = (
+        Sender(ae_title="CR_ROOM1", host="127.0.0.0/8"),
+        Sender(ae_title="CR_ROOM2", host="10.0.0.0/8"),
+    )
+    with opened(spool, senders=senders) as port, capture_logs() as lines:
+        for title in ("CR_ROOM2", "STRANGER"):
+            with association(port, title) as made:
+                assert made.is_rejected
+        with association(port) as made:
+            assert send(made, film()).Status == 0x0000
+    refused = [line for line in lines if line["event"] == "association_rejected"]
+    assert [line["calling_ae_title"] for line in refused] == ["CR_ROOM2", "STRANGER"]
+
+
+def test_more_associations_than_allowed_are_rejected():
+    with opened(FakeSpool(), maximum_associations=1) as port, association(port) as first:
+        assert first.is_established
+        with association(port) as second:
+            assert second.is_rejected
+        assert send(first, film()).Status == 0x0000
+
+
+def test_an_idle_association_is_closed():
+    with opened(FakeSpool(), network_timeout_seconds=0.2) as port, association(port) as made:
+        wait_for(lambda: not made.is_established)
+
+
+def test_full_is_told_and_service_returns():
+    spool = FakeSpool()
+    with opened(spool) as port, association(port) as made:
+        spool.full = True
+        answer = send(made, film())
+        assert answer.Status == 0xA700 and answer.ErrorComment
+        spool.full = False
+        assert send(made, film()).Status == 0x0000
+
+
+class BrokenSpool(FakeSpool):
+    def store(self, data_set, **_):
+        raise ValueError(f"{MARKER} in the text of an error")
+
+
+def test_an_unexpected_error_is_answered_and_keeps_its_text_inside():
+    with opened(BrokenSpool()) as port, association(port) as made, capture_logs() as lines:
+        answer = send(made, film())
+        assert answer.Status == 0x0110
+        assert send(made, film()).Status == 0x0110
+    assert MARKER not in str(lines) + str(answer)
+
+
+def test_two_senders_at_a_time():
+    spool = FakeSpool()
+    answers = []
+
+    def room(port, name):
+        with association(port, name) as made:
+            answers.extend(send(made, film(study=name, instance=str(number))).Status for number in range(5))
+
+    with opened(spool) as port:
+        threads = [threading.Thread(target=room, args=(port, f"CR{number}")) for number in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert answers == [0] * 15
+    assert len(spool.every_study()) == 3
+
+
+def test_a_port_in_use_is_said():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(PortInUse, match=str(taken.getsockname()[1])):
+            Door(FakeSpool(), Listener(port=taken.getsockname()[1])).open()
+
+
+def test_an_address_of_another_machine_is_said():
+    senders = (Sender(ae_title="*", host="127.0.0.1"),)
+    with pytest.raises(ConfigurationError):
+        Door(FakeSpool(), Listener(host="192.0.2.1", port=0, senders=senders)).open()
+
+
+# As a process ----------------------------------------------------------------
+
+
+class Process:
+    def __init__(self, folder: Path, *arguments, port=0):
+        self.folder = folder
+        self.config = folder / "hoichan.toml"
+        self.config.write_text(f"[listener]\nport = {port}\n[storage]\nreserve_bytes = 0\n")
+        self.ready = folder / "ready.json"
+        self.ready.unlink(missing_ok=True)
+        self.log = folder / "log.txt"
+        with self.log.open("ab") as log:
+            self.popen = subprocess.Popen(
+                [
+                    *(sys.executable, "-P", "-m", "dicom_listener", "--config", self.config),
+                    *("--data-dir", folder / "data", "--ready-file", self.ready, *arguments),
+                ],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+            )
+
+    @property
+    def port(self):
+        wait_for(lambda: self.ready.exists() or self.popen.poll() is not None)
+        assert self.popen.poll() is None, self.log.read_text()
+        return json.loads(self.ready.read_text())["port"]
+
+    def end(self, number=signal.SIGTERM):
+        if self.popen.poll() is None:
+            self.popen.send_signal(number)
+        code = self.popen.wait(DEADLINE_SECONDS)
+        self.popen.stdin.close()
+        return code
+
+
+@pytest.fixture
+def process(tmp_path):
+    started = []
+
+    def start(*arguments, **settings):
+        started.append(Process(tmp_path, *arguments, **settings))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.end(signal.SIGKILL)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_process_says_it_is_ready_and_ends_when_told(process, number):
+    listener = process()
+    port = listener.port
+    with association(port) as made:
+        assert send(made, film()).Status == 0x0000
+    assert listener.end(number) == 0
+    lines = [json.loads(line) for line in listener.log.read_text().splitlines()]
+    (ready,) = [line for line in lines if line["event"] == "listener_ready"]
+    assert (ready["host"], ready["port"], ready["ae_title"]) == ("127.0.0.1", port, "HOICHAN")
+
+
+def test_the_process_ends_with_its_lifeline(process):
+    listener = process("--stdin-lifeline")
+    assert listener.port
+    listener.popen.stdin.close()
+    assert listener.popen.wait(DEADLINE_SECONDS) == 0
+
+
+def test_a_port_in_use_is_one_sentence_and_exit_code_2(process):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        listener = process(port=taken.getsockname()[1])
+        assert listener.popen.wait(DEADLINE_SECONDS) == 2
+    (sentence,) = listener.log.read_text().splitlines()
+    assert sentence.endswith("stop the other program or set another port.")
+
+
+def test_an_unusable_data_folder_is_one_sentence_and_exit_code_2(process, tmp_path):
+    (tmp_path / "data").write_text("a file, not a folder")
+    listener = process()
+    assert listener.popen.wait(DEADLINE_SECONDS) == 2
+    (sentence,) = listener.log.read_text().splitlines()
+    assert "cannot be written" in sentence
+
+
+def test_an_unknown_key_is_one_sentence_and_exit_code_2(process, tmp_path):
+    listener = process("--config", str(tmp_path / "wrong.toml"))
+    (tmp_path / "wrong.toml").write_text("[listener]\nprot = 1\n")
+    assert listener.popen.wait(DEADLINE_SECONDS) == 2
+    (sentence,) = listener.log.read_text().splitlines()
+    assert "listener.prot" in sentence or "wrong.toml" in sentence
+
+
+def test_nothing_of_a_patient_is_in_a_log_line_or_a_file_name(process, tmp_path):
+    listener = process()
+    bad = marked_film()
+    del bad.StudyInstanceUID
+    odd = marked_film()
+    odd.SOPInstanceUID = film(instance="odd").SOPInstanceUID
+    wrong = build_context("1.2.840.10008.5.1.4.1.1.2", EXPLICIT_LITTLE)
+    with association(
+        listener.port, contexts=[build_context(COMPUTED_RADIOGRAPHY, EXPLICIT_LITTLE), wrong]
+    ) as made:
+        assert send(made, marked_film()).Status == 0x0000
+        assert send(made, bad).Status == 0xA900
+        changed = marked_film()
+        changed.ImageComments = MARKER * 2
+        assert send(made, changed).Status == 0x0000
+    with association(listener.port, contexts=[build_context(COMPUTED_RADIOGRAPHY, IMPLICIT_LITTLE)]) as made:
+        made.abort()
+    with socket.create_connection(("127.0.0.1", listener.port)) as raw:
+        raw.sendall(b"\x04\x00\x00\x00\x00\x20" + b"MARKER" * 6)
+        raw.shutdown(socket.SHUT_WR)
+        while raw.recv(4096):
+            pass
+    assert listener.end() == 0
+    names = [str(path) for path in (tmp_path / "data").rglob("*")]
+    notes = [p.read_text() for p in (tmp_path / "data").rglob("*.json")]
+    assert len(notes) == 2
+    assert MARKER not in listener.log.read_text() + str(names) + str(notes)
+
+
+def test_everything_told_success_survives_kill_9(process, tmp_path):
+    told = []
+    for kill in range(3):
+        listener = process()
+        port = listener.port
+        enough = threading.Event()
+
+        def modality(room, kill=kill, port=port, enough=enough):
+            with association(port, f"CR{room}", timeout=2) as made, suppress(RuntimeError):  # gone meanwhile
+                for number in range(10_000):
+                    data_set = film(study=f"{kill}-{room}", instance=str(number), pixels=b"\0\1" * 20_000)
+                    if send(made, data_set).get("Status") == 0x0000:
+                        told.append((data_set.StudyInstanceUID, data_set.SOPInstanceUID))
+                    if number == 12:
+                        enough.set()
+
+        rooms = [threading.Thread(target=modality, args=(room,)) for room in range(3)]
+        for room in rooms:
+            room.start()
+        assert enough.wait(DEADLINE_SECONDS)
+        listener.end(signal.SIGKILL)
+        for room in rooms:
+            room.join()
+    assert len(told) > 30
+    survivor = process()
+    assert survivor.port
+    spool = DiskSpool(tmp_path / "data" / "spool")
+    there = {(study, s.path.stem) for study in spool.every_study() for s in spool.listing(study)}
+    assert set(told) <= there
+    assert not list((tmp_path / "data" / "spool" / "part").iterdir())
+    assert not any(spool.is_open(study) for study in spool.every_study())
+    assert set(spool.take_fresh()) == set(spool.every_study())
+    with association(survivor.port) as made:
+        again = film(study="0-0", instance="0", pixels=b"\0\1" * 20_000)
+        assert send(made, again).Status == 0x0000
+    assert not list((tmp_path / "data" / "spool" / "quarantine").iterdir())

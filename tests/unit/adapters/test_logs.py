@@ -1,0 +1,46 @@
+import json
+import subprocess
+import sys
+
+SCRIPT = """
+import logging, threading, warnings
+import structlog
+from hoichan.adapters import logs
+from hoichan.errors import SpoolFull
+logs.configure("tester")
+log = structlog.get_logger()
+def talk():
+    log.info("told", study="1.2.3", count=2)
+    try:
+        raise SpoolFull("MARKER")
+    except SpoolFull:
+        log.exception("went_wrong")
+    try:
+        int("MARKER")
+    except ValueError:
+        logging.getLogger("pynetdicom").exception("MARKER")
+    warnings.warn("MARKER")
+    logging.getLogger("pydicom").warning("MARKER")
+thread = threading.Thread(target=talk)
+thread.start()
+thread.join()
+"""
+
+
+def test_lines_are_json_and_hold_no_text_of_libraries_or_exceptions():
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", SCRIPT], capture_output=True, text=True, check=True, timeout=60
+    )
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert [line["event"] for line in lines] == [
+        "told",
+        "went_wrong",
+        "library_log",
+        "library_warning",
+        "library_log",
+    ]
+    assert {line["process"] for line in lines} == {"tester"}
+    assert lines[0]["study"] == "1.2.3" and lines[0]["timestamp"].endswith("Z")
+    assert (lines[1]["error"], lines[1]["code"]) == ("SpoolFull", "intake.spool_full")
+    assert lines[2]["error"] == "ValueError"
+    assert "MARKER" not in done.stderr and done.stdout == ""
