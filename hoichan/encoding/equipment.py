@@ -13,6 +13,8 @@ from hoichan.types import Finding, ModelManifest, Report
 from hoichan.uids import device_uid
 
 SERVICE_NAME = "Hội Chẩn"
+# highdicom quotes a name that it finds odd in a warning: it never sees one, `stamp` sets them afterwards.
+NAMES = ("PatientName", "ReferringPhysicianName")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,13 +103,13 @@ def contributing_equipment(context: DocumentContext) -> Sequence:
 
 
 def stamp(document: Dataset, context: DocumentContext) -> None:
-    """Dates, zone, issuer and contributing equipment: what highdicom sets to "now" or not at all."""
+    """Dates, zone, names and contributing equipment: what highdicom sets to "now", quotes, or leaves out."""
     document.ContentDate, document.ContentTime = context.created
     document.InstanceCreationDate, document.InstanceCreationTime = context.created
     document.TimezoneOffsetFromUTC = offset_text(context.zone)
     document.ContributingEquipmentSequence = contributing_equipment(context)
     header = context.header
-    for keyword in ("IssuerOfPatientID", "StudyDescription"):
+    for keyword in (*NAMES, "IssuerOfPatientID", "StudyDescription"):
         if keyword in header:
             setattr(document, keyword, header.get(keyword))
     ihe = Dataset()

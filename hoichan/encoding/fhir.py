@@ -13,25 +13,32 @@ import base64
 import hashlib
 import json
 from datetime import datetime
-from typing import Any, Literal
-from urllib.parse import quote
+from typing import Literal
 
 from hoichan import codes
 from hoichan.encoding.equipment import Device, devices
+from hoichan.encoding.fhir_parts import (
+    CITIZEN_ID,
+    FACILITY_CODE,
+    PATIENT_REFERENCE,
+    TERMINOLOGY,
+    Json,
+    coding,
+    concept,
+    dicom_identifier,
+    patient_reference,
+    percent,
+    urn,
+    v2,
+)
 from hoichan.encoding.images import picture_uid
 from hoichan.encoding.source import DocumentContext, body_part
 from hoichan.settings import Site
-from hoichan.types import Code, Finding, Presence, Series, Study
+from hoichan.types import Code, Finding, Presence, Series
 from hoichan.uids import derived_uuid
 
-Json = dict[str, Any]
 UnreadStatus = Literal["partial", "preliminary"]
 
-DICOM_UID = "urn:dicom:uid"
-CITIZEN_ID = "http://fhir.hl7.org.vn/core/sid/cccd"
-FACILITY_CODE = "http://fhir.hl7.org.vn/core/sid/ma-cskcb"
-TERMINOLOGY = "http://terminology.hl7.org/CodeSystem"
-PATIENT_REFERENCE = "Patient?identifier="
 MOST_INSTANCES_LISTED = 20  # per series; a CT would only swell the bundle
 
 AIAST: Json = {
@@ -98,60 +105,6 @@ def _dump(bundle: Json) -> bytes:
     return json.dumps(bundle, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
 
 
-def _coding(code: Code) -> Json:
-    system = codes.SCHEME_TO_SYSTEM[code.coding_scheme_designator]
-    return {"system": system, "code": code.code_value, "display": code.code_meaning}
-
-
-def _concept(code: Code, text: str | None = None) -> Json:
-    return {"coding": [_coding(code)], **({"text": text} if text else {})}
-
-
-def _v2(system: str, code: str, display: str) -> Json:
-    return {"coding": [{"system": f"{TERMINOLOGY}/{system}", "code": code, "display": display}]}
-
-
-def _percent(value: float) -> Json:
-    return {"value": round(value * 100, 1), "unit": "%", "system": "http://unitsofmeasure.org", "code": "%"}
-
-
-def _dicom_identifier(uid: str) -> Json:
-    return {"system": DICOM_UID, "value": f"urn:oid:{uid}"}
-
-
-def _urn(identity: str) -> Json:
-    return {"reference": f"urn:uuid:{identity}"}
-
-
-def patient_reference(study: Study, site: Site) -> str | None:
-    """The conditional reference to the patient: the facility's number, else the citizen id; None without.
-
-    The value is escaped for a search parameter and then for a URL (FHIR R4 search 3.1.1.4.1).
-    """
-    patient = study.patient
-    number = patient.patient_id.reveal().strip()
-    if number:
-        return f"{PATIENT_REFERENCE}{_patient_system(patient.issuer_of_patient_id, site)}|{_value(number)}"
-    if patient.national_id is not None and patient.national_id.reveal().strip():
-        return f"{PATIENT_REFERENCE}{CITIZEN_ID}|{_value(patient.national_id.reveal().strip())}"
-    return None
-
-
-def _patient_system(issuer: str | None, site: Site) -> str:
-    """The issuer when it is a URI already, else the site's own system of patient numbers."""
-    issuer = (issuer or "").strip()
-    if issuer.startswith(("http://", "https://", "urn:")):
-        return quote(issuer, safe=":/._-~")
-    base = f"{site.identifier_base}/id/patient"
-    return f"{base}/{quote(issuer, safe='')}" if issuer else base
-
-
-def _value(text: str) -> str:
-    for character in "\\,|$":
-        text = text.replace(character, f"\\{character}")
-    return quote(text, safe="")
-
-
 class _Builder:
     """One bundle in the making: what all its resources share."""
 
@@ -203,7 +156,7 @@ class _Builder:
         if not self.study.accession_number:
             return {}
         identifier = {
-            "type": _v2("v2-0203", "ACSN", "Accession ID"),
+            "type": v2("v2-0203", "ACSN", "Accession ID"),
             "system": self._system("accession"),
             "value": self.study.accession_number,
         }
@@ -217,7 +170,7 @@ class _Builder:
         versions = [{"type": {"text": "software version"}, "value": device.version}]
         resource: Json = {
             "resourceType": "Device",
-            "identifier": [{"type": {"text": "DICOM Device UID"}, **_dicom_identifier(device.uid)}],
+            "identifier": [{"type": {"text": "DICOM Device UID"}, **dicom_identifier(device.uid)}],
             "status": "active",
             "manufacturer": device.manufacturer,
             "deviceName": [{"name": device.name, "type": "model-name"}],
@@ -238,7 +191,7 @@ class _Builder:
             versions.append({"type": {"text": "hoichan version"}, "value": self.context.software_version})
             resource["property"] = [
                 {
-                    "type": _concept(
+                    "type": concept(
                         codes.FINDINGS[output.finding_key].code, f"operating point: {output.finding_key}"
                     ),
                     "valueQuantity": [
@@ -256,11 +209,11 @@ class _Builder:
             resource["note"] = [
                 {"text": text} for note in notes if (text := note.get(self.language) or note.get("en", ""))
             ]
-        identifier = _dicom_identifier(device.uid)
+        identifier = dicom_identifier(device.uid)
         return self._create(self._device_id(device), resource, identifier["system"], identifier["value"])
 
     def _imaging_study(self) -> Json:
-        identifier = _dicom_identifier(self.study.study_instance_uid)
+        identifier = dicom_identifier(self.study.study_instance_uid)
         modalities = dict.fromkeys(series.modality for series in self.study.series)
         order = self._order()
         resource: Json = {
@@ -288,7 +241,7 @@ class _Builder:
             "numberOfInstances": len(series.instances),
         }
         if (series.body_part_examined or "").strip().upper() == "CHEST":
-            resource["bodySite"] = _coding(codes.CHEST)
+            resource["bodySite"] = coding(codes.CHEST)
         if len(series.instances) <= MOST_INSTANCES_LISTED:
             resource["instance"] = [
                 {
@@ -319,7 +272,7 @@ class _Builder:
             finding.algorithm_name,
         )
         device = self._device_of(finding)
-        study = _urn(str(self.study_id))
+        study = urn(str(self.study_id))
         resource: Json = {
             "resourceType": "Observation",
             "meta": self._meta(),
@@ -327,36 +280,36 @@ class _Builder:
             **self._order(),
             "partOf": [study],
             "status": "preliminary",
-            "category": [_v2("observation-category", "imaging", "Imaging")],
-            "code": _concept(term.code, term.display[self.language]),
+            "category": [v2("observation-category", "imaging", "Imaging")],
+            "code": concept(term.code, term.display[self.language]),
             "subject": self.subject,
             "effectiveDateTime": self.effective,
             "issued": self.issued,
-            "valueCodeableConcept": _concept(codes.PRESENCE[finding.presence]),
+            "valueCodeableConcept": concept(codes.PRESENCE[finding.presence]),
             "method": {"text": f"AI image classification ({device.label})"},
-            "device": _urn(self._device_id(device)),
+            "device": urn(self._device_id(device)),
             "derivedFrom": [study],
             "component": [
-                {"code": _concept(CERTAINTY), "valueQuantity": _percent(finding.probability)},
+                {"code": concept(CERTAINTY), "valueQuantity": percent(finding.probability)},
                 {
-                    "code": _concept(OPERATING_POINT, "Decision threshold"),
-                    "valueQuantity": _percent(finding.operating_point),
+                    "code": concept(OPERATING_POINT, "Decision threshold"),
+                    "valueQuantity": percent(finding.operating_point),
                 },
                 {"code": {"text": "Calibration"}, "valueString": finding.calibration},
                 {"code": {"text": "SOP Instance UID"}, "valueString": finding.sop_instance_uid},
             ],
         }
         if term.site is not None:
-            resource["bodySite"] = _concept(term.site)
+            resource["bodySite"] = concept(term.site)
         if finding.presence is Presence.PRESENT:
-            resource["interpretation"] = [_v2("v3-ObservationInterpretation", "A", "Abnormal")]
+            resource["interpretation"] = [v2("v3-ObservationInterpretation", "A", "Abnormal")]
         return self._create(identity, resource, self._system("observation"), str(identity))
 
     def _media(self, picture_jpeg: bytes) -> Json:
         """The picture itself, so that a receiver without a viewer can show it."""
         uid = picture_uid(self.report)
         identity = derived_uuid(uid, "media")
-        identifier = _dicom_identifier(uid)
+        identifier = dicom_identifier(uid)
         resource: Json = {
             "resourceType": "Media",
             "meta": self._meta(),
@@ -365,7 +318,7 @@ class _Builder:
             "type": {"text": "AI picture"},
             "subject": self.subject,
             "createdDateTime": self.issued,
-            "device": _urn(self._device_id(self.devices[0])),
+            "device": urn(self._device_id(self.devices[0])),
             "content": {
                 "contentType": "image/jpeg",
                 "data": base64.b64encode(picture_jpeg).decode("ascii"),
@@ -387,7 +340,7 @@ class _Builder:
             and len(self.study.instances) == 1
         )
         name = EXAMINATION["chest" if chest else "other"][self.language]
-        return _concept(CHEST_FILM_LOINC if chest else IMAGING_STUDY_LOINC, name)
+        return concept(CHEST_FILM_LOINC if chest else IMAGING_STUDY_LOINC, name)
 
     def _report(self, observations: list[str]) -> Json:
         report, language = self.report, self.language
@@ -398,11 +351,11 @@ class _Builder:
             **self._replaces(),
             "identifier": [
                 {"system": self._system("report"), "value": str(self.report_id)},
-                _dicom_identifier(report.report_uid),
+                dicom_identifier(report.report_uid),
             ],
             **self._order(),
             "status": "partial",
-            "category": [_v2("v2-0074", "RAD", "Radiology")],
+            "category": [v2("v2-0074", "RAD", "Radiology")],
             "code": self._examination(),
             "subject": self.subject,
             "effectiveDateTime": self.effective,
@@ -415,11 +368,11 @@ class _Builder:
                 }
             ],
             **({"result": [{"reference": url} for url in observations]} if observations else {}),
-            "imagingStudy": [_urn(str(self.study_id))],
+            "imagingStudy": [urn(str(self.study_id))],
             "media": [
                 {
                     "comment": codes.BANNER[language],
-                    "link": _urn(str(derived_uuid(picture_uid(report), "media"))),
+                    "link": urn(str(derived_uuid(picture_uid(report), "media"))),
                 }
             ],
             "conclusion": text,
@@ -438,30 +391,30 @@ class _Builder:
     def _provenance(self, observations: list[str]) -> Json:
         identity = derived_uuid(self.report.report_uid, "provenance")
         sources: list[Json] = [
-            {"role": "source", "what": _urn(str(self.study_id))},
+            {"role": "source", "what": urn(str(self.study_id))},
             {
                 "role": "source",
                 "what": {
-                    "identifier": _dicom_identifier(self.report.report_uid),
+                    "identifier": dicom_identifier(self.report.report_uid),
                     "display": "DICOM SR TID 1500",
                 },
             },
         ]
         if self.report.predecessor is not None:
             sources.append(
-                {"role": "revision", "what": {"identifier": _dicom_identifier(self.report.predecessor)}}
+                {"role": "revision", "what": {"identifier": dicom_identifier(self.report.predecessor)}}
             )
         resource: Json = {
             "resourceType": "Provenance",
             "id": str(identity),
-            "target": [_urn(str(self.report_id)), *({"reference": url} for url in observations)],
+            "target": [urn(str(self.report_id)), *({"reference": url} for url in observations)],
             "occurredDateTime": self.issued,
             "recorded": self.issued,
-            "activity": _v2("v3-DataOperation", "CREATE", "create"),
+            "activity": v2("v3-DataOperation", "CREATE", "create"),
             "agent": [
                 {
-                    "type": _v2("provenance-participant-type", "assembler", "Assembler"),
-                    "who": _urn(self._device_id(device)),
+                    "type": v2("provenance-participant-type", "assembler", "Assembler"),
+                    "who": urn(self._device_id(device)),
                 }
                 for device in self.devices
             ],

@@ -25,7 +25,7 @@ SERIES_NUMBER = 9002
 
 def encode_sc(context: DocumentContext, picture: NDArray[np.uint8]) -> Dataset:
     """The Secondary Capture of a picture (rows, columns, 3) uint8 RGB; same input, same bytes."""
-    header = context.header
+    header = context.nameless_header
     answered = context.report.outcome is not Outcome.NOT_ANALYSED
     orientation = patient_orientation(context.source)
     document = hd.sc.SCImage(
@@ -43,14 +43,12 @@ def encode_sc(context: DocumentContext, picture: NDArray[np.uint8]) -> Dataset:
         sop_instance_uid=picture_uid(context.report),
         instance_number=1,
         patient_id=header.PatientID,
-        patient_name=header.PatientName,
         patient_birth_date=header.PatientBirthDate or None,
         patient_sex=header.PatientSex,
         accession_number=header.AccessionNumber,
         study_id=header.StudyID,
         study_date=header.StudyDate or None,
         study_time=header.StudyTime or None,
-        referring_physician_name=header.ReferringPhysicianName,
         specific_character_set="ISO_IR 192",
         series_description="AI picture (unverified)" if answered else "AI NOT ANALYSED (unverified)",
         institution_name=context.institution_name,

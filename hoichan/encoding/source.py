@@ -57,6 +57,13 @@ class DocumentContext:
         return shared_header(self.study, self.source, self.zone)
 
     @property
+    def nameless_header(self) -> Dataset:
+        """The same with empty names, for highdicom."""
+        header = self.header
+        header.PatientName = header.ReferringPhysicianName = ""
+        return header
+
+    @property
     def created(self) -> tuple[str, str]:
         """DA and TM of the report."""
         moment = self.report.created_at.astimezone(self.zone)

@@ -116,13 +116,13 @@ def _evidence(context: Context) -> list[Dataset]:
     """Headers of every instance that the tree refers to; highdicom files them by series."""
     evidence = []
     for image in _images(context):
-        header = context.header
+        header = context.nameless_header
         header.SeriesInstanceUID = image.series.series_instance_uid
         header.SOPInstanceUID = image.instance.sop_instance_uid
         header.SOPClassUID = image.instance.sop_class_uid
         header.Modality = image.series.modality
         evidence.append(header)
-    picture = context.header
+    picture = context.nameless_header
     picture.SeriesInstanceUID = picture_series_uid(context.report)
     picture.SOPInstanceUID = picture_uid(context.report)
     picture.SOPClassUID = SC_IMAGE_STORAGE
