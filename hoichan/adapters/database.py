@@ -15,6 +15,10 @@ from hoichan.errors import ConfigurationError, StorageUnusable
 
 HEAD = "0001"  # the migration this program is written for
 _MIGRATIONS = Path(__file__).parent / "migrations"
+_ONE_AT_A_TIME = {  # held until the end of the transaction, by the first of those that start together
+    "sqlite": "BEGIN IMMEDIATE",
+    "postgresql": "SELECT pg_advisory_xact_lock(730164912)",  # any number that nobody else takes
+}
 
 
 def open_database(url: str) -> sa.Engine:
@@ -54,14 +58,21 @@ def _open_sqlite(url: sa.URL) -> sa.Engine:
 def schema_version(engine: sa.Engine) -> str | None:
     """The migration the database stands at; None when it is empty."""
     with engine.connect() as connection:
-        if not sa.inspect(connection).has_table("alembic_version"):
-            return None
-        version: str | None = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
-        return version
+        return _version(connection)
+
+
+def _version(connection: sa.Connection) -> str | None:
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    version: str | None = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+    return version
 
 
 def migrate(engine: sa.Engine) -> str | None:
-    """Bring the schema to HEAD, where it is not there already; returns the version it had before."""
+    """Bring the schema to HEAD, where it is not there already; returns the version it had before.
+
+    Processes that start together wait for each other, and only the first of them finds work.
+    """
     before = schema_version(engine)
     if before == HEAD:
         return before
@@ -71,6 +82,9 @@ def migrate(engine: sa.Engine) -> str | None:
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS))
     with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, HEAD)
+        connection.exec_driver_sql(_ONE_AT_A_TIME[engine.dialect.name])
+        before = _version(connection)
+        if before != HEAD:
+            config.attributes["connection"] = connection
+            command.upgrade(config, HEAD)
     return before

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
@@ -24,6 +26,27 @@ def test_an_empty_database_is_brought_to_the_newest_schema(engine):
     assert migrate(engine) is None
     assert schema_version(engine) == HEAD
     assert migrate(engine) == HEAD
+
+
+def _migrate_together(url, barrier, told):
+    engine = open_database(url)
+    barrier.wait(60)
+    told.put(migrate(engine))
+    engine.dispose()
+
+
+def test_processes_that_start_together_migrate_once(engine, tmp_path):
+    spawn = multiprocessing.get_context("spawn")
+    barrier, told = spawn.Barrier(3), spawn.Queue()
+    arguments = (f"sqlite:///{tmp_path / 'a' / 'records.sqlite'}", barrier, told)
+    processes = [spawn.Process(target=_migrate_together, args=arguments) for _ in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert sorted(str(told.get(timeout=5)) for _ in processes) == [HEAD, HEAD, "None"]
+    assert schema_version(engine) == HEAD
 
 
 def test_the_migrations_make_exactly_the_tables_of_the_schema(engine):
