@@ -6,7 +6,7 @@ per port runs against both (tests/contracts).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -150,6 +150,14 @@ class Studies(Protocol):
         """Report, results, documents and deliveries in one transaction; False when already there."""
         ...
 
+    def begin(self, study: StudyInstanceUID, revision: int) -> int:
+        """Count one start of the analysis; returns how many starts, this one included, had no end."""
+        ...
+
+    def end(self, study: StudyInstanceUID, revision: int) -> None:
+        """The analysis ended, well or badly, and its worker lives."""
+        ...
+
     def fail(self, study: StudyInstanceUID, revision: int, *, code: str) -> None:
         """Mark a revision failed, with the code of the error."""
         ...
@@ -235,6 +243,22 @@ class Sink(Protocol):
         ...
 
 
+class Heartbeats(Protocol):
+    """Which workers live, told by one clock for all machines."""
+
+    def beat(self, executor_id: str) -> None:
+        """This worker lives."""
+        ...
+
+    def forget(self, executor_id: str) -> None:
+        """This worker ended in order: its work may be taken over at once."""
+        ...
+
+    def alive(self, within_seconds: float) -> Sequence[str]:
+        """The workers seen within the last seconds."""
+        ...
+
+
 class Engine(Protocol):
     """The durable work engine behind a thin port, so that another can take its place (ADR-0002)."""
 
@@ -252,6 +276,10 @@ class Engine(Protocol):
 
     def queued(self) -> Mapping[str, int]:
         """Waiting and running pieces of work by queue."""
+        ...
+
+    def reap(self, alive: Collection[str]) -> int:
+        """Give the running work of executors that are not alive to others; returns how many pieces."""
         ...
 
     def close(self) -> None:

@@ -2,30 +2,42 @@
 
 One loop looks at the spool and at what is due; the engine's threads do the work. The loop is the
 outermost one: an error of one round is logged by its code and the next round tries again.
+
+With PostgreSQL any number of workers share the work. Each tells that it lives; the first of those
+alive leads: it enqueues what is due and gives the work of the dead to others.
 """
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
+import time
+import uuid
+from contextlib import nullcontext
 from pathlib import Path
 
 import structlog
 
 from hoichan.adapters.engine_dbos import EngineDbos
+from hoichan.adapters.heartbeats_sql import HeartbeatsSql
 from hoichan.errors import HoichanError
 from hoichan.settings import Settings
 from hoichan.types import StudyInstanceUID
 from service import wiring
 from service.arrivals import Arrivals
+from service.dispatch import Dispatcher
 from service.outbox import Outbox
 from service.pipeline import analyse
 from service.processes import announce, only_one
 
 log = structlog.get_logger()
 
-RESUME_SECONDS = 30.0  # how often revisions without an answer are compared with the engine's list
+BEAT_SECONDS = 3.0  # how often a worker tells that it lives
+DEAD_SECONDS = 15.0  # not seen for so long: dead
+LEAD_SECONDS = 5.0  # how often the leader looks after the dead and after revisions without an answer
 LONGEST_PAUSE_SECONDS = 5.0  # between rounds while rounds fail
+POISON_STARTS = 3  # a revision that was begun so often and never ended killed its workers
 
 
 class Worker:
@@ -41,47 +53,76 @@ class Worker:
         self._manifests = shelf.manifests
         self._runner = wiring.runner(self._house)
         self._encoder = wiring.encoder(self._house)
-        self._outbox = Outbox(self._studies, wiring.sinks(settings), self._house.clock, settings.work)
+        self._name = executor_id(settings)
+        self._heartbeats = HeartbeatsSql(self._house.engine)
+        clock = self._house.clock
+        self._outbox = Outbox(self._studies, wiring.sinks(settings), clock, settings.work)
         self._engine = EngineDbos(
             settings.storage.engine_url,
-            executor_id=socket.gethostname(),
+            executor_id=self._name,
             analyse=self._analyse,
             deliver=self._outbox.deliver,
             concurrency=settings.work.concurrency,
             poll_seconds=settings.work.poll_seconds,
         )
-        self._arrivals = Arrivals(self._house.spool, self._studies, self._engine, self._house.clock, settings)
+        self._arrivals = Arrivals(self._house.spool, self._studies, self._engine, clock, settings)
+        self._dispatcher = Dispatcher(self._studies, self._engine, clock)
 
     def run(self, stop: threading.Event, ready_file: Path | None = None) -> None:
         """Work until `stop` is set."""
+        self._heartbeats.beat(self._name)
+        threading.Thread(target=self._beat, args=(stop,), name="heartbeat", daemon=True).start()
         try:
             self._arrivals.recover()
-            log.info("worker_ready", models=[m.name for m in self._manifests])
+            log.info("worker_ready", worker=self._name, models=[m.name for m in self._manifests])
             announce(ready_file, {"models": len(self._manifests)})
             self._loop(stop)
         finally:
             self._engine.close()
+            self._heartbeats.forget(self._name)
 
     def _loop(self, stop: threading.Event) -> None:
         pause = self._settings.work.poll_seconds
-        resume_at = self._house.clock.now().timestamp() + RESUME_SECONDS
+        lead_at = 0.0
+        leads = False
         while not stop.wait(pause):
             try:
                 self._arrivals.step()
-                now = self._house.clock.now()
-                for delivery in self._studies.due(now):
-                    self._engine.enqueue_delivery(delivery)
-                if now.timestamp() >= resume_at:
-                    self._arrivals.resume()
-                    resume_at = now.timestamp() + RESUME_SECONDS
+                if time.monotonic() >= lead_at:
+                    leads = self._lead()
+                    lead_at = time.monotonic() + LEAD_SECONDS
+                if leads:
+                    self._dispatcher.step()
                 pause = self._settings.work.poll_seconds
             except Exception as error:  # noqa: BLE001  the outermost loop: the next round tries again
                 log.error("round_failed", code=_code(error))
                 pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
+    def _lead(self) -> bool:
+        """Whether this worker is the first of those alive; then it looks after the work of the dead."""
+        alive = self._heartbeats.alive(DEAD_SECONDS)
+        if not alive or alive[0] != self._name:
+            return False
+        taken = self._engine.reap(alive)
+        if taken:
+            log.warning("work_taken_over", pieces=taken)
+        self._arrivals.resume()
+        return True
+
+    def _beat(self, stop: threading.Event) -> None:
+        while not stop.wait(BEAT_SECONDS):
+            try:
+                self._heartbeats.beat(self._name)
+            except Exception as error:  # noqa: BLE001  the outermost loop of this thread
+                log.error("heartbeat_failed", code=_code(error))
+
     def _analyse(self, uid: StudyInstanceUID, revision: int) -> None:
         """One step of the engine. Errors that can pass are raised for the engine to try again."""
         bound = log.bind(study=uid, revision=revision)
+        if self._studies.begin(uid, revision) > POISON_STARTS:
+            bound.error("study_failed", code="work.killed_its_workers")
+            self._studies.fail(uid, revision, code="work.killed_its_workers")
+            return
         try:
             report = analyse(
                 self._studies.load(uid, revision),
@@ -92,13 +133,21 @@ class Worker:
                 destinations=self._settings.effective_destinations,
                 clock=self._house.clock,
             )
+            bound.info("study_reported", report=report.report_uid, outcome=report.outcome)
         except Exception as error:  # a third party's message may quote the data set: only its kind is kept
             if isinstance(error, HoichanError) and error.retryable:
                 raise
             bound.error("study_failed", code=_code(error))
             self._studies.fail(uid, revision, code=_code(error))
-            return
-        bound.info("study_reported", report=report.report_uid, outcome=report.outcome)
+        finally:
+            self._studies.end(uid, revision)
+
+
+def executor_id(settings: Settings) -> str:
+    """On SQLite the one worker of this folder; on PostgreSQL one of many, new at every start."""
+    if settings.storage.engine_url.startswith("sqlite"):
+        return "station"
+    return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
 
 def _code(error: BaseException) -> str:
@@ -107,5 +156,6 @@ def _code(error: BaseException) -> str:
 
 def main(settings: Settings, *, stop: threading.Event, ready_file: Path | None = None) -> None:
     """Run one worker until `stop` is set. Raises ConfigurationError when it cannot start."""
-    with only_one(settings.storage.data_dir):
+    one_only = settings.storage.engine_url.startswith("sqlite")
+    with only_one(settings.storage.data_dir) if one_only else nullcontext():
         Worker(settings).run(stop, ready_file)

@@ -8,9 +8,8 @@ clear text. What killed the process in the middle runs again after the next star
 from __future__ import annotations
 
 import logging
-import uuid
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -81,7 +80,6 @@ class EngineDbos:
             deliver_step(key)
 
         self._study, self._delivery = study_workflow, delivery_workflow
-        self._boot = uuid.uuid4().hex[:8]  # a try that the last process gave up is taken up by this one
         DBOS.launch()
         DBOS.register_queue(ANALYSE, worker_concurrency=concurrency, polling_interval_sec=poll_seconds)
         DBOS.register_queue(DELIVER, partition_concurrency=1, polling_interval_sec=poll_seconds)
@@ -98,16 +96,27 @@ class EngineDbos:
 
     def enqueue_delivery(self, delivery: Delivery) -> None:
         """Have one delivery tried; the same key and number of attempts twice is one piece of work."""
-        with (
-            SetWorkflowID(f"delivery:{delivery.idempotency_key}:{delivery.attempts}:{self._boot}"),
-            SetEnqueueOptions(queue_partition_key=delivery.destination),
-        ):
+        name = f"delivery:{delivery.idempotency_key}:{delivery.attempts}"
+        with SetWorkflowID(name), SetEnqueueOptions(queue_partition_key=delivery.destination):
             DBOS.enqueue_workflow(DELIVER, self._delivery, delivery.idempotency_key)
+        status = DBOS.get_workflow_status(name)
+        if status is not None and status.status in GAVE_UP:  # a try of long ago that found no database
+            DBOS.resume_workflow(name)
 
     def queued(self) -> Mapping[str, int]:
         """Waiting and running pieces of work by queue."""
         found = DBOS.list_workflows(status=["ENQUEUED", "PENDING"], load_input=False, load_output=False)
         return Counter(workflow.queue_name or "" for workflow in found)
+
+    def reap(self, alive: Collection[str]) -> int:
+        """Give the running work of executors that are not alive to others; returns how many pieces."""
+        running = DBOS.list_workflows(status=["PENDING"], load_input=False, load_output=False)
+        dead = [w for w in running if w.executor_id not in alive]
+        for queue in (ANALYSE, DELIVER):
+            names = [w.workflow_id for w in dead if w.queue_name == queue]
+            if names:
+                DBOS.resume_workflows(names, queue_name=queue)
+        return len(dead)
 
     def close(self) -> None:
         """Stop taking work; what runs is taken up again after the next start."""

@@ -92,7 +92,9 @@ class StudiesSql(DeliveriesSql):
         uid = study.study_instance_uid
         with self._transaction() as connection:
             last = connection.execute(
-                sa.select(studies.c.last_revision).where(studies.c.study_instance_uid == uid)
+                sa.select(studies.c.last_revision)
+                .where(studies.c.study_instance_uid == uid)
+                .with_for_update()  # two workers looking at one study close one revision, not two
             ).scalar()
             waiting = connection.execute(
                 sa.select(sa.func.count())
@@ -182,7 +184,7 @@ class StudiesSql(DeliveriesSql):
                     revisions.c.revision == newest.scalar_subquery(),
                     revisions.c.state == StudyState.FAILED,
                 )
-                .values(state=StudyState.ASSEMBLED, runs=revisions.c.runs + 1)
+                .values(state=StudyState.ASSEMBLED, runs=revisions.c.runs + 1, begun=0)
                 .returning(revisions.c.revision)
             ).scalar()
             if revision is not None:
@@ -198,14 +200,25 @@ class StudiesSql(DeliveriesSql):
             )
             return {SOPInstanceUID(uid) for (uid,) in found}
 
+    def begin(self, study: StudyInstanceUID, revision: int) -> int:
+        """Count one start of the analysis; returns how many starts, this one included, had no end."""
+        with self._transaction() as connection:
+            begun: int | None = connection.execute(
+                _revision(study, revision).values(begun=revisions.c.begun + 1).returning(revisions.c.begun)
+            ).scalar()
+        if begun is None:
+            raise StudyUnknown(f"No study {study} at revision {revision}.")
+        return begun
+
+    def end(self, study: StudyInstanceUID, revision: int) -> None:
+        """The analysis ended, well or badly, and its worker lives."""
+        with self._transaction() as connection:
+            connection.execute(_revision(study, revision).values(begun=0))
+
     def fail(self, study: StudyInstanceUID, revision: int, *, code: str) -> None:
         """Mark a revision failed, with the code of the error."""
         with self._transaction() as connection:
-            connection.execute(
-                revisions.update()
-                .where(revisions.c.study_instance_uid == study, revisions.c.revision == revision)
-                .values(state=StudyState.FAILED)
-            )
+            connection.execute(_revision(study, revision).values(state=StudyState.FAILED))
             self._move(connection, study, StudyState.FAILED, state_reason=code)
             self._trail(connection, study, "study_failed", {"revision": revision, "code": code})
 
@@ -255,11 +268,7 @@ class StudiesSql(DeliveriesSql):
     def _reported(self, connection: sa.Connection, study: Study, report: Report, count: int) -> None:
         refused = report.outcome is Outcome.NOT_ANALYSED
         uid = study.study_instance_uid
-        connection.execute(
-            revisions.update()
-            .where(revisions.c.study_instance_uid == uid, revisions.c.revision == study.revision)
-            .values(state=StudyState.REPORTED)
-        )
+        connection.execute(_revision(uid, study.revision).values(state=StudyState.REPORTED))
         newest = connection.execute(
             sa.select(studies.c.last_revision).where(studies.c.study_instance_uid == uid)
         ).scalar()
@@ -304,3 +313,7 @@ class StudiesSql(DeliveriesSql):
             .where(studies.c.study_instance_uid == study.study_instance_uid)
             .values(**values, state=StudyState.RECEIVING)
         )
+
+
+def _revision(study: StudyInstanceUID, revision: int) -> sa.Update:
+    return revisions.update().where(revisions.c.study_instance_uid == study, revisions.c.revision == revision)

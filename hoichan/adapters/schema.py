@@ -119,9 +119,8 @@ revisions = sa.Table(
     sa.Column("revision", sa.Integer, primary_key=True),
     sa.Column("state", sa.String(16), nullable=False, index=True),  # assembled | reported | failed
     sa.Column("closed_by", sa.String(32), nullable=False),
-    sa.Column(
-        "runs", sa.Integer, nullable=False, server_default="0"
-    ),  # how often a person asked for it again
+    sa.Column("runs", sa.Integer, nullable=False, server_default="0"),  # asked for again by a person
+    sa.Column("begun", sa.Integer, nullable=False, server_default="0"),  # starts that had no end
     sa.Column("assembled_at", UtcDateTime, nullable=False),
 )
 
@@ -204,4 +203,12 @@ trail = sa.Table(
     sa.Column("at", UtcDateTime, nullable=False),
     sa.Column("event", sa.String(64), nullable=False),
     sa.Column("details", sa.JSON, nullable=False),
+)
+
+# Who works here. A worker that has not been seen for a while is dead, and its work is taken over.
+workers = sa.Table(
+    "workers",
+    metadata,
+    sa.Column("executor_id", sa.String(128), primary_key=True),
+    sa.Column("seen_at", UtcDateTime, nullable=False),  # by the database's clock, the same for all machines
 )

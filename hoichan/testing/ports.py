@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -119,6 +119,10 @@ class FakeEngine:
     def queued(self) -> Mapping[str, int]:
         """What was enqueued."""
         return {"analyse": len(self.studies), "deliver": len(self.tries)}
+
+    def reap(self, alive: Collection[str]) -> int:
+        """Nothing runs here."""
+        return 0
 
     def close(self) -> None:
         """Remember it."""

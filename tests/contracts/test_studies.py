@@ -228,3 +228,13 @@ def test_a_database_that_is_gone_is_worth_a_retry(tmp_path, clock):
 
 def test_settings_name_the_outbox_when_no_destination_is_given():
     assert [d.name for d in Settings().effective_destinations] == ["outbox"]
+
+
+def test_starts_that_had_no_end_are_counted(studies):
+    study = assembled(studies, described(film()))
+    uid = study.study_instance_uid
+    assert [studies.begin(uid, 1), studies.begin(uid, 1)] == [1, 2]
+    studies.end(uid, 1)
+    assert studies.begin(uid, 1) == 1
+    with pytest.raises(StudyUnknown):
+        studies.begin(uid, 2)

@@ -59,6 +59,7 @@ def upgrade() -> None:
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("closed_by", sa.String(length=32), nullable=False),
         sa.Column("runs", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("begun", sa.Integer(), server_default="0", nullable=False),
         sa.Column("assembled_at", UtcDateTime(), nullable=False),
         sa.ForeignKeyConstraint(
             ["study_instance_uid"],
@@ -193,4 +194,10 @@ def upgrade() -> None:
             ["report_uid"], ["reports.report_uid"], name=op.f("fk_results_report_uid_reports")
         ),
         sa.PrimaryKeyConstraint("report_uid", "sop_instance_uid", "algorithm_name", name=op.f("pk_results")),
+    )
+    op.create_table(
+        "workers",
+        sa.Column("executor_id", sa.String(length=128), nullable=False),
+        sa.Column("seen_at", UtcDateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("executor_id", name=op.f("pk_workers")),
     )
