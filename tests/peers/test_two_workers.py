@@ -1,0 +1,113 @@
+"""Two workers on PostgreSQL share the work, and one takes over what the other was killed with."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from hoichan.adapters.scu import Address, send
+from hoichan.testing.house import free_ports
+from hoichan.testing.reports import a_film
+from tests.peers import postgresql
+
+pytestmark = [
+    pytest.mark.peers,
+    pytest.mark.skipif(not postgresql.is_available(), reason="PostgreSQL's server is not installed"),
+]
+STUDIES = 12
+
+
+@pytest.fixture(scope="module")
+def server():
+    with tempfile.TemporaryDirectory(prefix="hoichan-pg-") as folder:
+        started = postgresql.PostgreSQL(Path(folder))
+        yield started
+        started.stop()
+
+
+class Site:
+    """One listener and any number of workers over one database and one spool."""
+
+    def __init__(self, folder: Path, database: str):
+        self.folder = folder
+        (self.port,) = free_ports(1)
+        self.environment = {
+            **os.environ,
+            "HOICHAN_STORAGE__DATABASE": database,
+            "HOICHAN_LISTENER__PORT": str(self.port),
+            "HOICHAN_ASSEMBLY__QUIET_SECONDS": "0.3",
+        }
+        self.processes: list[subprocess.Popen] = []
+
+    def start(self, role: str) -> subprocess.Popen:
+        ready = self.folder / f"{role}-{len(self.processes)}.ready"
+        command = [sys.executable, "-P", "-m", "service", role, "--data-dir", str(self.folder / "data")]
+        process = subprocess.Popen([*command, "--ready-file", str(ready)], env=self.environment)
+        self.processes.append(process)
+        wait(ready.exists, seconds=60, what=f"{role} ready")
+        return process
+
+    def status(self) -> dict:
+        command = [sys.executable, "-P", "-m", "service", "status", "--json"]
+        done = subprocess.run(
+            [*command, "--data-dir", str(self.folder / "data")],
+            env=self.environment, capture_output=True, check=True,
+        )  # fmt: skip
+        return json.loads(done.stdout)
+
+    def stop(self):
+        for process in self.processes:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+
+
+def wait(condition, *, seconds, what):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.1)
+
+
+@pytest.fixture
+def site(server, tmp_path):
+    opened = Site(tmp_path, server.database(f"site{os.getpid()}"))
+    yield opened
+    opened.stop()
+
+
+def films(folder):
+    files = []
+    for number in range(STUDIES):
+        file = folder / f"{number}.dcm"
+        a_film(f"film {number}", rows=256, columns=224).save_as(file, enforce_file_format=True)
+        files.append(file)
+    return files
+
+
+def test_a_killed_worker_is_replaced_by_the_other(site, tmp_path):
+    site.start("listen")
+    first, _ = site.start("work"), site.start("work")
+    sent = send(films(tmp_path), Address(ae_title="HOICHAN", host="127.0.0.1", port=site.port))
+    assert {one.status for one in sent} == {0}
+    outbox = site.folder / "data" / "outbox"
+    wait(lambda: any(outbox.glob("*/*/sr.dcm")), seconds=60, what="a first report")
+    first.kill()
+    first.wait()
+    wait(lambda: len(list(outbox.glob("*/*/sr.dcm"))) == STUDIES, seconds=90, what="every report")
+
+    def delivered():
+        now = site.status()
+        return now["dead_letters"] == 0 and now["oldest_undelivered_seconds"] is None and not now["queues"]
+
+    wait(delivered, seconds=60, what="every delivery acknowledged")
+    assert site.status()["instances"] == STUDIES
+    assert sum(site.status()["studies"].values()) == STUDIES
+    assert len(list(outbox.glob("*/*"))) == STUDIES  # one report a study, none doubled
