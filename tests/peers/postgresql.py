@@ -32,9 +32,9 @@ class PostgreSQL:
         self._run(
             "initdb", "-D", folder / "data", "-U", "test", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8"
         )
+        options = ["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]
         self.process = subprocess.Popen(
-            [*self.as_user, PROGRAMS[0] / "postgres", "-D", folder / "data", "-p", str(self.port)]
-            + ["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="],
+            [*self.as_user, PROGRAMS[0] / "postgres", "-D", folder / "data", "-p", str(self.port), *options],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd="/",
