@@ -1,4 +1,5 @@
 """From a study to findings: which model fits, what its pixels are, what it says and where.
 
-Pure but for reading files: `selection`, `imaging`, `gate`, `findings`, `evidence`, `manifests`. Runs are the `Runner`'s.
+`selection`, `imaging`, `gate`, `findings`, `evidence` and `manifests` hold the rules; running a model is the
+`Runner`'s work.
 """

@@ -13,7 +13,7 @@ SIDE = 64
 
 
 def build(kind: str) -> ModelProto:
-    """film (N, 1, 64, 64) -> maps of 8 x 8 cells: `dark` and `bright`; the gate is the mean of the lower half.
+    """film (N, 1, 64, 64) -> maps of 8 x 8 cells, `dark` and `bright`; the gate is the lower half's mean.
 
     `plain` gives logits, cam and gate; `probabilities` only those; `nan` a number that is none; `nameless` an
     output that nobody knows; `short` one output too few; `fixed` takes films of 32 pixels only.
