@@ -82,7 +82,7 @@ def read_film(dataset: Dataset, frame_number: int = 1) -> Film:
     small, too large); trying again does not help. Source: PS3.3 C.7.6.3.1.2, PS3.3 C.11.1 and C.11.2.
     """
     warnings: list[str] = []
-    with _quiet(warnings):
+    with _quiet():
         stored = _stored_pixels(dataset, frame_number)
         values = _modality_values(stored, dataset, warnings)
         padding = _padding_mask(stored, dataset)
@@ -196,15 +196,15 @@ def _check_size(rows: int, columns: int) -> None:
 
 
 @contextmanager
-def _quiet(codes: list[str]) -> Iterator[None]:
-    """pydicom speaks about odd headers by Python warnings, whose text may quote the data set: keep a code
-    only.
+def _quiet() -> Iterator[None]:
+    """No Python warnings of pydicom: their text may quote the data set.
+
+    They are ignored, not recorded: the filters belong to the whole process, and if two threads leave this in
+    a bad order the worst that stays behind is silence.
     """
-    with python_warnings.catch_warnings(record=True) as caught:
-        python_warnings.simplefilter("always")
+    with python_warnings.catch_warnings():
+        python_warnings.simplefilter("ignore")
         yield
-    if caught:
-        codes.append("odd_header")
 
 
 def _stored_pixels(dataset: Dataset, frame_number: int) -> Stored:
