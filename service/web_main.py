@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import signal
 import socket
 import sys
 import threading
@@ -22,6 +19,7 @@ from hoichan.adapters.records_read import ReadingSql
 from hoichan.errors import ConfigurationError, PortInUse
 from hoichan.settings import Settings
 from service.api import create_app
+from service.processes import announce, stop_event
 from service.wiring import open_house
 
 log = structlog.get_logger()
@@ -88,11 +86,10 @@ def serve(settings: Settings, door: socket.socket, *, ready_file: Path | None, l
         ),
         ready_file,
     )
-    # uvicorn raises the signal again once it has shut down; that second one has nothing left to end
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
-    if lifeline:
-        threading.Thread(target=_hold, args=(server,), name="lifeline", daemon=True).start()
+    # uvicorn takes the signals while it serves and raises them again when it has shut down: this event's
+    # handlers then have nothing left to do. The end of the lifeline reaches the server through the event.
+    stop = stop_event(stdin_lifeline=lifeline)
+    threading.Thread(target=_end_with, args=(stop, server), name="stop", daemon=True).start()
     try:
         server.run(sockets=[door])
     finally:
@@ -109,22 +106,13 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         port = sockets[0].getsockname()[1] if sockets else None
-        if self._ready_file is not None:
-            _write_whole(self._ready_file, json.dumps({"port": port, "pid": os.getpid()}))
+        announce(self._ready_file, {"port": port})
         log.info("web_serving", port=port)
 
 
-def _hold(server: uvicorn.Server) -> None:
-    """Wait for the end of standard input, which is the end of whoever started us."""
-    while sys.stdin.buffer.read(4096):
-        pass
+def _end_with(stop: threading.Event, server: uvicorn.Server) -> None:
+    stop.wait()
     server.should_exit = True
-
-
-def _write_whole(path: Path, text: str) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:

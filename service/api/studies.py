@@ -19,6 +19,7 @@ from service.api.schemas import DeliveryOut, StudyDetailOut, StudyListOut, Trail
 
 PAGE_SIZE = 50
 LAST_PAGE = 10_000
+_ENDINGS = {"application/dicom": "dcm", "application/fhir+json": "json", "x-application/hl7-v2+er7": "hl7"}
 
 StudyUid = Annotated[
     str, Path(pattern=UID_PATTERN, max_length=UID_MAXIMUM, description="Study Instance UID (0020,000D)")
@@ -107,7 +108,7 @@ def download_document(
         return problems.answer(
             request, HTTPStatus.NOT_FOUND, "document.unknown", "No such document was made."
         )
-    ending = "json" if kind is DocumentKind.FHIR else "dcm"
+    ending = _ENDINGS.get(document.media_type, "bin")
     return Response(
         desk.reading.content(document),
         media_type=document.media_type,

@@ -6,7 +6,7 @@ Sentences are in `messages/<language>.toml`; concepts that also stand in reports
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -47,6 +47,20 @@ class Words:
             return f"{local:%H:%M %d/%m/%Y}"
         return f"{local:%H:%M}, {local.day} {_MONTHS[local.month - 1]} {local.year}"
 
+    def short(self, at: datetime) -> str:
+        """Time of day and day, without the year, in the site's zone."""
+        local = at.astimezone(self._zone)
+        return (
+            f"{local:%H:%M · %d/%m}"
+            if self.language == "vi"
+            else f"{local:%H:%M} · {local.day} {_MONTHS[local.month - 1]}"
+        )
+
+    def decimal(self, value: float) -> str:
+        """Two places, with the language's decimal sign."""
+        text = f"{value:.2f}"
+        return text.replace(".", ",") if self.language == "vi" else text
+
     def exact(self, at: datetime) -> str:
         """Time of day to the second in the site's zone."""
         return f"{at.astimezone(self._zone):%H:%M:%S}"
@@ -85,6 +99,10 @@ class Words:
     def calibration(self, finding: Finding) -> str:
         """Whether the number is calibrated, in words."""
         return self("calibration.yes" if is_calibrated(finding) else "calibration.no")
+
+    def calibrations(self, findings: Sequence[Finding]) -> list[bool]:
+        """Whether the numbers are calibrated; one entry when it is the same for all."""
+        return list(dict.fromkeys(is_calibrated(finding) for finding in findings))
 
     # ------------------------------------------------------------------ people and studies
     def name(self, patient: Patient) -> str:
@@ -175,7 +193,9 @@ class Words:
         for part in ("sender", "destination"):
             if part in line.details and line.event != "delivery_revived":
                 return people.plain(str(line.details[part]))
-        return self("who.person" if line.event in {"delivery_revived", "study_replayed"} else "who.service")
+        return self(
+            "who.person" if line.event in {"delivery_revived", "analysis_requested_again"} else "who.service"
+        )
 
     def _local(self, text: str) -> str:
         try:

@@ -1,0 +1,120 @@
+"""The web process as it is started in earnest: a real port, a real record, real signals."""
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from hoichan.testing.reading import a_record, fill
+
+DEADLINE_SECONDS = 60
+COMMAND = (sys.executable, "-P", "-m", "service", "web")
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("page")
+    record = a_record(folder)
+    uids = fill(record)
+    record.engine.dispose()
+    return folder, uids
+
+
+class Page:
+    """A web process and how to ask it."""
+
+    def __init__(self, folder, ready, **environment):
+        self.ready = ready
+        self.process = subprocess.Popen(
+            [*COMMAND, "--data-dir", str(folder), "--ready-file", str(ready), "--stdin-lifeline"],
+            env=os.environ | {"HOICHAN_WEB__PORT": "0", "HOICHAN_STORAGE__RESERVE_BYTES": "0"} | environment,
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    @property
+    def port(self):
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while not self.ready.exists():
+            assert self.process.poll() is None, self.process.stderr.read().decode()
+            assert time.monotonic() < deadline, "the page was not ready in time"
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(0.05)
+        return json.loads(self.ready.read_text(encoding="utf-8"))["port"]
+
+    def get(self, path, **headers):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            connection.request("GET", path, headers=headers)
+            answer = connection.getresponse()
+            return answer.status, answer.headers, answer.read()
+        finally:
+            connection.close()
+
+    def end(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self.process.stdin.close()
+        self.process.stderr.close()
+
+
+@pytest.fixture
+def page(filled, tmp_path):
+    page = Page(filled[0], tmp_path / "web.ready")
+    yield page
+    page.end()
+
+
+def test_the_page_serves_a_real_record_until_sigterm(filled, page):
+    uids = filled[1]
+    status, headers, body = page.get("/")
+    assert status == 200
+    assert "default-src 'self'" in headers["Content-Security-Policy"]
+    assert "server" not in headers
+    assert "Tràn khí màng phổi" in body.decode()
+    for path in (
+        f"/studies/{uids['urgent']}",
+        f"/api/v1/studies/{uids['urgent']}/trail",
+        "/readyz",
+        "/metrics",
+    ):
+        assert page.get(path)[0] == 200
+    assert page.get("/static/live.js")[0] == 200
+    assert page.get("/", Host="evil.example")[0] == 421
+    page.process.send_signal(signal.SIGTERM)
+    assert page.process.wait(DEADLINE_SECONDS) == 0
+    told = page.process.stderr.read().decode()
+    assert '"event": "http_request"' in told
+    for text in ("Nguyễn", "BN-2026", uids["urgent"]):
+        assert text not in told
+
+
+def test_the_page_ends_with_whoever_started_it(page):
+    assert page.get("/healthz")[0] == 200
+    page.process.stdin.close()
+    assert page.process.wait(DEADLINE_SECONDS) == 0
+
+
+def test_a_taken_port_is_one_sentence_and_exit_code_2(filled, tmp_path):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        page = Page(filled[0], tmp_path / "web.ready", HOICHAN_WEB__PORT=str(port))
+        try:
+            assert page.process.wait(DEADLINE_SECONDS) == 2
+            told = page.process.stderr.read().decode().strip()
+        finally:
+            page.end()
+    assert told == (
+        f"Port {port} on 127.0.0.1 (web) is already in use: stop the other program or set another port."
+    )
+    assert not page.ready.exists()

@@ -1,0 +1,206 @@
+"""The pages in a real browser: what is seen, what a script may do, and how a list stays current."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from hoichan.adapters.encoder import DocumentEncoder
+from hoichan.testing.reading import a_record, fill
+from hoichan.testing.reports import FolderOfFilms, a_film, as_bytes
+
+playwright = pytest.importorskip(
+    "playwright.sync_api", reason="needs playwright (make test-peers installs it)"
+)
+axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
+
+CHROMIUM = os.environ.get("HOICHAN_TEST_CHROMIUM") or shutil.which("chromium") or ""
+pytestmark = [
+    pytest.mark.peers,
+    pytest.mark.skipif(not CHROMIUM, reason="needs Debian's chromium"),
+]
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+FLAGS += ["--disable-dev-shm-usage", "--disable-sync", "--no-first-run"]
+COMMAND = (sys.executable, "-P", "-m", "service", "web")
+DESK = {"viewport": {"width": 1366, "height": 768}}
+PHONE = {"viewport": {"width": 360, "height": 780}, "is_mobile": True, "has_touch": True}
+DEADLINE_SECONDS = 60
+
+
+class Site:
+    """A filled record, served."""
+
+    def __init__(self, folder):
+        self.record = a_record(folder)
+        films = folder / "films"
+        films.mkdir()
+        (films / "film.dcm").write_bytes(as_bytes(a_film("browser", rows=640, columns=560)))
+        self.uids = fill(
+            self.record, encode=DocumentEncoder(FolderOfFilms(films), self.record.settings).encode
+        )
+        self._ready = folder / "web.ready"
+        self.process = subprocess.Popen(
+            [*COMMAND, "--data-dir", str(folder), "--ready-file", str(self._ready), "--stdin-lifeline"],
+            env=os.environ | {"HOICHAN_WEB__PORT": "0"},
+            stdin=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while not self._ready.exists():
+            assert self.process.poll() is None and time.monotonic() < deadline, "the page did not start"
+            try:
+                self.process.wait(0.05)
+            except subprocess.TimeoutExpired:
+                continue
+        self.base = f"http://localhost:{json.loads(self._ready.read_text(encoding='utf-8'))['port']}"
+
+    def paths(self):
+        urgent = f"/studies/{self.uids['urgent']}"
+        refused, routine = f"/studies/{self.uids['refused']}", f"/studies/{self.uids['routine']}"
+        waiting = f"/studies/{self.uids['receiving']}"
+        return ("/", urgent, refused, routine, waiting, f"{urgent}/trail", "/docs", "/?state=signed")
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait(DEADLINE_SECONDS)
+        self.record.engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    site = Site(tmp_path_factory.mktemp("browser"))
+    yield site
+    site.close()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+class Reader:
+    """One page of the browser, and every complaint it made."""
+
+    def __init__(self, browser, **options):
+        self.context = browser.new_context(locale="vi-VN", timezone_id="Asia/Ho_Chi_Minh", **options)
+        self.page = self.context.new_page()
+        self.complaints, self.elsewhere = [], []
+        self.page.on("console", lambda m: self.complaints.append(m.text) if m.type == "error" else None)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("dialog", lambda dialog: (self.complaints.append("dialog"), dialog.dismiss()))
+        self.page.on(
+            "request",
+            lambda asked: None if "//localhost:" in asked.url else self.elsewhere.append(asked.url),
+        )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.context.close()
+
+
+@pytest.mark.parametrize(
+    ("device", "language", "scheme"),
+    [(DESK, "vi", "dark"), (DESK, "en", "light"), (PHONE, "vi", "light"), (PHONE, "en", "dark")],
+    ids=["desk-vi-dark", "desk-en-light", "phone-vi-light", "phone-en-dark"],
+)
+def test_every_page_can_be_used_by_everybody(site, browser, device, language, scheme):
+    with Reader(browser, color_scheme=scheme, **device) as reader:
+        for path in site.paths():
+            reader.page.goto(f"{site.base}{path}{'&' if '?' in path else '?'}lang={language}")
+            found = axe.Axe().run(reader.page).response["violations"]
+            assert [(one["id"], one["impact"], one["nodes"][0]["html"]) for one in found] == [], path
+            wide = reader.page.evaluate("document.documentElement.scrollWidth > innerWidth")
+            assert not wide, f"{path} is wider than the screen"
+        assert (reader.complaints, reader.elsewhere) == ([], [])
+
+
+def test_the_room_is_dark_unless_the_reader_asks_for_light(site, browser):
+    def ground(scheme):
+        with Reader(browser, color_scheme=scheme) as reader:
+            reader.page.goto(site.base)
+            return reader.page.evaluate("getComputedStyle(document.body).backgroundColor")
+
+    assert ground("dark") == "rgb(14, 17, 20)"
+    assert ground("light") == "rgb(244, 246, 247)"
+
+
+def test_the_picture_is_drawn(site, browser):
+    with Reader(browser, **DESK) as reader:
+        reader.page.goto(f"{site.base}/studies/{site.uids['critical']}")
+        picture = reader.page.locator(".picture img")
+        picture.evaluate("image => image.decode()")
+        assert picture.evaluate("image => image.naturalWidth") > 400
+
+
+def test_a_hostile_name_is_text(site, browser):
+    with Reader(browser, **DESK) as reader:
+        reader.page.goto(site.base)
+        name = reader.page.locator(f"#s-{site.uids['routine'].replace('.', chr(92) + '.')}").inner_text()
+        assert name.startswith("<script>alert(1)</script>")
+        assert reader.complaints == []
+
+
+def test_a_list_stays_current_and_the_reader_stays_in_place(site, browser):
+    with Reader(browser, viewport={"width": 1366, "height": 420}) as reader:
+        page = reader.page
+        page.goto(site.base)
+        key = site.uids["failed"]
+        row = f"[data-key='{key}']"
+        page.locator(row).scroll_into_view_if_needed()
+        page.evaluate("scrollBy(0, 40)")
+        page.locator(f"{row} .name").focus()
+        before = page.evaluate(f"""document.querySelector("{row}").getBoundingClientRect().top""")
+        site.record.studies.refused(_pending(site), status="0xA900")
+        page.wait_for_selector(
+            f"[data-key='{site.uids['critical']}'] .to-dead", timeout=DEADLINE_SECONDS * 1000
+        )
+        after = page.evaluate(f"""document.querySelector("{row}").getBoundingClientRect().top""")
+        assert abs(after - before) <= 1
+        assert page.evaluate("document.activeElement.id") == f"s-{key}"
+        assert page.locator("#said").inner_text() == "Danh sách vừa được cập nhật."
+        assert reader.complaints == []
+
+
+def _pending(site):
+    deliveries = site.record.reading.study(site.uids["critical"]).deliveries
+    return next(one.idempotency_key for one in deliveries if one.state == "pending")
+
+
+def test_a_lost_connection_is_told(site, browser):
+    with Reader(browser, **DESK) as reader:
+        reader.page.goto(site.base)
+        reader.context.set_offline(True)
+        reader.page.wait_for_selector("[data-live-state].is-stale", timeout=DEADLINE_SECONDS * 1000)
+        assert "Mất kết nối" in reader.page.locator("[data-live-state]").inner_text()
+        reader.context.set_offline(False)
+        reader.page.wait_for_selector("[data-live-state]:not(.is-stale)", timeout=DEADLINE_SECONDS * 1000)
+
+
+def test_a_refused_delivery_is_sent_again_by_its_button(site, browser):
+    with Reader(browser, **PHONE) as reader:
+        reader.page.goto(f"{site.base}/studies/{site.uids['urgent']}")
+        reader.page.get_by_role("button", name="Gửi lại").click()
+        reader.page.wait_for_url("**#deliveries")
+        assert reader.page.get_by_role("button", name="Gửi lại").count() == 0
+        assert "gửi lại lúc" in reader.page.locator(".sent").inner_text()
+
+
+def test_the_list_is_read_by_keyboard(site, browser):
+    with Reader(browser, **DESK) as reader:
+        reader.page.goto(site.base)
+        reader.page.keyboard.press("Tab")
+        assert reader.page.evaluate("document.activeElement.className") == "skip"
+        reader.page.locator(".row .name").first.focus()
+        reader.page.keyboard.press("Enter")
+        reader.page.wait_for_url("**/studies/**")
+        assert Path(reader.page.url).name == site.uids["critical"]

@@ -1,0 +1,27 @@
+"""The table from our errors to HTTP statuses, cell by cell."""
+
+import pytest
+
+from hoichan import errors
+from service.api.problems import problem_json, status_of
+
+
+def family(kind):
+    return [kind, *(child for one in kind.__subclasses__() for child in family(one))]
+
+
+OURS = [kind for kind in family(errors.HoichanError) if kind.__module__ == "hoichan.errors"]
+KNOWN = {errors.StudyUnknown: 404, errors.RecordsUnavailable: 503}
+
+
+@pytest.mark.parametrize("kind", OURS, ids=lambda kind: kind.__name__)
+def test_every_error_has_a_status(kind):
+    assert status_of(kind.__new__(kind)) == KNOWN.get(kind, 500)
+
+
+def test_unavailable_says_when_to_come_again():
+    from http import HTTPStatus
+
+    answer = problem_json(HTTPStatus.SERVICE_UNAVAILABLE, "records.unavailable", "later")
+    assert answer.headers["retry-after"] == "5"
+    assert answer.headers["content-type"] == "application/problem+json"

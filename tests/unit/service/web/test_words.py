@@ -1,0 +1,128 @@
+"""Sentences and forms of the two languages."""
+
+import string
+import unicodedata
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from hoichan.ports import TrailEntry
+from hoichan.types import DeliveryState, Outcome, RefusalCode, StudyState
+from service.web import people
+from service.web.rendering import LANGUAGES, catalogue
+from service.web.words import Words
+
+NOW = datetime(2026, 11, 20, 18, 30, tzinfo=UTC)
+EVENTS = {
+    "instances_received": {"instances": 2, "sender": "CR_ROOM1"},
+    "study_assembled": {"revision": 1, "instances": 2, "closed_by": "quiet_time"},
+    "study_failed": {"revision": 1, "code": "model.runner_failed"},
+    "analysis_requested_again": {"revision": 1},
+    "delivery_acknowledged": {"destination": "pacs", "attempt": 1, "acknowledgement": "0x0000"},
+    "delivery_postponed": {
+        "destination": "pacs",
+        "attempt": 1,
+        "detail": "refused",
+        "until": "2026-11-20T18:31:00+00:00",
+    },
+    "delivery_refused": {"destination": "emr", "attempt": 2, "status": "HTTP 422"},
+    "delivery_revived": {"destination": "emr", "attempt": 2},
+}
+
+
+def words(language="vi"):
+    return Words(language, catalogue(language), ZoneInfo("Asia/Ho_Chi_Minh"))
+
+
+def fields(sentence):
+    return {name for _, name, _, _ in string.Formatter().parse(sentence) if name}
+
+
+def test_both_catalogues_say_the_same_things():
+    vi, en = catalogue("vi"), catalogue("en")
+    assert vi.keys() == en.keys()
+    assert {key: fields(text) for key, text in vi.items()} == {key: fields(text) for key, text in en.items()}
+
+
+def test_vietnamese_is_composed():
+    assert all(unicodedata.is_normalized("NFC", text) for text in catalogue("vi").values())
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_state_reason_and_delivery_has_words(language):
+    t = words(language)
+    assert all(t.state(state) for state in StudyState)
+    assert all(t(f"delivery.{state}") for state in DeliveryState)
+    assert all(t.reason(code) for code in RefusalCode)
+    assert "model.unheard_of" in t.reason("model.unheard_of")
+    assert all(t(f"trail.report_saved.{outcome}") for outcome in Outcome)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("event", EVENTS)
+def test_every_event_is_a_sentence(event, language):
+    t = words(language)
+    line = TrailEntry(at=NOW, event=event, details=EVENTS[event])
+    sentence = t.happened(line)
+    assert event not in sentence
+    assert "{" not in sentence
+    assert t.who(line)
+
+
+def test_an_event_of_another_version_is_named_as_it_is():
+    t = words("en")
+    assert t.happened(TrailEntry(at=NOW, event="moon_rose", details={})) == "Event moon_rose."
+    assert t.happened(TrailEntry(at=NOW, event="study_failed", details={})) == "Event study_failed."
+
+
+def test_a_report_with_refusals_says_why():
+    details = {"revision": 1, "outcome": "not_analysed", "refusals": "wrong_body_part", "deliveries": 1}
+    said = words().happened(TrailEntry(at=NOW, event="report_saved", details=details))
+    assert said == "Lưu kết quả bản 1: KHÔNG PHÂN TÍCH. Bộ phận chụp không phải là ngực. Gửi tới 1 nơi nhận."
+
+
+def test_times_stand_in_the_zone_of_the_site():
+    assert words("vi").moment(NOW) == "01:30 21/11/2026"
+    assert words("en").moment(NOW) == "01:30, 21 Nov 2026"
+    assert words("vi").short(NOW) == "01:30 · 21/11"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (-5, "just now"),
+        (59, "just now"),
+        (60, "1 min ago"),
+        (3599, "59 min ago"),
+        (7200, "2 h ago"),
+        (90000, "1 d ago"),
+    ],
+)
+def test_age_is_in_the_largest_unit(seconds, said):
+    assert words("en").age(NOW - timedelta(seconds=seconds), NOW) == said
+
+
+@pytest.mark.parametrize(
+    ("value", "spoken"),
+    [
+        ("Nguyễn^An^Văn", "Nguyễn Văn An"),
+        ("NGUYEN VAN AN", "NGUYEN VAN AN"),
+        ("Yamada^Tarou=山田^太郎", "Yamada Tarou"),
+        ("=山田^太郎", "山田 太郎"),
+        ("^^^", ""),
+        ("", ""),
+        ("a\u202eb\nc\x00^", "a b c"),
+        ("x" * 200, "x" * 119 + "…"),
+    ],
+)
+def test_names_are_spoken_in_order_and_without_controls(value, spoken):
+    assert people.spoken_name(value) == spoken
+
+
+@pytest.mark.parametrize(
+    ("identifier", "shown"),
+    [("BN-2026-000417", "•••0417"), ("1234", "•••34"), ("1", "•••"), ("", ""), ("12345678", "•••5678")],
+)
+def test_identifiers_are_masked(identifier, shown):
+    assert people.masked(identifier) == shown
