@@ -10,6 +10,8 @@
     + WrongSopClass              data set and presentation context disagree (0xA900)
     + UnknownSender              calling AE title or network is not on the list (rejected)
     + SpoolFull                  no room or no writable disk; the modality must retry (0xA700)
+    + MessageUnreadable          an HL7 v2 message without what it needs (AE)
+    + MessageUnsupported         an HL7 v2 message of a kind that we do not take (AR)
   x ModelError
     + ManifestInvalid            a package breaks its schema, its checksum or its golden cases
     + InputOutOfDomain           what the manifest does not accept (view, age, pixels): a result, not a fault
@@ -20,6 +22,7 @@
   x RecordsError
     + StudyUnknown               no study with this UID
     + RecordsUnavailable         the database cannot be reached; tried again
+  x NotDeidentifiable            an object that no profile can clean: a document, a report, speech
 
 `code` is stable and may be relied upon; `retryable` says whether the same call can succeed later.
 Messages carry UIDs and codes, never names, birth dates, identifiers or free text of a data set.
@@ -97,6 +100,18 @@ class SpoolFull(IntakeError):
 
     code = "intake.spool_full"
     retryable = True
+
+
+class MessageUnreadable(IntakeError):
+    """The HL7 v2 message cannot be read, or lacks what it needs."""
+
+    code = "intake.message_unreadable"
+
+
+class MessageUnsupported(IntakeError):
+    """The HL7 v2 message is of a kind that is not taken here."""
+
+    code = "intake.message_unsupported"
 
 
 class ModelError(HoichanError):
@@ -177,3 +192,9 @@ class RecordsUnavailable(RecordsError):
 
     code = "records.unavailable"
     retryable = True
+
+
+class NotDeidentifiable(HoichanError):
+    """No confidentiality profile can take the person out of this object."""
+
+    code = "not_deidentifiable"
