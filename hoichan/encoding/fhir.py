@@ -101,6 +101,19 @@ def _readdress(subject: Json, system: str) -> None:
         subject["reference"] = f"{PATIENT_REFERENCE}{system}|{value}"
 
 
+def examination(context: DocumentContext) -> tuple[Code, str]:
+    """What was examined, as a LOINC code and in the site's language."""
+    key = context.key
+    chest = (
+        key is not None
+        and key.series.modality in ("CR", "DX")
+        and body_part(context.source) == "CHEST"
+        and len(context.study.instances) == 1
+    )
+    name = EXAMINATION["chest" if chest else "other"][context.language]
+    return (CHEST_FILM_LOINC if chest else IMAGING_STUDY_LOINC), name
+
+
 def _dump(bundle: Json) -> bytes:
     return json.dumps(bundle, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
 
@@ -331,17 +344,6 @@ class _Builder:
         }
         return self._create(identity, resource, identifier["system"], identifier["value"])
 
-    def _examination(self) -> Json:
-        key = self.context.key
-        chest = (
-            key is not None
-            and key.series.modality in ("CR", "DX")
-            and body_part(self.context.source) == "CHEST"
-            and len(self.study.instances) == 1
-        )
-        name = EXAMINATION["chest" if chest else "other"][self.language]
-        return concept(CHEST_FILM_LOINC if chest else IMAGING_STUDY_LOINC, name)
-
     def _report(self, observations: list[str]) -> Json:
         report, language = self.report, self.language
         text = f"{codes.BANNER[language]}. {report.conclusion[language]} {report.disclaimer[language]}"
@@ -356,7 +358,7 @@ class _Builder:
             **self._order(),
             "status": "partial",
             "category": [v2("v2-0074", "RAD", "Radiology")],
-            "code": self._examination(),
+            "code": concept(*examination(self.context)),
             "subject": self.subject,
             "effectiveDateTime": self.effective,
             "issued": self.issued,
