@@ -197,6 +197,26 @@ class FhirDestination(_Destination):
     patient_identifier_system: str | None = None  # None: IssuerOfPatientID, or the site's own
 
 
+Hl7Name = Annotated[str, Field(max_length=20, pattern=r"^[^|^~\\&\s]*$")]  # HD.1, a namespace id
+
+
+class Hl7Destination(_Destination):
+    """An EMR or RIS that takes HL7 v2 ORU^R01 over MLLP."""
+
+    kind: Literal["hl7v2"]
+    host: str
+    port: Port
+    unread_status: Literal["R", "P"] = "R"  # OBR-25 of a report that nobody has read (table 0123)
+    version: Literal["2.5.1", "2.5"] = "2.5.1"  # MSH-12
+    charset: Literal["utf-8", "ascii"] = "utf-8"  # ascii: for receivers that damage Vietnamese letters
+    sending_application: Hl7Name = "HOICHAN"  # MSH-3
+    sending_facility: Hl7Name = ""  # MSH-4; empty: the site's facility code
+    receiving_application: Hl7Name = ""  # MSH-5
+    receiving_facility: Hl7Name = ""  # MSH-6
+    # Link to the images, sent in OBX; `{study_instance_uid}` is filled in. Empty: none.
+    viewer_url: str = Field("", pattern=r"^(https?://[^\s{}]*\{study_instance_uid\}[^\s{}]*)?$")
+
+
 class FolderDestination(_Destination):
     """A folder that gets one subfolder a report."""
 
@@ -204,7 +224,8 @@ class FolderDestination(_Destination):
     path: Path
 
 
-Destination = Annotated[DicomDestination | FhirDestination | FolderDestination, Field(discriminator="kind")]
+AnyDestination = DicomDestination | FhirDestination | Hl7Destination | FolderDestination
+Destination = Annotated[AnyDestination, Field(discriminator="kind")]
 
 
 class Settings(_Section):
@@ -234,7 +255,7 @@ class Settings(_Section):
         return self
 
     @property
-    def effective_destinations(self) -> tuple[DicomDestination | FhirDestination | FolderDestination, ...]:
+    def effective_destinations(self) -> tuple[AnyDestination, ...]:
         """The configured destinations; without any, the outbox folder."""
         return self.destinations or (
             FolderDestination(name="outbox", kind="folder", path=self.storage.outbox_dir),

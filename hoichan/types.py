@@ -347,6 +347,7 @@ class DocumentKind(StrEnum):
     SR = "sr"
     SC = "sc"
     FHIR = "fhir"
+    HL7 = "hl7"  # ORU^R01, one a destination
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -354,9 +355,9 @@ class Document:
     """One encoded form of a report: built once, kept, and sent as the same bytes on every try."""
 
     kind: DocumentKind
-    uid: str  # SOP Instance UID, or the bundle's identifier
+    uid: str  # SOP Instance UID, the bundle's identifier, or MSH-10
     sop_class_uid: str | None  # DICOM forms only
-    media_type: str  # application/dicom | application/fhir+json
+    media_type: str  # application/dicom | application/fhir+json | x-application/hl7-v2+er7
     destination: str | None = None  # the only receiver it is meant for; None: the same bytes for all
     content: bytes = field(repr=False)
 
@@ -377,10 +378,10 @@ class Delivery:
     report_uid: SOPInstanceUID
     study_instance_uid: StudyInstanceUID
     destination: str  # name in settings, not an address
-    kind: str  # dicom | fhir | folder
+    kind: str  # dicom | fhir | hl7v2 | folder
     documents: tuple[DocumentKind, ...]  # in sending order
     idempotency_key: str  # stable over restarts
     state: DeliveryState
     attempts: int
     next_attempt_at: datetime
-    acknowledgement: str | None  # DIMSE status, HTTP status, path
+    acknowledgement: str | None  # DIMSE status, HTTP status, MSA-1, path

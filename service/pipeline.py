@@ -12,8 +12,9 @@ from hoichan.analysis.findings import interpret
 from hoichan.analysis.selection import Selection, refusals, select
 from hoichan.errors import InputOutOfDomain, RunnerFailed
 from hoichan.ports import Clock, Encoder, Runner, Studies
-from hoichan.reporting.deliveries import AnyDestination, plan
+from hoichan.reporting.deliveries import plan
 from hoichan.reporting.reports import compose
+from hoichan.settings import AnyDestination
 from hoichan.types import InferenceResult, ModelManifest, Refusal, RefusalCode, Report, Study
 
 

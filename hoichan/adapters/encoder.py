@@ -1,4 +1,4 @@
-"""The Encoder port: reads the source image, and writes a report as picture, SR and FHIR bundle."""
+"""The Encoder port: reads the source image, and writes a report as picture, SR, FHIR bundle and HL7."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hoichan.encoding.overlay import Grey, Picture, jpeg, render
 from hoichan.encoding.source import DocumentContext, KeyImage, document_context, key_image
 from hoichan.errors import InputOutOfDomain
 from hoichan.ports import Spool
-from hoichan.settings import Settings
+from hoichan.settings import Hl7Destination, Settings
 from hoichan.types import Document, DocumentKind, Report, Study
 
 log = structlog.get_logger()
@@ -29,14 +29,20 @@ class DocumentEncoder:
     def __init__(self, spool: Spool, settings: Settings) -> None:
         self._spool = spool
         self._site = settings.site
+        self._hl7_destinations = [
+            destination
+            for destination in settings.effective_destinations
+            if isinstance(destination, Hl7Destination)
+        ]
 
     def encode(self, study: Study, report: Report) -> Sequence[Document]:
-        """The picture, the SR that points to it, and the bundle, in sending order.
+        """The picture, the SR that points to it, the bundle, and a message for each HL7 receiver.
 
         An image that is gone or damaged never stops a report: the picture then carries the words only.
         """
         # highdicom takes a second to import, and the page and the door never need it.
         from hoichan.encoding.fhir import encode_fhir  # noqa: PLC0415
+        from hoichan.encoding.hl7 import hl7_document  # noqa: PLC0415
         from hoichan.encoding.sc import encode_sc  # noqa: PLC0415
         from hoichan.encoding.sr import encode_sr  # noqa: PLC0415
 
@@ -61,6 +67,7 @@ class DocumentEncoder:
                     media_type="application/fhir+json",
                     content=encode_fhir(context, self._site, jpeg(picture)),
                 ),
+                *(hl7_document(context, destination) for destination in self._hl7_destinations),
             )
 
     def _read(self, key: KeyImage | None) -> Dataset | None:

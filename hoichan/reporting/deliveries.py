@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from hoichan.settings import DicomDestination, FhirDestination, FolderDestination
+from hoichan.settings import (
+    AnyDestination,
+    DicomDestination,
+    FhirDestination,
+    FolderDestination,
+    Hl7Destination,
+)
 from hoichan.types import Delivery, DeliveryState, Document, DocumentKind, Report, Study
-
-AnyDestination = DicomDestination | FhirDestination | FolderDestination
 
 # The picture before the SR that points to it; the bundle last.
 SENDING_ORDER = (DocumentKind.SC, DocumentKind.SR, DocumentKind.FHIR)
@@ -26,6 +30,8 @@ def wanted(destination: AnyDestination) -> tuple[DocumentKind, ...]:
             return tuple(kind for kind in SENDING_ORDER if kind.value in destination.send)
         case FhirDestination():
             return (DocumentKind.FHIR,)
+        case Hl7Destination():
+            return (DocumentKind.HL7,)
         case FolderDestination():
             return SENDING_ORDER
 

@@ -10,13 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hoichan.reporting import next_attempt, plan
-from hoichan.settings import DicomDestination, FhirDestination, FolderDestination
+from hoichan.settings import DicomDestination, FhirDestination, FolderDestination, Hl7Destination
 from hoichan.testing import a_report, a_study
 from hoichan.testing.reports import REPORTED_AT
 from hoichan.types import DeliveryState, Document, DocumentKind
 
 PACS = DicomDestination(name="pacs", kind="dicom", host="127.0.0.1", port=104, ae_title="PACS")
 EMR = FhirDestination(name="emr", kind="fhir", url="http://127.0.0.1/fhir")
+RIS = Hl7Destination(name="ris", kind="hl7v2", host="127.0.0.1", port=2575)
 SHARE = FolderDestination(name="share", kind="folder", path=Path("/x"))
 STUDY = a_study()
 REPORT = a_report(STUDY)
@@ -26,7 +27,7 @@ def document(kind: DocumentKind) -> Document:
     return Document(kind=kind, uid="1", sop_class_uid=None, media_type="x", content=b"")
 
 
-DOCUMENTS = [document(kind) for kind in (DocumentKind.SR, DocumentKind.SC, DocumentKind.FHIR)]
+DOCUMENTS = [document(kind) for kind in reversed(DocumentKind)]
 
 
 @pytest.mark.parametrize(
@@ -36,6 +37,7 @@ DOCUMENTS = [document(kind) for kind in (DocumentKind.SR, DocumentKind.SC, Docum
         (PACS.model_copy(update={"send": ("sr",)}), (DocumentKind.SR,)),
         (PACS.model_copy(update={"send": ("sr", "sc")}), (DocumentKind.SC, DocumentKind.SR)),
         (EMR, (DocumentKind.FHIR,)),
+        (RIS, (DocumentKind.HL7,)),
         (SHARE, (DocumentKind.SC, DocumentKind.SR, DocumentKind.FHIR)),
     ],
 )

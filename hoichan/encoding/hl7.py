@@ -1,0 +1,369 @@
+"""The report as an HL7 v2.5.1 ORU^R01 message, one a receiver (chapter 7; OBR-18 as in IHE SWF).
+
+Codes and numbers are those of the SR, and every statement also stands as TX, because many receivers keep
+nothing else; the first TX is the banner. MSH-10 is derived from report, status and receiver, so a receiver
+that sees it again knows the message already. Nothing is invented: what is not known stays empty.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+import unicodedata
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+
+from hoichan import codes, er7
+from hoichan.encoding.equipment import Device, devices
+from hoichan.encoding.fhir import CERTAINTY, examination
+from hoichan.encoding.source import DocumentContext, person_name
+from hoichan.reporting.reports import (
+    NOT_REACHED,
+    OTHERS_NOT_ANALYSED,
+    THRESHOLD,
+    UNDETERMINED,
+    number_text,
+    refusal_reasons,
+    score_text,
+)
+from hoichan.settings import Hl7Destination
+from hoichan.types import (
+    Code,
+    Document,
+    DocumentKind,
+    Finding,
+    Outcome,
+    Patient,
+    Presence,
+    RefusalCode,
+    Report,
+    ReportStatus,
+    Tier,
+)
+from hoichan.uids import derived_uuid
+
+NAMESPACE = "HOICHAN"
+MEDIA_TYPE = "x-application/hl7-v2+er7"
+LONGEST_LINE = 180  # characters of a TX; receivers that take it for an ST stop at 199
+
+# OBR-25, OBX-11 (tables 0123, 0085) and ORC-5 (table 0038). An unread report: what the receiver was set to.
+RESULT_STATUS: Mapping[ReportStatus, str] = {
+    ReportStatus.FINAL: "F",
+    ReportStatus.AMENDED: "C",
+    ReportStatus.CANCELLED: "X",
+}
+ORDER_STATUS: Mapping[ReportStatus, str] = {
+    ReportStatus.UNVERIFIED: "A",  # some results: the order is not done before a doctor has read it
+    ReportStatus.FINAL: "CM",
+    ReportStatus.AMENDED: "CM",
+    ReportStatus.CANCELLED: "CA",
+}
+PRIORITY: Mapping[Tier, str] = {Tier.CRITICAL: "S", Tier.URGENT: "A", Tier.ROUTINE: "R"}  # OBR-27.6
+CHARACTER_SET = {"utf-8": "UNICODE UTF-8", "ascii": "ASCII"}  # MSH-18, table 0211
+LANGUAGE: Mapping[str, er7.Field] = {
+    "vi": ("vi", "Vietnamese", "ISO639"),
+    "en": ("en", "English", "ISO639"),
+}
+SEXES = ("M", "F", "O")  # table 0001
+
+IMPRESSION = Code(code_value="19005-8", coding_scheme_designator="LN", code_meaning="Impression")
+IMAGES = Code(code_value="18748-4", coding_scheme_designator="LN", code_meaning="Diagnostic imaging study")
+SUMMARY = Code(
+    code_value="111017",
+    coding_scheme_designator="DCM",
+    code_meaning="CAD Processing and Findings Summary",
+)
+DICOM_STUDY = Code(code_value="113014", coding_scheme_designator="DCM", code_meaning="DICOM Study")
+_UID = re.compile(r"[0-2](\.(0|[1-9]\d*))+")
+_CITIZEN_ID = re.compile(r"\d{12}")
+
+
+def control_id(report: Report, destination: Hl7Destination) -> str:
+    """MSH-10: 20 characters, the same for the same report, status and receiver after every restart."""
+    return derived_uuid(report.report_uid, report.revision, report.status, destination.name).hex[:20].upper()
+
+
+def hl7_document(context: DocumentContext, destination: Hl7Destination) -> Document:
+    """The message for one receiver, with MSH-10 as its uid."""
+    return Document(
+        kind=DocumentKind.HL7,
+        uid=control_id(context.report, destination),
+        sop_class_uid=None,
+        media_type=MEDIA_TYPE,
+        destination=destination.name,
+        content=encode_hl7(context, destination),
+    )
+
+
+def encode_hl7(context: DocumentContext, destination: Hl7Destination) -> bytes:
+    """The message as its receiver wants it, without the MLLP frame; the same input gives the same bytes."""
+    message = _Oru(context, destination)
+    return "".join(line + er7.SEGMENT_END for line in message.segments()).encode("utf-8")
+
+
+def has_patient(content: bytes) -> bool:
+    """Whether the message says whose report it is (PID-3)."""
+    pid = er7.read(content).first("PID")
+    return pid is not None and bool(pid.text(3))
+
+
+def statements(report: Report, language: str) -> list[str]:
+    """The conclusion of an unread report, one statement a line.
+
+    A receiver may show, cut or keep each line alone, so each says of itself that it is the AI's suggestion,
+    or that something was *not* found; and none is longer than LONGEST_LINE where a list can be broken.
+    """
+    reasons = refusal_reasons(report.refusals, language)
+    if report.outcome is Outcome.NOT_ANALYSED:
+        reasons = reasons or (codes.REFUSALS[RefusalCode.NO_MODEL][language],)
+        return [f"{codes.NOT_ANALYSED[language]}: {reason}" for reason in reasons]
+    lines = [_suspicion(finding, language) for finding in report.positives]
+    if not lines:
+        lines += textwrap.wrap(codes.NOTHING_ABOVE_THRESHOLD[language], LONGEST_LINE)
+    for heading, presence in ((UNDETERMINED, Presence.INDETERMINATE), (NOT_REACHED, Presence.ABSENT)):
+        names = [
+            codes.FINDINGS[finding.key].display[language].lower()
+            for finding in report.findings
+            if finding.presence is presence
+        ]
+        lines += _lists(heading[language], list(dict.fromkeys(names)))
+    return lines + [f"{OTHERS_NOT_ANALYSED[language]}: {reason}" for reason in reasons]
+
+
+def _suspicion(finding: Finding, language: str) -> str:
+    return (
+        f"{codes.SUSPECTED[language]}: {codes.FINDINGS[finding.key].display[language]} "
+        f"({score_text(finding, language)}, "
+        f"{THRESHOLD[language]} {number_text(finding, finding.operating_point, language)}; "
+        f"{codes.TIERS[finding.tier][language]})."
+    )
+
+
+def _lists(heading: str, names: list[str]) -> list[str]:
+    """The names after their heading, which is repeated on every line."""
+    lines: list[str] = []
+    held: list[str] = []
+    for name in names:
+        if held and len(f"{heading}: {', '.join([*held, name])}.") > LONGEST_LINE:
+            lines.append(f"{heading}: {', '.join(held)}.")
+            held = []
+        held.append(name)
+    return [*lines, f"{heading}: {', '.join(held)}."] if held else lines
+
+
+class _Oru:
+    """One message in the making: what its segments share."""
+
+    def __init__(self, context: DocumentContext, destination: Hl7Destination) -> None:
+        self.context, self.destination = context, destination
+        self.study, self.report, self.language = context.study, context.report, context.language
+        self.devices = devices(context)
+        self.status = RESULT_STATUS.get(self.report.status, destination.unread_status)
+        self.created = self._time(self.report.created_at)
+        self.observed = self._time(self.study.study_datetime or self.report.created_at)
+
+    def segments(self) -> Iterator[str]:
+        """MSH, PID, ORC, OBR, NTE, then the observations: words, summary, findings, links."""
+        yield self._msh()
+        yield self._pid(self.study.patient)
+        yield self._segment("ORC", {**self._common_order("RE"), 9: self.created})
+        yield self._obr()
+        yield self._segment("NTE", {1: "1", 2: "L", 3: self.report.disclaimer[self.language]})
+        observations = [*self._words(), *self._findings(), *self._links()]
+        for number, observation in enumerate(observations, 1):
+            yield self._segment("OBX", {1: str(number), **observation})
+
+    # ------------------------------------------------------------------ header, patient, order
+    def _msh(self) -> str:
+        destination = self.destination
+        return self._segment(
+            "MSH",
+            {
+                3: destination.sending_application,
+                4: destination.sending_facility or self.context.facility_code,
+                5: destination.receiving_application,
+                6: destination.receiving_facility,
+                7: self.created,
+                9: ("ORU", "R01", "ORU_R01"),
+                10: control_id(self.report, destination),
+                11: "P",
+                12: destination.version,
+                15: "AL",
+                16: "NE",
+                17: "VNM",
+                18: CHARACTER_SET[destination.charset],
+                19: LANGUAGE[self.language],
+            },
+        )
+
+    def _pid(self, patient: Patient) -> str:
+        born = patient.patient_birth_date
+        return self._segment(
+            "PID",
+            {
+                1: "1",
+                3: self._identifiers(patient),
+                5: _name(patient.patient_name.reveal()),
+                7: born.reveal().strftime("%Y%m%d") if born else "",
+                8: patient.patient_sex if patient.patient_sex in SEXES else "",
+            },
+        )
+
+    def _identifiers(self, patient: Patient) -> list[er7.Repetition]:
+        """The facility's number and the citizen id, each with who gave it (table 0203), where known."""
+        found: list[er7.Repetition] = []
+        number = patient.patient_id.reveal().strip()
+        if number:
+            issuer = (patient.issuer_of_patient_id or "").strip() or self.context.facility_code
+            authority = ("", issuer, "ISO") if _UID.fullmatch(issuer) else (issuer,)
+            found.append((number, "", "", authority, "MR"))
+        citizen = patient.national_id.reveal().strip() if patient.national_id else ""
+        if _CITIZEN_ID.fullmatch(citizen):
+            found.append((citizen, "", "", "BCA", "NNVNM"))
+        return found
+
+    def _common_order(self, control: str) -> dict[int, er7.Field]:
+        return {1: control, 3: self._filler(), 5: ORDER_STATUS[self.report.status]}
+
+    def _filler(self) -> er7.Field:
+        """OBR-3: the accession number; without one the study itself."""
+        accession = (self.study.accession_number or "").strip()
+        return (accession, "ACC") if accession else (self.study.study_instance_uid, "StudyInstanceUID")
+
+    def _obr(self) -> str:
+        code, name = examination(self.context)
+        fields: dict[int, er7.Field] = {
+            1: "1",
+            3: self._filler(),
+            4: _coded(code, local=name),
+            7: self.observed,
+            18: (self.study.accession_number or "").strip(),
+            22: self.created,
+            24: "RAD",
+            25: self.status,
+        }
+        if self.report.tier is not None:
+            fields[27] = ("", "", "", "", "", PRIORITY[self.report.tier])
+        return self._segment("OBR", fields)
+
+    # ------------------------------------------------------------------ observations
+    def _words(self) -> Iterator[dict[int, er7.Field]]:
+        """Everything that must be read, as text."""
+        report, language = self.report, self.language
+        if report.status is ReportStatus.UNVERIFIED:
+            lines = [codes.BANNER[language], *statements(report, language)]
+        else:  # a person's words: as they were signed
+            lines = report.conclusion[language].splitlines()
+        lines += textwrap.wrap(report.disclaimer[language], LONGEST_LINE)
+        for number, line in enumerate(filter(None, lines), 1):
+            yield self._observation("TX", _coded(IMPRESSION), str(number), line)
+
+    def _findings(self) -> Iterator[dict[int, er7.Field]]:
+        """The outcome, then presence and certainty of each finding under one sub-id."""
+        yield self._observation("CWE", _coded(SUMMARY), "", _coded(codes.OUTCOMES[self.report.outcome]))
+        for number, finding in enumerate(self.report.findings, 1):
+            device, present = self._device_of(finding), finding.presence is Presence.PRESENT
+            term = codes.FINDINGS[finding.key]
+            name = _coded(term.code, local=term.display[self.language], local_code=term.key)
+            presence = _coded(codes.PRESENCE[finding.presence])
+            yield self._observation(
+                "CWE", name, str(number), presence, flag="A" if present else "", device=device
+            )
+            yield {
+                **self._observation(
+                    "NM",
+                    _coded(CERTAINTY),
+                    str(number),
+                    f"{finding.probability * 100:.1f}",
+                    flag={Presence.PRESENT: "H", Presence.ABSENT: "N"}.get(finding.presence, ""),
+                    device=device,
+                ),
+                6: ("%", "Percent", "UCUM"),
+                7: f"<{finding.operating_point * 100:.1f}",
+            }
+
+    def _links(self) -> Iterator[dict[int, er7.Field]]:
+        """The study, and where to see it when the site has a viewer for it."""
+        uid = self.study.study_instance_uid
+        yield self._observation("HD", _coded(DICOM_STUDY), "", ("", uid, "ISO"))
+        if self.destination.viewer_url:
+            url = self.destination.viewer_url.replace("{study_instance_uid}", uid)
+            yield self._observation("RP", _coded(IMAGES), "", (url, NAMESPACE, "TEXT", "HTML"))
+
+    def _observation(
+        self,
+        value_type: str,
+        identifier: er7.Field,
+        sub_id: str,
+        value: er7.Field,
+        *,
+        flag: str = "",
+        device: Device | None = None,
+    ) -> dict[int, er7.Field]:
+        device = device or self.devices[0]
+        return {
+            2: value_type,
+            3: identifier,
+            4: sub_id,
+            5: value,
+            8: flag,
+            11: self.status,
+            14: self.observed,
+            15: (NAMESPACE, device.label, "L"),
+            17: ("AI-CAD", "AI image analysis", "L"),
+            18: (device.uid, NAMESPACE),
+            19: self.created,
+        }
+
+    def _device_of(self, finding: Finding) -> Device:
+        wanted = (finding.algorithm_name, finding.algorithm_version)
+        return next(
+            (device for device in self.devices if (device.name, device.version) == wanted), self.devices[0]
+        )
+
+    # ------------------------------------------------------------------ letters
+    def _time(self, moment: datetime) -> str:
+        """TS to the second, with its offset (2.A.22)."""
+        return moment.astimezone(self.context.zone).strftime("%Y%m%d%H%M%S%z")[:19]
+
+    def _segment(self, name: str, fields: Mapping[int, er7.Field]) -> str:
+        return er7.segment(name, {number: self._spelled(value) for number, value in fields.items()})
+
+    def _spelled(self, value: er7.Field) -> er7.Field:
+        """The same value in the receiver's letters: NFC, or ASCII."""
+        if isinstance(value, list):
+            return [self._letters(repetition) for repetition in value]
+        return self._letters(value)
+
+    def _letters(self, value: er7.Repetition) -> er7.Repetition:
+        if isinstance(value, str):
+            return self._spell(value)
+        return tuple(
+            self._spell(part) if isinstance(part, str) else tuple(self._spell(text) for text in part)
+            for part in value
+        )
+
+    def _spell(self, text: str) -> str:
+        return er7.transliterate(text) if self.destination.charset == "ascii" else _nfc(text)
+
+
+def _nfc(text: str) -> str:
+    """NFC, and no half of a surrogate pair, which UTF-8 cannot say."""
+    return unicodedata.normalize("NFC", text).encode("utf-8", "replace").decode("utf-8")
+
+
+def _coded(code: Code, *, local: str = "", local_code: str = "") -> tuple[str, ...]:
+    """CE or CWE: the code, and beside it the words (and key) of this site."""
+    own = (local_code, local, "L" if local_code else "") if local else ()
+    return (code.code_value, code.code_meaning, code.coding_scheme_designator, *own)
+
+
+def _name(text: str) -> tuple[str, ...]:
+    """XPN from PN: family, given, middle stay; prefix and suffix change places (PS3.5 6.2.1.1, 2.A.88).
+
+    Without a name: the name type U (unspecified), never an invented one.
+    """
+    group = next((group for group in person_name(text).split("=") if group.strip("^ ")), "")
+    family, given, middle, prefix, suffix = (part.strip() for part in (group.split("^") + [""] * 5)[:5])
+    name = (family, given, middle, suffix, prefix, "")
+    return (*name, "L") if any(name) else (*name, "U")

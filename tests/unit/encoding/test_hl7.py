@@ -1,0 +1,358 @@
+"""The message: every field in its place, the same bytes every time, and nothing that sounds like a doctor."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hoichan import codes, er7
+from hoichan.encoding.hl7 import (
+    LONGEST_LINE,
+    RESULT_STATUS,
+    control_id,
+    encode_hl7,
+    has_patient,
+    hl7_document,
+    statements,
+)
+from hoichan.encoding.source import document_context
+from hoichan.privacy import Phi
+from hoichan.settings import Hl7Destination, Site
+from hoichan.testing import a_film, a_finding, a_manifest, a_refused_report, a_report, a_study
+from hoichan.testing.reports import NATIONAL_ID, PATIENT_ID
+from hoichan.types import DocumentKind, Presence, RefusalCode, ReportStatus
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "hl7"
+RIS = Hl7Destination(name="ris", kind="hl7v2", host="127.0.0.1", port=2575)
+FILM = a_film()
+STUDY = a_study(FILM)
+SITE = Site(name="BV Kiểm Thử", facility_code="79001")
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
+
+
+def encoded(report=None, study=None, destination=RIS, site=SITE) -> bytes:
+    study = study or STUDY
+    context = document_context(
+        study, report or a_report(study), source=FILM, site=site, software_version="9.9"
+    )
+    return encode_hl7(context, destination)
+
+
+def message(*args, **kwargs) -> er7.Message:
+    return er7.read(encoded(*args, **kwargs))
+
+
+def one(read: er7.Message, name: str) -> er7.Segment:
+    (segment,) = read.all(name)
+    return segment
+
+
+def observations(read: er7.Message, value_type: str) -> list[er7.Segment]:
+    return [segment for segment in read.all("OBX") if segment.raw(2) == value_type]
+
+
+def lines(read: er7.Message) -> list[str]:
+    return [segment.text(5) for segment in observations(read, "TX")]
+
+
+def patient(**changes):
+    return replace(STUDY, patient=replace(STUDY.patient, **changes))
+
+
+# ------------------------------------------------------------------ the whole message
+@pytest.mark.parametrize(
+    ("name", "make", "changes"),
+    [
+        ("unread", a_report, {"viewer_url": "https://pacs/v?StudyInstanceUIDs={study_instance_uid}&x=1"}),
+        ("unread_ascii", a_report, {"charset": "ascii", "unread_status": "P"}),
+        ("not_analysed", a_refused_report, {}),
+    ],
+)
+def test_the_message_is_as_agreed(name, make, changes):
+    study = STUDY
+    text = encoded(make(study), study, RIS.model_copy(update=changes)).decode("utf-8")
+    assert text.endswith("\r") and "\n" not in text
+    assert text.replace("\r", "\n") == (GOLDEN / f"{name}.hl7").read_text(encoding="utf-8")
+
+
+def test_the_same_report_is_the_same_bytes():
+    assert encoded() == encoded()
+
+
+def test_a_document_is_for_one_receiver():
+    study = STUDY
+    report = a_report(study)
+    context = document_context(study, report, source=None, site=SITE, software_version="9.9")
+    document = hl7_document(context, RIS)
+    assert (document.kind, document.destination, document.sop_class_uid) == (DocumentKind.HL7, "ris", None)
+    assert document.uid == er7.read(document.content).control_id == control_id(report, RIS)
+
+
+def test_the_control_id_tells_reports_receivers_and_states_apart():
+    study = STUDY
+    report = a_report(study)
+    other = RIS.model_copy(update={"name": "emr"})
+    later = a_report(replace(study, revision=2))
+    signed = replace(report, status=ReportStatus.FINAL)
+    ids = [
+        control_id(report, RIS),
+        control_id(report, other),
+        control_id(later, RIS),
+        control_id(signed, RIS),
+    ]
+    assert len(set(ids)) == 4
+    assert all(len(value) == 20 and value.isalnum() for value in ids)
+    moved = RIS.model_copy(update={"host": "10.0.0.1", "charset": "ascii"})
+    assert control_id(report, moved) == control_id(report, RIS)
+
+
+# ------------------------------------------------------------------ header and patient
+def test_the_header_speaks_for_the_site_and_in_utf_8():
+    header = message().header
+    assert (header.text(3), header.text(4), header.text(5)) == ("HOICHAN", "79001", "")
+    assert header.raw(9) == "ORU^R01^ORU_R01"
+    assert (header.text(12), header.text(18), header.text(19)) == ("2.5.1", "UNICODE UTF-8", "vi")
+
+
+def test_the_addresses_are_the_receivers_own():
+    changes = {"sending_facility": "BVDEMO_AI", "receiving_application": "EMR", "receiving_facility": "BV"}
+    header = message(destination=RIS.model_copy(update={**changes, "version": "2.5"})).header
+    assert [header.text(number) for number in (3, 4, 5, 6, 12)] == [
+        "HOICHAN",
+        "BVDEMO_AI",
+        "EMR",
+        "BV",
+        "2.5",
+    ]
+
+
+def test_the_patient_has_the_numbers_that_are_known():
+    pid = one(message(), "PID")
+    assert pid.repetitions(3) == (f"{PATIENT_ID}^^^79001^MR", f"{NATIONAL_ID}^^^BCA^NNVNM")
+    assert (pid.text(7), pid.text(8)) == ("19850315", "F")
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"issuer_of_patient_id": "BV|DEMO"}, (r"7^^^BV\F\DEMO^MR",)),
+        ({"issuer_of_patient_id": "1.2.840.1"}, ("7^^^&1.2.840.1&ISO^MR",)),
+        ({"national_id": Phi("079085001234")}, ("7^^^79001^MR", "079085001234^^^BCA^NNVNM")),
+        ({"national_id": Phi("0790")}, ("7^^^79001^MR",)),
+        ({"patient_id": Phi(" "), "national_id": Phi("079085001234")}, ("079085001234^^^BCA^NNVNM",)),
+        ({"patient_id": Phi("")}, ()),
+    ],
+)
+def test_no_number_is_invented(changes, expected):
+    study = patient(**{"patient_id": Phi("7"), "national_id": None, **changes})
+    content = encoded(study=study)
+    assert one(er7.read(content), "PID").repetitions(3) == expected
+    assert has_patient(content) is bool(expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("Nguyễn^Thị Hồng^Ổn", "Nguyễn^Thị Hồng^Ổn^^^^L"),
+        ("NGUYEN VAN AN", "NGUYEN VAN AN^^^^^^L"),
+        ("Trần^Bình^^BS^PGS", "Trần^Bình^^PGS^BS^^L"),  # PN has prefix and suffix the other way round
+        ("=山田^太郎", "山田^太郎^^^^^L"),
+        ("Lê^A=x=y", "Lê^A^^^^^L"),
+        ("", "^^^^^^U"),
+        ("^^^^", "^^^^^^U"),
+    ],
+)
+def test_a_name_keeps_its_parts(name, expected):
+    assert one(message(study=patient(patient_name=Phi(name))), "PID").raw(5) == expected
+
+
+def test_what_is_unknown_stays_empty():
+    study = patient(patient_birth_date=None, patient_sex="X", patient_name=Phi("A"))
+    pid = one(message(study=study), "PID")
+    assert (pid.raw(7), pid.raw(8)) == ("", "")
+    assert one(message(study=patient(patient_birth_date=Phi(date(2001, 2, 3)))), "PID").raw(7) == "20010203"
+
+
+@settings(deadline=None, max_examples=40)
+@given(TEXTS, TEXTS, TEXTS, st.sampled_from(["utf-8", "ascii"]))
+def test_any_text_round_trips(name, number, issuer, charset):
+    study = patient(patient_name=Phi(name), patient_id=Phi(number), issuer_of_patient_id=issuer)
+    destination = RIS.model_copy(update={"charset": charset})
+    content = encoded(study=replace(study, accession_number=number), destination=destination)
+    assert content.count(b"\r") == len(er7.read(content).segments)
+    assert not any(byte < 0x20 and byte != 0x0D for byte in content)
+
+    def said(text):
+        text = unicodedata.normalize("NFC", text.strip())
+        return (er7.transliterate(text) if charset == "ascii" else text).strip()
+
+    read = er7.read(content)
+    if charset == "ascii":
+        assert content.isascii()
+    if number.strip():
+        assert one(read, "PID").text(3) == said(number)
+        assert one(read, "OBR").text(18) == one(read, "OBR").text(3) == said(number)
+    assert read.control_id == control_id(a_report(study), destination)
+
+
+# ------------------------------------------------------------------ order and status
+def test_the_accession_number_is_in_both_places():
+    obr = one(message(), "OBR")
+    assert (obr.text(3), obr.text(18), obr.text(24)) == ("XR2611200042", "XR2611200042", "RAD")
+    assert one(message(), "ORC").raw(3) == obr.raw(3)
+
+
+@pytest.mark.parametrize("accession", [None, "", "  "])
+def test_without_an_accession_number_the_study_stands_for_the_order(accession):
+    study = replace(STUDY, accession_number=accession)
+    obr = one(message(study=study), "OBR")
+    assert (obr.text(3), obr.raw(18)) == (study.study_instance_uid, "")
+
+
+@pytest.mark.parametrize(
+    ("status", "unread", "result", "order"),
+    [
+        (ReportStatus.UNVERIFIED, "R", "R", "A"),
+        (ReportStatus.UNVERIFIED, "P", "P", "A"),
+        (ReportStatus.FINAL, "P", "F", "CM"),
+        (ReportStatus.AMENDED, "R", "C", "CM"),
+        (ReportStatus.CANCELLED, "R", "X", "CA"),
+    ],
+)
+def test_every_state_has_its_status_in_all_places(status, unread, result, order):
+    study = STUDY
+    report = replace(a_report(study), status=status)
+    read = message(report, study, RIS.model_copy(update={"unread_status": unread}))
+    assert one(read, "OBR").raw(25) == result
+    assert one(read, "ORC").raw(5) == order
+    assert {segment.raw(11) for segment in read.all("OBX")} == {result}
+    assert (codes.BANNER["vi"] in lines(read)) is (status is ReportStatus.UNVERIFIED)
+
+
+def test_every_state_but_the_unread_one_is_in_the_table():
+    assert set(RESULT_STATUS) == set(ReportStatus) - {ReportStatus.UNVERIFIED}
+
+
+@pytest.mark.parametrize(
+    ("key", "probability", "priority"),
+    [("pneumothorax", 0.9, "S"), ("edema", 0.9, "A"), ("hernia", 0.9, "R"), ("pneumothorax", 0.1, "")],
+)
+def test_the_most_urgent_tier_is_the_priority(key, probability, priority):
+    study = STUDY
+    report = a_report(study, findings=[a_finding(study, key, probability)])
+    assert one(message(report, study), "OBR").text(27, 6) == priority
+
+
+# ------------------------------------------------------------------ observations
+def test_presence_and_certainty_of_a_finding_share_a_sub_id():
+    study = STUDY
+    report = a_report(study)
+    read = message(report, study)
+    coded, numbers = observations(read, "CWE")[1:], observations(read, "NM")
+    assert len(coded) == len(numbers) == len(report.findings)
+    for finding, presence, number in zip(report.findings, coded, numbers, strict=True):
+        term = codes.FINDINGS[finding.key]
+        assert presence.raw(4) == number.raw(4)
+        assert presence.text(3) == term.code.code_value
+        assert presence.text(3, 5) == term.display["vi"]
+        assert presence.text(5) == codes.PRESENCE[finding.presence].code_value
+        assert number.raw(5) == f"{finding.probability * 100:.1f}"
+        assert number.raw(7) == f"<{finding.operating_point * 100:.1f}"
+        present = finding.presence is Presence.PRESENT
+        assert (presence.raw(8), number.raw(8)) == (("A", "H") if present else ("", "N"))
+
+
+def test_an_undetermined_finding_has_no_flag():
+    study = STUDY
+    finding = replace(a_finding(study, "nodule", 0.5), presence=Presence.INDETERMINATE)
+    read = message(a_report(study, findings=[finding]), study)
+    assert [observations(read, kind)[-1].raw(8) for kind in ("CWE", "NM")] == ["", ""]
+    assert "Không xác định được: nốt mờ phổi." in lines(read)
+
+
+def test_each_observation_is_numbered_and_says_who_when_and_how():
+    read = message()
+    for number, segment in enumerate(read.all("OBX"), 1):
+        assert segment.raw(1) == str(number)
+        assert segment.text(17) == "AI-CAD"
+        assert segment.text(18).startswith("2.25.") and len(segment.text(18)) <= 64
+        assert segment.raw(14) == "20261120081500+0700" and segment.raw(19) == "20261120081509+0700"
+    keys = [(segment.text(3), segment.raw(4)) for segment in read.all("OBX")]
+    assert len(set(keys)) == len(keys)
+
+
+def test_a_finding_names_the_model_that_made_it():
+    study = STUDY
+    models = [a_manifest(), a_manifest(algorithm_name="Second", algorithm_version="2")]
+    finding = a_finding(study, "edema", 0.9, manifest=models[1])
+    report = replace(a_report(study, findings=[finding]), manifests=tuple(models))
+    assert observations(message(report, study), "NM")[0].text(15, 2) == "Second 2"
+
+
+def test_the_study_and_its_viewer_are_linked():
+    study = STUDY
+    url = "https://pacs/v?StudyInstanceUIDs={study_instance_uid}&x=1"
+    read = message(study=study, destination=RIS.model_copy(update={"viewer_url": url}))
+    assert observations(read, "HD")[0].text(5, 2) == study.study_instance_uid
+    assert observations(read, "RP")[0].text(5) == url.format(study_instance_uid=study.study_instance_uid)
+    assert not observations(message(study=study), "RP")
+
+
+# ------------------------------------------------------------------ words
+@pytest.mark.parametrize("language", ["vi", "en"])
+@pytest.mark.parametrize("make", [a_report, a_refused_report])
+def test_the_words_stand_as_text_with_the_banner_first(make, language):
+    study = STUDY
+    report = make(study)
+    read = message(report, study, site=Site(language=language))
+    said = lines(read)
+    assert said[0] == codes.BANNER[language]
+    assert " ".join(said).endswith(report.disclaimer[language])
+    assert one(read, "NTE").text(3) == report.disclaimer[language]
+    for finding in report.positives:
+        name = codes.FINDINGS[finding.key].display[language]
+        assert any(line.startswith(f"{codes.SUSPECTED[language]}: {name} (") for line in said)
+
+
+def test_nothing_found_is_never_called_normal():
+    study = STUDY
+    report = a_report(study, findings=[a_finding(study, "nodule", 0.1)])
+    assert codes.NOTHING_ABOVE_THRESHOLD["vi"] in lines(message(report, study))
+
+
+@pytest.mark.parametrize("code", list(RefusalCode))
+def test_what_was_not_analysed_says_why(code):
+    study = STUDY
+    read = message(a_refused_report(study, code), study)
+    assert f"KHÔNG PHÂN TÍCH: {codes.REFUSALS[code]['vi']}" in lines(read)
+    assert observations(read, "CWE")[0].text(5) == "111245"
+    assert not observations(read, "NM")
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.dictionaries(st.sampled_from(sorted(codes.FINDINGS)), st.floats(0, 1)))
+def test_every_line_can_stand_alone(scores):
+    study = STUDY
+    report = a_report(study, findings=[a_finding(study, key, score) for key, score in scores.items()])
+    said = statements(report, "vi")
+    for line in said:
+        assert line.startswith(("AI gợi ý: ", "Đã xét, không vượt ngưỡng: ", "AI không phát hiện"))
+        assert len(line) <= LONGEST_LINE
+    for finding in report.findings:
+        name = codes.FINDINGS[finding.key].display["vi"].lower()
+        (line,) = (line for line in said if name in re.split(": |, | [(]", line.lower().removesuffix(".")))
+        assert line.startswith("AI gợi ý") is (finding.presence is Presence.PRESENT)
+
+
+def test_a_signed_conclusion_is_sent_as_it_was_written():
+    study = STUDY
+    words = "Tràn dịch màng phổi phải.\nĐề nghị siêu âm | chọc dò.\n\n"
+    report = replace(a_report(study), status=ReportStatus.FINAL, conclusion={"vi": words})
+    assert lines(message(report, study))[:2] == words.split("\n")[:2]
