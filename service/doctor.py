@@ -12,7 +12,13 @@ from pathlib import Path
 from hoichan.adapters import database
 from hoichan.analysis.manifests import discover, shelf_roots
 from hoichan.errors import HoichanError
-from hoichan.settings import DicomDestination, FhirDestination, FolderDestination, Settings
+from hoichan.settings import (
+    DicomDestination,
+    FhirDestination,
+    FolderDestination,
+    Hl7Destination,
+    Settings,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +109,8 @@ def _destinations(settings: Settings) -> Iterator[Check]:
                 yield _echo(name, settings, destination)
             case FhirDestination():
                 yield _metadata(name, destination)
+            case Hl7Destination():
+                yield _connection(name, destination)
             case FolderDestination():
                 yield Check(name=name, passed=True, detail=str(destination.path))
 
@@ -125,6 +133,16 @@ def _echo(name: str, settings: Settings, destination: DicomDestination) -> Check
     association.send_c_echo()
     association.release()
     return Check(name=name, passed=True, detail=f"{where} answers C-ECHO")
+
+
+def _connection(name: str, destination: Hl7Destination) -> Check:
+    """MLLP has no echo: whether somebody listens is all that can be asked without sending a message."""
+    where = f"{destination.host}:{destination.port}"
+    try:
+        socket.create_connection((destination.host, destination.port), timeout=5).close()
+    except OSError as error:
+        return Check(name=name, passed=False, detail=f"{where} cannot be reached ({type(error).__name__})")
+    return Check(name=name, passed=True, detail=f"{where} takes connections")
 
 
 def _metadata(name: str, destination: FhirDestination) -> Check:

@@ -15,7 +15,13 @@ from hoichan.adapters.records_sql import StudiesSql
 from hoichan.adapters.spool_disk import DiskSpool
 from hoichan.analysis.manifests import Shelf, discover, shelf_roots
 from hoichan.ports import Encoder, Runner, Sink
-from hoichan.settings import DicomDestination, FhirDestination, FolderDestination, Settings
+from hoichan.settings import (
+    DicomDestination,
+    FhirDestination,
+    FolderDestination,
+    Hl7Destination,
+    Settings,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +80,7 @@ def sinks(settings: Settings) -> Mapping[str, Sink]:
     from hoichan.adapters.sink_dimse import DimseSink  # noqa: PLC0415
     from hoichan.adapters.sink_fhir import FhirSink  # noqa: PLC0415
     from hoichan.adapters.sink_folder import FolderSink  # noqa: PLC0415
+    from hoichan.adapters.sink_mllp import MllpSink  # noqa: PLC0415
 
     made: dict[str, Sink] = {}
     for destination in settings.effective_destinations:
@@ -83,6 +90,8 @@ def sinks(settings: Settings) -> Mapping[str, Sink]:
                 made[destination.name] = DimseSink(destination, title)
             case FhirDestination():
                 made[destination.name] = FhirSink(destination)
+            case Hl7Destination():
+                made[destination.name] = MllpSink(destination)
             case FolderDestination():
                 made[destination.name] = FolderSink(destination)
     return made

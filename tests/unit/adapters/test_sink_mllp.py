@@ -1,0 +1,298 @@
+"""Every answer a receiver can give, over a real socket, and what becomes of the delivery."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import struct
+import threading
+import time
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from hoichan import er7
+from hoichan.adapters.sink_mllp import MOST_ANSWER_BYTES, VERDICTS, MllpSink, Verdict
+from hoichan.encoding.hl7 import hl7_document
+from hoichan.encoding.source import document_context
+from hoichan.errors import Refused, Unreachable
+from hoichan.privacy import Phi
+from hoichan.reporting import plan
+from hoichan.settings import Hl7Destination, Site
+from hoichan.testing import a_report, a_study
+from hoichan.testing.reports import REPORTED_AT
+from hoichan.types import Document
+
+STUDY = a_study()
+REPORT = a_report(STUDY)
+Behaviour = Callable[[bytes, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+class Receiver:
+    """An MLLP receiver on loopback that keeps the frames it got and then behaves as it is told."""
+
+    def __init__(self, behaviour: Behaviour) -> None:
+        self.behaviour = behaviour
+        self.frames: list[bytes] = []
+        self.port = 0
+        self._loop = asyncio.new_event_loop()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Receiver:
+        self._thread.start()
+        assert self._ready.wait(10)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._end.set)
+        self._thread.join(10)
+        assert not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            self._loop.run_until_complete(self._serve())
+        finally:
+            self._loop.close()
+
+    async def _serve(self) -> None:
+        self._end = asyncio.Event()
+        self._calls: set[asyncio.Task[None]] = set()
+        server = await asyncio.start_server(self._called, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+        self._ready.set()
+        await self._end.wait()
+        server.close()
+        for call in self._calls:
+            call.cancel()
+        await asyncio.gather(*self._calls, return_exceptions=True)
+
+    async def _called(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._calls.add(task)
+        try:
+            self.frames.append(await reader.readuntil(b"\x1c\r"))
+            await self.behaviour(self.frames[-1], reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            self._calls.discard(task)
+            writer.transport.abort()
+
+
+def acknowledgement(code: str, control_id: str, *more: str) -> bytes:
+    lines = [
+        r"MSH|^~\&|RIS|BV|HOICHAN|79001|20261120||ACK^R01^ACK|9|P|2.5.1",
+        f"MSA|{code}|{control_id}",
+        *more,
+    ]
+    return "".join(f"{line}\r" for line in lines).encode()
+
+
+def framed(content: bytes) -> bytes:
+    return b"\x0b" + content + b"\x1c\r"
+
+
+def answering(make: Callable[[str], bytes]) -> Behaviour:
+    """Answer with what `make` gives for the MSH-10 that came, then wait for the sender to hang up."""
+
+    async def behave(frame: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(make(er7.read(frame[1:-2]).control_id))
+        await writer.drain()
+        await reader.read()
+
+    return behave
+
+
+async def silent(frame: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read()
+
+
+async def closing(frame: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    return
+
+
+async def resetting(frame: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    raw = writer.get_extra_info("socket")
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+async def trickling(frame: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while True:  # until the sender hangs up
+        writer.write(b"MSA|AA|")
+        await writer.drain()
+        await asyncio.sleep(0.01)
+
+
+async def flooding(frame: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while True:
+        writer.write(b"\x0b" + b"x" * 65536)
+        await writer.drain()
+
+
+def destination(port: int, timeout_seconds: float = 20) -> Hl7Destination:
+    return Hl7Destination(
+        name="ris", kind="hl7v2", host="127.0.0.1", port=port, timeout_seconds=timeout_seconds
+    )
+
+
+def document(study=STUDY) -> Document:
+    context = document_context(study, REPORT, source=None, site=Site(), software_version="9.9")
+    return hl7_document(context, destination(1))
+
+
+def deliver(port: int, *, timeout_seconds: float = 20, message: Document | None = None) -> str:
+    message = message or document()
+    (delivery,) = plan(REPORT, STUDY, [destination(port)], [message], REPORTED_AT)
+    return MllpSink(destination(port, timeout_seconds)).deliver(delivery, [message])
+
+
+@pytest.mark.parametrize("code", ["AA", "CA"])
+def test_what_is_taken_is_done(code):
+    with Receiver(answering(lambda control_id: framed(acknowledgement(code, control_id)))) as receiver:
+        assert deliver(receiver.port) == code
+    assert receiver.frames == [framed(document().content)]
+
+
+@pytest.mark.parametrize("code", ["AE", "CE"])
+@pytest.mark.parametrize(
+    ("more", "status"),
+    [
+        ((), ""),
+        (("ERR||PID^1^3|204^Unknown key MARKER^HL70357|E|||MARKER",), " (204)"),
+        (("ERR|PID^1^5^103&Table MARKER&HL70357",), " (103)"),
+        (("ERR||MARKER|MARKER", "ERR|||101", "ERR|||101"), " (101)"),
+    ],
+)
+def test_what_is_wrong_is_refused_with_its_code_and_no_text(code, more, status):
+    reply = answering(lambda control_id: framed(acknowledgement(code, f"{control_id}|MARKER", *more)))
+    with Receiver(reply) as receiver, pytest.raises(Refused) as caught:
+        deliver(receiver.port)
+    assert caught.value.status == code + status
+
+
+@pytest.mark.parametrize("code", ["AR", "CR"])
+def test_what_is_rejected_is_tried_again(code):
+    reply = answering(lambda control_id: framed(acknowledgement(code, control_id, "ERR|||206^MARKER")))
+    with Receiver(reply) as receiver, pytest.raises(Unreachable) as caught:
+        deliver(receiver.port)
+    assert caught.value.detail == f"{code} (206)"
+
+
+def test_every_code_of_the_table_has_a_verdict():
+    assert {code for code, verdict in VERDICTS.items() if verdict is Verdict.TAKEN} == {"AA", "CA"}
+    assert {code for code, verdict in VERDICTS.items() if verdict is Verdict.WRONG} == {"AE", "CE"}
+    assert {code for code, verdict in VERDICTS.items() if verdict is Verdict.LATER} == {"AR", "CR"}
+
+
+@pytest.mark.parametrize(
+    ("reply", "detail"),
+    [
+        (lambda control_id: framed(acknowledgement("AA", "SOMEBODY ELSE")), "to another message"),
+        (lambda control_id: framed(acknowledgement("AA", "")), "to another message"),
+        (lambda control_id: framed(acknowledgement("AE", control_id[:-1])), "to another message"),
+        (lambda control_id: framed(acknowledgement("OK", control_id)), "not an acknowledgement"),
+        (lambda control_id: framed(b"MSH|^~\\&|RIS\r"), "not an acknowledgement"),
+        (lambda control_id: framed(b""), "not HL7"),
+        (lambda control_id: framed(b"\xff\xfe\x00MARKER"), "not HL7"),
+        (lambda control_id: framed(b"HTTP/1.1 200 OK MARKER"), "not HL7"),
+    ],
+)
+def test_another_answer_leaves_the_outcome_open(reply, detail):
+    with Receiver(answering(reply)) as receiver, pytest.raises(Unreachable) as caught:
+        deliver(receiver.port)
+    assert detail in caught.value.detail and "MARKER" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "around", [(b"", b""), (b"noise\r\n", b""), (b"", b"\x0bMSH|next"), (b"\r", b"\r\r")]
+)
+def test_the_frame_is_found_among_noise(around):
+    before, after = around
+    reply = answering(lambda control_id: before + framed(acknowledgement("AA", control_id)) + after)
+    with Receiver(reply) as receiver:
+        assert deliver(receiver.port) == "AA"
+
+
+def test_an_end_without_its_carriage_return_is_taken():
+    reply = answering(lambda control_id: b"\x0b" + acknowledgement("AA", control_id) + b"\x1c")
+    with Receiver(reply) as receiver:
+        assert deliver(receiver.port) == "AA"
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "detail"),
+    [(closing, "closed without an answer"), (resetting, "ConnectionResetError"), (flooding, "never ends")],
+)
+def test_a_broken_answer_is_tried_again(behaviour, detail):
+    with Receiver(behaviour) as receiver, pytest.raises(Unreachable) as caught:
+        deliver(receiver.port)
+    assert detail in caught.value.detail
+
+
+@pytest.mark.parametrize("behaviour", [silent, trickling])
+def test_the_time_limit_holds_even_against_a_talker(behaviour):
+    started = time.monotonic()
+    with Receiver(behaviour) as receiver, pytest.raises(Unreachable, match="no answer in time"):
+        deliver(receiver.port, timeout_seconds=0.5)
+    assert 0.5 <= time.monotonic() - started < 15
+
+
+def test_nobody_there_is_tried_again():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound, not listening: nobody answers there
+        with pytest.raises(Unreachable, match="ConnectionRefusedError"):
+            deliver(taken.getsockname()[1])
+
+
+def test_a_host_name_that_cannot_be_is_unreachable():
+    wrong = destination(1).model_copy(update={"host": "a" * 70 + ".invalid"})
+    (delivery,) = plan(REPORT, STUDY, [wrong], [document()], REPORTED_AT)
+    with pytest.raises(Unreachable):
+        MllpSink(wrong).deliver(delivery, [document()])
+
+
+def test_after_no_answer_the_same_bytes_are_sent_again():
+    replies = iter([closing, answering(lambda control_id: framed(acknowledgement("AA", control_id)))])
+
+    async def second_time_lucky(frame, reader, writer):
+        await next(replies)(frame, reader, writer)
+
+    with Receiver(second_time_lucky) as receiver:
+        with pytest.raises(Unreachable):
+            deliver(receiver.port)
+        assert deliver(receiver.port) == "AA"
+    first, second = receiver.frames
+    assert first == second
+
+
+def test_a_report_without_a_patient_is_not_sent():
+    nobody = a_study(patient_id="", patient_name="MARKER")
+    nobody = type(nobody)(
+        **{name: getattr(nobody, name) for name in nobody.__slots__}
+        | {"patient": type(nobody.patient)(
+            patient_id=Phi(""), issuer_of_patient_id=None, national_id=None, patient_name=Phi("MARKER"),
+            patient_birth_date=None, patient_sex=None,
+        )}
+    )  # fmt: skip
+    with Receiver(silent) as receiver, pytest.raises(Refused, match="no patient identifier"):
+        deliver(receiver.port, message=document(nobody))
+    assert receiver.frames == []
+
+
+def test_nothing_of_the_patient_is_logged(caplog, capfd):
+    caplog.set_level(logging.DEBUG)
+    marked = a_study(patient_name="MARKER^MARKER", patient_id="MARKER")
+    reply = answering(lambda control_id: framed(acknowledgement("AE", control_id, "ERR|||MARKER|E|||MARKER")))
+    with Receiver(reply) as receiver, pytest.raises(Refused) as caught:
+        deliver(receiver.port, message=document(marked))
+    assert b"MARKER" in receiver.frames[0]
+    out, err = capfd.readouterr()
+    for text in (str(caught.value), repr(caught.value), out, err, caplog.text):
+        assert "MARKER" not in text
+
+
+def test_the_longest_answer_is_far_beyond_an_acknowledgement():
+    assert len(acknowledgement("AE", "9" * 20, "ERR|||" + "x" * 1000)) < MOST_ANSWER_BYTES
