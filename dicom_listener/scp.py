@@ -16,19 +16,22 @@ from typing import Any
 import structlog
 from pydicom.dataset import Dataset
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, _config, evt
-from pynetdicom.transport import ThreadedAssociationServer
 
 from dicom_listener.senders import is_allowed
 from dicom_listener.statuses import REJECTION, SUCCESS, Answer, answer_to, response
-from dicom_listener.transport import FilmHandler
+from dicom_listener.transport import FilmHandler, FilmServer
 from hoichan.errors import ConfigurationError, IntakeError, PortInUse
 from hoichan.intake.door import is_uid
+from hoichan.intake.headers import EXPLICIT_LITTLE
 from hoichan.ports import Spool, Stored
 from hoichan.settings import Listener
 
 log = structlog.get_logger()
 
 VERIFICATION = "1.2.840.10008.1.1"
+# Where a sender leaves the choice to us, the first that it offers is taken: explicit, because implicit loses
+# the VR of private attributes.
+SYNTAXES = sorted(ALL_TRANSFER_SYNTAXES, key=lambda uid: uid != EXPLICIT_LITTLE)
 
 _config.LOG_REQUEST_IDENTIFIERS = False
 _config.LOG_RESPONSE_IDENTIFIERS = False
@@ -54,7 +57,7 @@ class Door:
         entity.network_timeout = settings.network_timeout_seconds
         entity.acse_timeout = entity.dimse_timeout = min(30, settings.network_timeout_seconds)
         for context in AllStoragePresentationContexts:
-            entity.add_supported_context(str(context.abstract_syntax), ALL_TRANSFER_SYNTAXES)
+            entity.add_supported_context(str(context.abstract_syntax), SYNTAXES)
         entity.add_supported_context(VERIFICATION)
         handlers: list[Any] = [
             (evt.EVT_REQUESTED, self._requested),
@@ -68,7 +71,7 @@ class Door:
             self._server = entity.make_server(
                 _address(settings.host, settings.port),
                 evt_handlers=handlers,
-                server_class=ThreadedAssociationServer,
+                server_class=FilmServer,
                 request_handler=FilmHandler,
             )
         except OSError as error:
@@ -126,10 +129,12 @@ class Door:
         try:
             data_set = request.DataSet.getvalue() if request.DataSet else b""
             details["size_bytes"] = len(data_set)
+            negotiated = event.context.abstract_syntax
             stored = self._spool.store(
                 data_set,
                 transfer_syntax_uid=str(event.context.transfer_syntax),
-                sop_class_uid=str(request.AffectedSOPClassUID),
+                # a request that is not of its own context fits no data set
+                sop_class_uid=str(negotiated) if request.AffectedSOPClassUID == negotiated else "",
                 sop_instance_uid=str(request.AffectedSOPInstanceUID),
                 calling_ae_title=event.assoc.requestor.ae_title,
             )
