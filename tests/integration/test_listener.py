@@ -1,5 +1,6 @@
 """The door with real associations, in this process and as a process of its own."""
 
+import gc
 import json
 import signal
 import socket
@@ -196,6 +197,23 @@ def test_two_senders_at_a_time():
     assert len(spool.every_study()) == 3
 
 
+def test_associations_leave_no_open_file_behind():
+    def open_files():
+        gc.collect()  # what the sending side left
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    with opened(FakeSpool()) as port:
+        with association(port) as made:
+            send(made, film())
+        before = open_files()
+        for number in range(10):
+            with association(port) as made:
+                send(made, film())
+                if number % 2:
+                    made.abort()
+        wait_for(lambda: open_files() <= before)
+
+
 def test_a_port_in_use_is_said():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -335,7 +353,7 @@ def test_nothing_of_a_patient_is_in_a_log_line_or_a_file_name(process, tmp_path)
 
 def test_everything_told_success_survives_kill_9(process, tmp_path):
     told = []
-    for kill in range(3):
+    for kill in range(2):
         listener = process()
         port = listener.port
         enough = threading.Event()
