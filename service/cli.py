@@ -61,15 +61,18 @@ def _version(
 def up(config: Config = None, data_dir: DataDir = None) -> None:
     """Start listener, worker and page together, and keep them running."""
     from hoichan.adapters import logs  # noqa: PLC0415
-    from service.processes import stop_event  # noqa: PLC0415
+    from service.processes import make_data_dir, stop_event  # noqa: PLC0415
     from service.supervisor import Supervisor  # noqa: PLC0415
 
     settings = load(config, data_dir=data_dir)
+    make_data_dir(settings.storage.data_dir)
     logs.configure("up")
     stop = stop_event()
     supervisor = Supervisor(_arguments(config, data_dir))
     try:
         facts = supervisor.start(stop)
+        if facts is None:
+            raise typer.Exit(2)
         if not stop.is_set():
             _say(f"Ready. DICOM: {_door(settings, facts)}  Page: {_page(settings, facts)}  Ctrl-C ends it.")
         supervisor.supervise(stop)
@@ -88,17 +91,20 @@ def demo(
     from hoichan.adapters.scu import Address  # noqa: PLC0415
     from service import demo as demonstration  # noqa: PLC0415
     from service import wiring  # noqa: PLC0415
-    from service.processes import stop_event  # noqa: PLC0415
+    from service.processes import make_data_dir, stop_event  # noqa: PLC0415
     from service.supervisor import Supervisor  # noqa: PLC0415
 
     folder = data_dir or Path("data") / f"demo-{datetime.now():%Y%m%d-%H%M%S}"
     settings = load(config, data_dir=folder)
+    make_data_dir(folder)
     demonstration.films()
     logs.configure("demo")
     stop = stop_event()
     supervisor = Supervisor(_arguments(config, folder))
     try:
         facts = supervisor.start(stop)
+        if facts is None:
+            raise typer.Exit(2)
         door = Address.parse(_door(settings, facts))
         answers = demonstration.run(wiring.open_house(settings), door, stop, _say)
         page = _page(settings, facts)

@@ -11,9 +11,23 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from errno import EACCES
 from pathlib import Path
 
 from hoichan.errors import ConfigurationError, StorageUnusable
+
+
+def make_data_dir(folder: Path) -> None:
+    """Make the data folder before anything starts that needs it. Raises StorageUnusable, once for all."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(EACCES, os.strerror(EACCES))
+    except OSError as error:
+        raise StorageUnusable(
+            f"The data folder {folder} cannot be written ({error.strerror}): "
+            "check the disk and its permissions."
+        ) from error
 
 
 def announce(ready_file: Path | None, facts: Mapping[str, object]) -> None:

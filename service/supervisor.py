@@ -27,6 +27,7 @@ ROLES: Mapping[str, Sequence[str]] = {
     "work": ("-P", "-m", "service", "work"),
     "web": ("-P", "-m", "service", "web"),
 }
+REFUSED = 2  # exit code of a role that cannot start and has said why (DESIGN §4)
 START_SECONDS = 60.0  # a role that is not ready by then will not be
 STOP_SECONDS = 20.0  # time to finish what runs before a role is killed; what is cut off runs again
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 10.0  # before a role that died is started again
@@ -53,19 +54,23 @@ class Supervisor:
         self._folder = tempfile.TemporaryDirectory(prefix="hoichan-")
         self._children: dict[str, _Child] = {}
 
-    def start(self, stop: threading.Event) -> dict[str, dict[str, object]]:
+    def start(self, stop: threading.Event) -> dict[str, dict[str, object]] | None:
         """Start every role; returns what each said when it was ready, such as its port.
 
-        Raises ConfigurationError when a role refused to start; its own sentence is on stderr already.
+        None when a role refused to start: its own sentence is on stderr already, and is enough.
+        Raises ConfigurationError when a role ended without one, or was not ready in time.
         """
         for role in self._roles:
             self._children[role] = self._spawn(role)
         deadline = time.monotonic() + START_SECONDS
         for child in self._children.values():
             while not self._is_ready(child) and not stop.wait(0.05):
-                if child.process.poll() is not None:
+                code = child.process.poll()
+                if code == REFUSED:
+                    return None
+                if code is not None:
                     raise ConfigurationError(
-                        f"The role {child.role!r} did not start; its reason stands above."
+                        f"The role {child.role!r} ended with {code} before it was ready."
                     )
                 if time.monotonic() > deadline:
                     raise ConfigurationError(f"The role {child.role!r} was not ready in {START_SECONDS:g} s.")
@@ -92,8 +97,10 @@ class Supervisor:
         return {role: child.process.pid for role, child in self._children.items()}
 
     def close(self) -> None:
-        """Let every role finish what it does, then end it."""
+        """Let every role finish what it does, then end it; one that is not ready has nothing to finish."""
         for child in self._children.values():
+            if not child.ready_file.exists():
+                child.process.kill()
             if child.process.stdin is not None:
                 child.process.stdin.close()
         deadline = time.monotonic() + STOP_SECONDS
