@@ -18,7 +18,7 @@ from hoichan.adapters import logs
 from hoichan.adapters.records_read import ReadingSql
 from hoichan.errors import ConfigurationError, PortInUse
 from hoichan.settings import Settings
-from service.api import create_app
+from service.api.app import create_app
 from service.processes import announce, stop_event
 from service.wiring import open_house
 

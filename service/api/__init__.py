@@ -1,7 +1,1 @@
-"""The HTTP side: the page and the API under one application."""
-
-from __future__ import annotations
-
-from service.api.app import create_app
-
-__all__ = ["create_app"]
+"""The HTTP side: the page and the API under one application (`service.api.app.create_app`)."""

@@ -11,10 +11,9 @@ import hoichan
 from hoichan.adapters.records_read import ReadingSql
 from hoichan.ports import Clock, Studies
 from hoichan.settings import Settings
-from service.api import health, problems, studies
+from service.api import health, pages, problems, studies
 from service.api.desk import Desk
 from service.api.doorkeeper import Doorkeeper
-from service.web import pages
 from service.web.rendering import STATIC, Templates
 
 

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from hoichan.adapters.schema import studies
 from hoichan.settings import Settings
 from hoichan.testing.reading import HOSTILE_NAME, a_record, fill
-from service.api import create_app
+from service.api.app import create_app
 
 SAME = {"Sec-Fetch-Site": "same-origin"}
 PAGE = {"Accept": "text/html"}
