@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 import pytest
 from fhir.resources.R4B.bundle import Bundle
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hoichan import codes
@@ -242,6 +242,7 @@ def test_same_report_same_bytes():
     assert encoded() == encoded()
 
 
+@settings(deadline=None)
 @given(st.text(min_size=1).filter(lambda text: text.strip()))
 def test_any_patient_number_survives_escaping(number):
     reference = patient_reference(with_patient(number), SITE)
@@ -254,6 +255,7 @@ def test_any_patient_number_survives_escaping(number):
     assert plain == number.strip()
 
 
+@settings(deadline=None, max_examples=25)
 @given(
     st.lists(
         st.tuples(st.sampled_from(sorted(codes.FINDINGS)), st.floats(0, 1)),

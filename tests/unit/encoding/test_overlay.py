@@ -94,7 +94,7 @@ def test_the_fonts_hold_every_letter_we_write(bold):
     assert isinstance(font, ImageFont.FreeTypeFont)
 
 
-@settings(max_examples=30)
+@settings(deadline=None, max_examples=30)
 @given(st.text(alphabet="abc ớữ", max_size=200), st.integers(40, 300))
 def test_wrapped_lines_keep_every_word(text, width):
     lines = _wrap(text, _font(16), width)

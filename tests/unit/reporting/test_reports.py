@@ -6,7 +6,7 @@ import re
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hoichan.codes import FINDINGS, FOOTER, NOTHING_ABOVE_THRESHOLD, REFUSALS
@@ -135,6 +135,7 @@ def test_the_same_refusal_is_told_once():
     assert len(composed(refusals=twice).refusals) == 1
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from(sorted(FINDINGS)), st.floats(0, 1)), max_size=16),
     st.lists(st.sampled_from(list(RefusalCode)), max_size=4),
