@@ -16,7 +16,7 @@ from typing import Any, cast
 
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
-_RECEIVE_BUFFER = 1 << 20  # bytes; one read takes what is there, up to this
+_RECEIVE_BUFFER = 1 << 20  # bytes; what a PDU may claim before it has sent anything
 _IDLE_SECONDS = 0.001
 _PATIENCE_SECONDS = 0.02  # timers, aborts and releases are noticed after at most this
 
@@ -47,15 +47,16 @@ class FilmSocket(AssociationSocket):
         """Up to `nr_bytes`; fewer only when the peer has closed. Raises OSError."""
         if self.socket is None:
             return bytearray()
-        data = bytearray(nr_bytes)
-        view = memoryview(data)
+        data = bytearray(min(nr_bytes, _RECEIVE_BUFFER))
         got = 0
         while got < nr_bytes:
-            count = self.socket.recv_into(view[got : got + _RECEIVE_BUFFER])
+            if got == len(data):  # grows with what really comes; the announced length is only a promise
+                data.extend(bytes(min(len(data), nr_bytes - got)))
+            with memoryview(data) as view, view[got:] as room:
+                count = self.socket.recv_into(room)
             if not count:
                 break
             got += count
-        view.release()
         del data[got:]
         return data
 
@@ -150,6 +151,7 @@ class FilmHandler(RequestHandler):
 
     def _create_association(self) -> Any:  # noqa: ANN401 (a pynetdicom Association)
         self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.request.settimeout(self.ae.network_timeout)  # else half a PDU would hold the thread for ever
         association = super()._create_association()
         film_socket: Any = association.dul.socket
         film_socket.__class__ = FilmSocket

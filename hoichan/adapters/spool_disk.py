@@ -13,6 +13,7 @@ sweeps all studies. Any failure of the disk is SpoolFull: nothing was promised, 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import mmap
@@ -35,6 +36,7 @@ from hoichan.types import Sha256, StudyInstanceUID
 
 CHANGED_CONTENT = "changed_content"  # a known SOP Instance UID came with other bytes
 _FOLDERS = ("part", "studies", "fresh", "open", "quarantine")
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _LOCKS = 64  # two senders of the same object meet at the same lock
 
 
@@ -62,6 +64,8 @@ class DiskSpool:
             probe.unlink()
             _sync_folder(root)
         except OSError as error:
+            if error.errno in _NO_ROOM and (root / _FOLDERS[-1]).is_dir():
+                return  # stands, and says so to every sender, until there is room
             raise StorageUnusable(
                 f"The spool {root} cannot be written ({error.strerror}): check the disk and its permissions."
             ) from error
@@ -84,7 +88,8 @@ class DiskSpool:
             for half in (self._root / "studies").iterdir():
                 for entry in os.scandir(half):
                     if entry.stat().st_mtime > yesterday:
-                        (self._root / "fresh" / entry.name).touch()
+                        with suppress(OSError):  # no room: the house sweeps at its own start
+                            (self._root / "fresh" / entry.name).touch()
         except OSError as error:
             raise StorageUnusable(f"The spool {self._root} cannot be swept ({error.strerror}).") from error
         return left

@@ -156,6 +156,19 @@ def test_an_idle_association_is_closed():
         wait_for(lambda: not made.is_established)
 
 
+def test_a_sender_that_stops_within_a_pdu_does_not_hold_the_study_or_its_place():
+    spool = FakeSpool()
+    with (
+        opened(spool, network_timeout_seconds=0.3, maximum_associations=1) as port,
+        association(port) as made,
+    ):
+        send(made, film())
+        made.dul.socket.socket.sendall(b"\x04\x00\xff\xff\xff\xff" + b"half")
+        wait_for(lambda: not spool.is_open(film().StudyInstanceUID))
+        with association(port) as another:
+            assert another.is_established
+
+
 def test_full_is_told_and_service_returns():
     spool = FakeSpool()
     with opened(spool) as port, association(port) as made:

@@ -4,6 +4,7 @@ import os
 import subprocess
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -180,6 +181,19 @@ def test_a_disk_that_runs_full_refuses_and_recovers(tiny_disk):
     assert len(spool.listing(accepted[0].study_instance_uid)) == len(accepted)
     spool.file(accepted[0].path).unlink()
     assert not store(spool, film(instance="0", pixels=b"\0\1" * 8000)).duplicate
+
+
+def test_a_disk_that_is_full_at_the_start_is_stood_before(tiny_disk):
+    DiskSpool(tiny_disk / "spool")
+    with suppress(OSError), (tiny_disk / "ballast").open("wb", buffering=0) as ballast:
+        while ballast.write(b"x" * 4096):
+            pass
+    spool = DiskSpool(tiny_disk / "spool")
+    spool.sweep()
+    with pytest.raises(SpoolFull):
+        store(spool, film(pixels=b"\0\1" * 8000))
+    (tiny_disk / "ballast").unlink()
+    assert not store(spool, film(pixels=b"\0\1" * 8000)).duplicate
 
 
 def test_a_disk_that_becomes_read_only_refuses_and_recovers(tiny_disk):
