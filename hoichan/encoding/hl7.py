@@ -75,7 +75,7 @@ SUMMARY = Code(
 )
 DICOM_STUDY = Code(code_value="113014", coding_scheme_designator="DCM", code_meaning="DICOM Study")
 _UID = re.compile(r"[0-2](\.(0|[1-9]\d*))+")
-_CITIZEN_ID = re.compile(r"\d{12}")
+_CITIZEN_ID = re.compile(r"[0-9]{12}")
 
 
 def control_id(report: Report, destination: Hl7Destination) -> str:
