@@ -128,7 +128,8 @@ def test_a_message_of_several_orders_gives_each():
     ("code", "control"),
     [
         ("NW", OrderControl.NEW), ("", OrderControl.NEW), ("XO", OrderControl.CHANGE),
-        ("HD", OrderControl.CHANGE), ("CA", OrderControl.CANCEL), ("DC", OrderControl.CANCEL), ("dc", OrderControl.CANCEL),
+        ("HD", OrderControl.CHANGE), ("CA", OrderControl.CANCEL),
+        ("DC", OrderControl.CANCEL), ("dc", OrderControl.CANCEL),
     ],
 )  # fmt: skip
 def test_the_control_code_says_what_happens(code, control):
