@@ -1,0 +1,188 @@
+"""Every answer of a PACS becomes stored, later, or never."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import contextmanager
+from io import BytesIO
+
+import pytest
+from pydicom import dcmread
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import AE, evt
+
+from hoichan.adapters.encoder import DocumentEncoder
+from hoichan.adapters.sink_dimse import DimseSink
+from hoichan.encoding.images import SC_IMAGE_STORAGE
+from hoichan.errors import Refused, Unreachable
+from hoichan.reporting import plan
+from hoichan.settings import DicomDestination, Settings
+from hoichan.testing import FolderOfFilms, a_film, a_report, a_study, as_bytes
+from hoichan.testing.reports import REPORTED_AT
+from hoichan.types import DocumentKind
+
+COMPREHENSIVE_3D_SR = "1.2.840.10008.5.1.4.1.1.88.34"
+BOTH = (SC_IMAGE_STORAGE, COMPREHENSIVE_3D_SR)
+
+
+@pytest.fixture(scope="module")
+def documents(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("spool")
+    (folder / "film.dcm").write_bytes(as_bytes(a_film()))
+    study = a_study()
+    return DocumentEncoder(FolderOfFilms(folder), Settings()).encode(study, a_report(study))
+
+
+class Pacs:
+    """A store SCP that answers what it is told and keeps what it got."""
+
+    def __init__(self, status: int = 0x0000) -> None:
+        self.status, self.received, self.associations, self.callers = status, [], 0, []
+
+    def store(self, event):
+        self.received.append((event.dataset.SOPClassUID, event.encoded_dataset(include_meta=False)))
+        return self.status
+
+    def accepted(self, event):
+        self.associations += 1
+        self.callers.append(event.assoc.requestor.ae_title)
+
+
+@contextmanager
+def listening(pacs: Pacs, *, contexts=BOTH, title="PACS", syntax=ExplicitVRLittleEndian, **limits):
+    ae = AE(ae_title=title)
+    ae.require_called_aet = True
+    for name, value in limits.items():
+        setattr(ae, name, value)
+    for context in contexts:
+        ae.add_supported_context(context, syntax)
+    handlers = [(evt.EVT_C_STORE, pacs.store), (evt.EVT_ACCEPTED, pacs.accepted)]
+    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+    try:
+        yield DicomDestination(
+            name="pacs",
+            kind="dicom",
+            host="127.0.0.1",
+            port=server.server_address[1],
+            ae_title="PACS",
+            timeout_seconds=5,
+        )
+    finally:
+        server.shutdown()
+
+
+def deliver(destination, documents):
+    (delivery,) = plan(a_report(a_study()), a_study(), [destination], documents, REPORTED_AT)
+    return DimseSink(destination, "HOICHAN").deliver(delivery, documents)
+
+
+def test_the_picture_then_the_sr_in_one_association(documents):
+    pacs = Pacs()
+    with listening(pacs) as destination:
+        assert deliver(destination, documents) == "0x0000"
+    assert [sop_class for sop_class, _ in pacs.received] == [*BOTH]
+    assert pacs.associations == 1
+    assert pacs.callers == ["HOICHAN"]
+
+
+def test_the_kept_bytes_are_sent(documents):
+    pacs = Pacs()
+    with listening(pacs) as destination:
+        deliver(destination, documents)
+    by_kind = {document.kind: document.content for document in documents}
+    for (_, received), kind in zip(pacs.received, (DocumentKind.SC, DocumentKind.SR), strict=True):
+        assert by_kind[kind].endswith(received)
+        assert len(by_kind[kind]) - len(received) < 600  # preamble and file meta
+
+
+def test_a_title_of_its_own_for_one_pacs(documents):
+    pacs = Pacs()
+    with listening(pacs) as destination:
+        deliver(destination.model_copy(update={"calling_ae_title": "AI_ROOM"}), documents)
+    assert pacs.callers == ["AI_ROOM"]
+
+
+@pytest.mark.parametrize("status", [0xB000, 0xB006, 0xB007])
+def test_a_warning_is_stored(documents, status):
+    pacs = Pacs(status)
+    with listening(pacs) as destination:
+        assert deliver(destination, documents) == "0x0000"
+    assert len(pacs.received) == 2
+
+
+@pytest.mark.parametrize("status", [0xA700, 0xA701, 0x0213])
+def test_out_of_resources_is_later(documents, status):
+    with listening(Pacs(status)) as destination, pytest.raises(Unreachable, match=f"0x{status:04X}"):
+        deliver(destination, documents)
+
+
+@pytest.mark.parametrize("status", [0xA900, 0xC000, 0xC123, 0x0122, 0x0124, 0x0110])
+def test_any_other_status_is_never(documents, status):
+    pacs = Pacs(status)
+    with listening(pacs) as destination, pytest.raises(Refused) as caught:
+        deliver(destination, documents)
+    assert caught.value.status == f"0x{status:04X}"
+    assert len(pacs.received) == 1
+
+
+# pynetdicom 3.0 drops the socket of a refused connection without closing it (transport.py, connect).
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_closed_port_is_later(documents):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        destination = DicomDestination(
+            name="pacs", kind="dicom", host="127.0.0.1", port=closed.getsockname()[1], ae_title="PACS"
+        )
+        with pytest.raises(Unreachable):
+            deliver(destination, documents)
+
+
+def test_a_peer_that_never_answers_is_later(documents):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        destination = DicomDestination(
+            name="pacs",
+            kind="dicom",
+            host="127.0.0.1",
+            port=silent.getsockname()[1],
+            ae_title="PACS",
+            timeout_seconds=0.5,
+        )
+        with pytest.raises(Unreachable):
+            deliver(destination, documents)
+
+
+def test_a_wrong_title_is_never(documents):
+    with (
+        listening(Pacs(), title="OTHER") as destination,
+        pytest.raises(Refused, match="association rejected"),
+    ):
+        deliver(destination, documents)
+
+
+def test_a_class_that_is_not_accepted_is_never_and_nothing_is_half_sent_silently(documents):
+    pacs = Pacs()
+    with (
+        listening(pacs, contexts=(SC_IMAGE_STORAGE,)) as destination,
+        pytest.raises(Refused, match=COMPREHENSIVE_3D_SR),
+    ):
+        deliver(destination, documents)
+
+
+@pytest.mark.parametrize(
+    ("contexts", "syntax"),
+    [(("1.2.840.10008.5.1.4.1.1.1",), ExplicitVRLittleEndian), (BOTH, ImplicitVRLittleEndian)],
+)
+def test_nothing_accepted_at_all_is_never(documents, contexts, syntax):
+    with (
+        listening(Pacs(), contexts=contexts, syntax=syntax) as destination,
+        pytest.raises(Refused, match="no presentation context"),
+    ):
+        deliver(destination, documents)
+
+
+def test_what_arrives_reads_as_vietnamese(documents):
+    pacs = Pacs()
+    with listening(pacs) as destination:
+        deliver(destination, documents)
+    sr = next(document for document in documents if document.kind is DocumentKind.SR)
+    assert str(dcmread(BytesIO(sr.content)).PatientName) == "Nguyễn^Thị Hồng^Ổn"
