@@ -242,6 +242,9 @@ def card(settings: Mapping[str, Any], evaluation: Mapping[str, Any], size_bytes:
         low, high = (100 * v for v in row["ci95"])
         return f"{row['k']} / {row['n']} ({100 * row['share']:.1f} %, {low:.1f}–{high:.1f})"
 
+    def clear(row: Mapping[str, Any]) -> bool:
+        return not why_disabled(row) and row["difference_ci95"][0] > 0
+
     lines = [
         f"| {key} | {r['positives']} | {r['auroc']:.2f} ({ci(r['auroc_ci95'])}) | {r['metadata_auroc']:.2f} "
         f"({ci(r['metadata_auroc_ci95'])}) | {ci(r['difference_ci95'])} | {r['sensitivity']['share']:.2f} "
@@ -272,6 +275,7 @@ def card(settings: Mapping[str, Any], evaluation: Mapping[str, Any], size_bytes:
         "@GOOD@": "\n".join(good),
         "@BAD@": "\n".join(bad),
         "@SHOWN@": ", ".join(key for key in FINDINGS.values() if not why_disabled(test[key])),
+        "@CLEAR@": " and ".join(key for key in FINDINGS.values() if clear(test[key])),
         "@MEGABYTES@": f"{size_bytes / 1e6:.1f}",
         "@MOVE@": f"{evaluation['export']['largest_auroc_move']:.4f}",
         "@PARITY@": f"{max(parity_of['logits'], parity_of['gate']):.1e}",
