@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from tests.acceptance.conftest import write_package
+from tests.acceptance.packages import write_package
 
 
 def sentences(text):
