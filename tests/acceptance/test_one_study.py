@@ -1,7 +1,6 @@
 """One study through real ports, from a modality's C-STORE to the delivered report, by the commands only."""
 
 import json
-from pathlib import Path
 
 import pytest
 from pydicom import dcmread
@@ -12,7 +11,6 @@ from hoichan.testing.reports import PATIENT_NAME
 from hoichan.uids import derived_uid
 
 COMPREHENSIVE_3D_SR = "1.2.840.10008.5.1.4.1.1.88.34"
-SHIPPED_MODEL = Path(__file__).parents[2] / "models" / "cxr-demo" / "manifest.toml"
 CHEST, LEG = "9RG1", "11RG3"  # PatientID of RG1 and RG3
 FINDINGS = "Tràn dịch màng phổi"
 BANNER = "CHƯA ĐƯỢC BÁC SĨ XÁC NHẬN"
@@ -185,11 +183,8 @@ def test_the_demonstration_ends_with_both_reports(new_house):
         dcmread(f / "sr.dcm").PatientID: resources(f, "DiagnosticReport")[0]["conclusion"] for f in folders
     }
     assert set(said) == {CHEST, LEG}
-    assert all(conclusion in answer.stderr for conclusion in said.values())
+    printed = [line for line in answer.stderr.splitlines() if line]
+    assert all(any(line in conclusion for line in printed) for conclusion in said.values())
     assert all(str(folder / "sr.dcm") in answer.stderr for folder in folders)
-    refusal = said[LEG].partition("KHÔNG PHÂN TÍCH: ")[2].partition(".")[0]
-    if SHIPPED_MODEL.exists():
-        assert refusal == "Bộ phận chụp không phải là ngực"
-        assert "KHÔNG PHÂN TÍCH" not in said[CHEST]
-    else:
-        assert refusal == "Không có mô hình nào phù hợp với ca chụp này"
+    assert "KHÔNG PHÂN TÍCH: Bộ phận chụp không phải là ngực." in said[LEG]
+    assert "KHÔNG PHÂN TÍCH" not in said[CHEST]
