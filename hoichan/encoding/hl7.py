@@ -253,7 +253,8 @@ class _Oru:
         if report.status is ReportStatus.UNVERIFIED:
             lines = [codes.BANNER[language], *statements(report, language)]
         else:  # a person's words: as they were signed
-            lines = report.conclusion[language].splitlines()
+            paragraphs = report.conclusion[language].splitlines()
+            lines = [sentence for paragraph in paragraphs for sentence in _sentences(paragraph)]
         lines += textwrap.wrap(report.disclaimer[language], LONGEST_LINE)
         for number, line in enumerate(filter(None, lines), 1):
             yield self._observation("TX", _coded(IMPRESSION), str(number), line)
@@ -345,6 +346,11 @@ class _Oru:
 
     def _spell(self, text: str) -> str:
         return er7.transliterate(text) if self.destination.charset == "ascii" else _nfc(text)
+
+
+def _sentences(paragraph: str) -> list[str]:
+    """A paragraph that fits a line as it is, a longer one by its sentences; a sentence is never cut."""
+    return [paragraph] if len(paragraph) <= LONGEST_LINE else re.split(r"(?<=[.!?])\s+", paragraph)
 
 
 def _nfc(text: str) -> str:

@@ -33,6 +33,7 @@ GOLDEN = Path(__file__).parents[2] / "golden" / "hl7"
 RIS = Hl7Destination(name="ris", kind="hl7v2", host="127.0.0.1", port=2575)
 FILM = a_film()
 STUDY = a_study(FILM)
+REPORT = a_report(STUDY)
 SITE = Site(name="BV Kiểm Thử", facility_code="79001")
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 
@@ -76,8 +77,7 @@ def patient(**changes):
     ],
 )
 def test_the_message_is_as_agreed(name, make, changes):
-    study = STUDY
-    text = encoded(make(study), study, RIS.model_copy(update=changes)).decode("utf-8")
+    text = encoded(make(STUDY), STUDY, RIS.model_copy(update=changes)).decode("utf-8")
     assert text.endswith("\r") and "\n" not in text
     assert text.replace("\r", "\n") == (GOLDEN / f"{name}.hl7").read_text(encoding="utf-8")
 
@@ -87,30 +87,26 @@ def test_the_same_report_is_the_same_bytes():
 
 
 def test_a_document_is_for_one_receiver():
-    study = STUDY
-    report = a_report(study)
-    context = document_context(study, report, source=None, site=SITE, software_version="9.9")
+    context = document_context(STUDY, REPORT, source=None, site=SITE, software_version="9.9")
     document = hl7_document(context, RIS)
     assert (document.kind, document.destination, document.sop_class_uid) == (DocumentKind.HL7, "ris", None)
-    assert document.uid == er7.read(document.content).control_id == control_id(report, RIS)
+    assert document.uid == er7.read(document.content).control_id == control_id(REPORT, RIS)
 
 
 def test_the_control_id_tells_reports_receivers_and_states_apart():
-    study = STUDY
-    report = a_report(study)
     other = RIS.model_copy(update={"name": "emr"})
-    later = a_report(replace(study, revision=2))
-    signed = replace(report, status=ReportStatus.FINAL)
+    later = a_report(replace(STUDY, revision=2))
+    signed = replace(REPORT, status=ReportStatus.FINAL)
     ids = [
-        control_id(report, RIS),
-        control_id(report, other),
+        control_id(REPORT, RIS),
+        control_id(REPORT, other),
         control_id(later, RIS),
         control_id(signed, RIS),
     ]
     assert len(set(ids)) == 4
     assert all(len(value) == 20 and value.isalnum() for value in ids)
     moved = RIS.model_copy(update={"host": "10.0.0.1", "charset": "ascii"})
-    assert control_id(report, moved) == control_id(report, RIS)
+    assert control_id(REPORT, moved) == control_id(REPORT, RIS)
 
 
 # ------------------------------------------------------------------ header and patient
@@ -227,9 +223,8 @@ def test_without_an_accession_number_the_study_stands_for_the_order(accession):
     ],
 )
 def test_every_state_has_its_status_in_all_places(status, unread, result, order):
-    study = STUDY
-    report = replace(a_report(study), status=status)
-    read = message(report, study, RIS.model_copy(update={"unread_status": unread}))
+    report = replace(REPORT, status=status)
+    read = message(report, STUDY, RIS.model_copy(update={"unread_status": unread}))
     assert one(read, "OBR").raw(25) == result
     assert one(read, "ORC").raw(5) == order
     assert {segment.raw(11) for segment in read.all("OBX")} == {result}
@@ -245,19 +240,16 @@ def test_every_state_but_the_unread_one_is_in_the_table():
     [("pneumothorax", 0.9, "S"), ("edema", 0.9, "A"), ("hernia", 0.9, "R"), ("pneumothorax", 0.1, "")],
 )
 def test_the_most_urgent_tier_is_the_priority(key, probability, priority):
-    study = STUDY
-    report = a_report(study, findings=[a_finding(study, key, probability)])
-    assert one(message(report, study), "OBR").text(27, 6) == priority
+    report = a_report(STUDY, findings=[a_finding(STUDY, key, probability)])
+    assert one(message(report, STUDY), "OBR").text(27, 6) == priority
 
 
 # ------------------------------------------------------------------ observations
 def test_presence_and_certainty_of_a_finding_share_a_sub_id():
-    study = STUDY
-    report = a_report(study)
-    read = message(report, study)
+    read = message(REPORT, STUDY)
     coded, numbers = observations(read, "CWE")[1:], observations(read, "NM")
-    assert len(coded) == len(numbers) == len(report.findings)
-    for finding, presence, number in zip(report.findings, coded, numbers, strict=True):
+    assert len(coded) == len(numbers) == len(REPORT.findings)
+    for finding, presence, number in zip(REPORT.findings, coded, numbers, strict=True):
         term = codes.FINDINGS[finding.key]
         assert presence.raw(4) == number.raw(4)
         assert presence.text(3) == term.code.code_value
@@ -270,9 +262,8 @@ def test_presence_and_certainty_of_a_finding_share_a_sub_id():
 
 
 def test_an_undetermined_finding_has_no_flag():
-    study = STUDY
-    finding = replace(a_finding(study, "nodule", 0.5), presence=Presence.INDETERMINATE)
-    read = message(a_report(study, findings=[finding]), study)
+    finding = replace(a_finding(STUDY, "nodule", 0.5), presence=Presence.INDETERMINATE)
+    read = message(a_report(STUDY, findings=[finding]), STUDY)
     assert [observations(read, kind)[-1].raw(8) for kind in ("CWE", "NM")] == ["", ""]
     assert "Không xác định được: nốt mờ phổi." in lines(read)
 
@@ -289,29 +280,26 @@ def test_each_observation_is_numbered_and_says_who_when_and_how():
 
 
 def test_a_finding_names_the_model_that_made_it():
-    study = STUDY
     models = [a_manifest(), a_manifest(algorithm_name="Second", algorithm_version="2")]
-    finding = a_finding(study, "edema", 0.9, manifest=models[1])
-    report = replace(a_report(study, findings=[finding]), manifests=tuple(models))
-    assert observations(message(report, study), "NM")[0].text(15, 2) == "Second 2"
+    finding = a_finding(STUDY, "edema", 0.9, manifest=models[1])
+    report = replace(a_report(STUDY, findings=[finding]), manifests=tuple(models))
+    assert observations(message(report, STUDY), "NM")[0].text(15, 2) == "Second 2"
 
 
 def test_the_study_and_its_viewer_are_linked():
-    study = STUDY
     url = "https://pacs/v?StudyInstanceUIDs={study_instance_uid}&x=1"
-    read = message(study=study, destination=RIS.model_copy(update={"viewer_url": url}))
-    assert observations(read, "HD")[0].text(5, 2) == study.study_instance_uid
-    assert observations(read, "RP")[0].text(5) == url.format(study_instance_uid=study.study_instance_uid)
-    assert not observations(message(study=study), "RP")
+    read = message(study=STUDY, destination=RIS.model_copy(update={"viewer_url": url}))
+    assert observations(read, "HD")[0].text(5, 2) == STUDY.study_instance_uid
+    assert observations(read, "RP")[0].text(5) == url.format(study_instance_uid=STUDY.study_instance_uid)
+    assert not observations(message(study=STUDY), "RP")
 
 
 # ------------------------------------------------------------------ words
 @pytest.mark.parametrize("language", ["vi", "en"])
 @pytest.mark.parametrize("make", [a_report, a_refused_report])
 def test_the_words_stand_as_text_with_the_banner_first(make, language):
-    study = STUDY
-    report = make(study)
-    read = message(report, study, site=Site(language=language))
+    report = make(STUDY)
+    read = message(report, STUDY, site=Site(language=language))
     said = lines(read)
     assert said[0] == codes.BANNER[language]
     assert " ".join(said).endswith(report.disclaimer[language])
@@ -322,15 +310,13 @@ def test_the_words_stand_as_text_with_the_banner_first(make, language):
 
 
 def test_nothing_found_is_never_called_normal():
-    study = STUDY
-    report = a_report(study, findings=[a_finding(study, "nodule", 0.1)])
-    assert codes.NOTHING_ABOVE_THRESHOLD["vi"] in lines(message(report, study))
+    report = a_report(STUDY, findings=[a_finding(STUDY, "nodule", 0.1)])
+    assert codes.NOTHING_ABOVE_THRESHOLD["vi"] in lines(message(report, STUDY))
 
 
 @pytest.mark.parametrize("code", list(RefusalCode))
 def test_what_was_not_analysed_says_why(code):
-    study = STUDY
-    read = message(a_refused_report(study, code), study)
+    read = message(a_refused_report(STUDY, code), STUDY)
     assert f"KHÔNG PHÂN TÍCH: {codes.REFUSALS[code]['vi']}" in lines(read)
     assert observations(read, "CWE")[0].text(5) == "111245"
     assert not observations(read, "NM")
@@ -339,8 +325,7 @@ def test_what_was_not_analysed_says_why(code):
 @settings(deadline=None, max_examples=40)
 @given(st.dictionaries(st.sampled_from(sorted(codes.FINDINGS)), st.floats(0, 1)))
 def test_every_line_can_stand_alone(scores):
-    study = STUDY
-    report = a_report(study, findings=[a_finding(study, key, score) for key, score in scores.items()])
+    report = a_report(STUDY, findings=[a_finding(STUDY, key, score) for key, score in scores.items()])
     said = statements(report, "vi")
     for line in said:
         assert line.startswith(("AI gợi ý: ", "Đã xét, không vượt ngưỡng: ", "AI không phát hiện"))
@@ -352,7 +337,12 @@ def test_every_line_can_stand_alone(scores):
 
 
 def test_a_signed_conclusion_is_sent_as_it_was_written():
-    study = STUDY
     words = "Tràn dịch màng phổi phải.\nĐề nghị siêu âm | chọc dò.\n\n"
-    report = replace(a_report(study), status=ReportStatus.FINAL, conclusion={"vi": words})
-    assert lines(message(report, study))[:2] == words.split("\n")[:2]
+    report = replace(REPORT, status=ReportStatus.FINAL, conclusion={"vi": words})
+    assert lines(message(report, STUDY))[:2] == words.split("\n")[:2]
+
+
+def test_a_long_signed_conclusion_is_broken_between_sentences_only():
+    sentences = ["Bóng tim không to.", "Không thấy " + "tràn khí, " * 30 + "gãy xương sườn.", "Hết!"]
+    report = replace(REPORT, status=ReportStatus.FINAL, conclusion={"vi": " ".join(sentences)})
+    assert lines(message(report, STUDY))[:3] == sentences
