@@ -8,6 +8,7 @@ exit code 0.
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import warnings
 from collections.abc import Iterator
@@ -40,6 +41,19 @@ DataDir = Annotated[
     Path | None, typer.Option("--data-dir", help="Data folder; its models/ is searched first.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON for a machine to read.")]
+
+
+@app.callback()
+def _quiet() -> None:
+    """Model packages: list, verify, score files."""
+    import structlog  # noqa: PLC0415
+
+    from hoichan.adapters import logs  # noqa: PLC0415
+
+    if not structlog.is_configured():  # whoever calls us from a program has set it already
+        logs.configure("model")
+        # the answer is on stdout, one line a file: no line of log for each beside it
+        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
 
 
 @app.command("list")

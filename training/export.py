@@ -37,6 +37,7 @@ OPSET = 18
 SMALL = 1024  # numbers; initializers below this stay float32
 MOST_AUROC_MOVES = 0.01
 LARGEST_BYTES = 10_000_000
+MOST_POSITIVES_ELSEWHERE = 0.25  # of the films of a second hospital
 FEWEST_POSITIVES = 10  # on split test, for a finding that is shown
 GOLDEN_TOLERANCE = 0.02  # in logits and gate probabilities, between processors
 HERE = Path(__file__).parent
@@ -198,8 +199,8 @@ def public_films() -> dict[str, Film]:
 def why_disabled(row: Mapping[str, Any]) -> str:
     """Empty when the finding may be shown; else why not, judged on split test.
 
-    It must have enough positives to be judged, stand above chance, beat age, sex and view, and flag films
-    with the finding more often than films without.
+    It must have enough positives to be judged, stand above chance, beat age, sex and view, flag films
+    with the finding more often than films without, and not flag a large part of another hospital.
     """
     figures = f"AUROC {row['auroc']:.2f}, CI95 {row['auroc_ci95'][0]:.2f}-{row['auroc_ci95'][1]:.2f}"
     if row["positives"] < FEWEST_POSITIVES:
@@ -210,6 +211,8 @@ def why_disabled(row: Mapping[str, Any]) -> str:
         return f"no better than age, sex and view alone on split test ({figures})"
     if row["sensitivity"]["share"] <= 1 - row["specificity"]["share"]:
         return f"its operating point does not tell films of split test apart ({figures})"
+    if (far := row["positive_share_second_hospital"]) > MOST_POSITIVES_ELSEWHERE:
+        return f"its operating point does not travel: it flags {far:.0%} of the films of a second hospital"
     return ""
 
 

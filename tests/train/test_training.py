@@ -224,6 +224,7 @@ def test_a_tiny_run_goes_from_films_to_a_package_that_passes_verification(tmp_pa
         row["auroc_ci95"] = [0.6, 0.9]
         row["auroc"], row["metadata_auroc"], row["positives"] = 0.8, 0.5, 99
         row["sensitivity"] = row["specificity"] = {"k": 9, "n": 10, "share": 0.9, "ci95": [0.6, 0.98]}
+        row["positive_share_second_hospital"] = 0.1
         row.setdefault("difference_ci95", [0.1, 0.3])
     (tmp_path / "run" / "evaluation.json").write_text(json.dumps(result))
 
