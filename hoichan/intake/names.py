@@ -1,0 +1,126 @@
+"""Vietnamese names and numbers as people type them: compared without accents and order, checked, masked.
+
+Old consoles write `NGUYEN VAN AN` into one component, newer ones `Nguyễn^An^Văn`; both are the same name.
+A folded name is for finding and comparing only: it never replaces the name as it was given.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from enum import StrEnum
+
+_STROKE = str.maketrans({"đ": "d", "Đ": "D", "ð": "d", "Ð": "D"})  # no decomposition; ð is a common mistyping
+_WORD = re.compile(r"[^\W_]+")
+_ALPHABETIC_GROUP = "="
+
+_CITIZEN_ID = re.compile(r"[0-9]{12}")  # province 3, century and sex 1, year 2, number 6
+_OLD_IDENTITY_CARD = re.compile(r"[0-9]{9}")
+_HEALTH_CARD = re.compile(
+    r"[A-Z]{2}[1-5][0-9]{2}[0-9]{10}"
+)  # object, benefit, province, social insurance number
+_SOCIAL_INSURANCE = re.compile(r"[0-9]{10}")
+_SEPARATORS = re.compile(r"[\s.\-]+")
+_SHORTEST_SHOWN = 9  # characters; below that every digit counts
+
+
+def fold(text: str) -> str:
+    """Lower case without any mark: "Đỗ Thị Ánh" becomes "do thi anh", however its letters are composed."""
+    bare = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).translate(_STROKE))
+    kept = "".join(letter for letter in bare if not unicodedata.combining(letter))
+    return unicodedata.normalize("NFC", kept.casefold().translate(_STROKE))
+
+
+def words_of(name: str) -> tuple[str, ...]:
+    """The folded words of a name in the order they came; "^" and every other sign separates.
+
+    Of several groups of a person name (PS3.5 6.2.1) the first that is not empty counts.
+    """
+    groups = (tuple(_WORD.findall(fold(group))) for group in name.split(_ALPHABETIC_GROUP))
+    return next((words for words in groups if words), ())
+
+
+def search_key(name: str) -> str:
+    """One string for all ways of writing a name: its words folded and sorted, with a space between.
+
+    Written beside the name when it is stored; "" for a name without a letter.
+    """
+    return " ".join(sorted(words_of(name)))
+
+
+def same_name(one: str, other: str) -> bool:
+    """Whether two names have the same words, each as often. Two empty names are not: nothing is known."""
+    key = search_key(one)
+    return key != "" and key == search_key(other)
+
+
+def matches(query: str, name: str) -> bool:
+    """Whether every word of a query begins a word of its own in the name; an empty query matches everything.
+
+    "van a" finds "Nguyễn Văn An". Where two words of the query could take the same word of the name, the
+    longer is placed first, so that "t thi" finds "Trần Thị".
+    """
+    left = list(words_of(name))
+    for wanted in sorted(words_of(query), key=len, reverse=True):
+        found = min((word for word in left if word.startswith(wanted)), key=len, default=None)
+        if found is None:
+            return False
+        left.remove(found)
+    return True
+
+
+class NumberKind(StrEnum):
+    """What a personal number is (standards of Vietnam, in force in 2026)."""
+
+    CITIZEN_ID = "citizen_id"  # 12 digits; since 2025-08-15 also the number of health insurance
+    IDENTITY_CARD = "identity_card"  # the 9 digits of cards issued before 2016
+    HEALTH_CARD = "health_card"  # 15 characters, the old health insurance card
+    SOCIAL_INSURANCE = "social_insurance"  # 10 digits, the newer health insurance card
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PersonalNumber:
+    """A number that was understood. It identifies a person: wrap it in Phi before it travels."""
+
+    kind: NumberKind
+    value: str  # without separators, upper case
+
+
+def read_number(text: str) -> PersonalNumber | None:
+    """A citizen id, identity card or health insurance number; None for anything else.
+
+    Spaces, dots and hyphens are ignored. Whether a number was ever issued cannot be seen: there is no check
+    digit.
+    """
+    value = _SEPARATORS.sub("", unicodedata.normalize("NFKC", text)).upper()
+    for kind, pattern in (
+        (NumberKind.CITIZEN_ID, _CITIZEN_ID),
+        (NumberKind.HEALTH_CARD, _HEALTH_CARD),
+        (NumberKind.SOCIAL_INSURANCE, _SOCIAL_INSURANCE),
+        (NumberKind.IDENTITY_CARD, _OLD_IDENTITY_CARD),
+    ):
+        if value.isascii() and pattern.fullmatch(value):
+            return PersonalNumber(kind=kind, value=value)
+    return None
+
+
+def is_citizen_id(text: str) -> bool:
+    """Twelve digits: the number of CCCD, căn cước and VNeID."""
+    number = read_number(text)
+    return number is not None and number.kind is NumberKind.CITIZEN_ID
+
+
+def is_insurance_number(text: str) -> bool:
+    """Anything that health insurance takes today: old card, social insurance number or citizen id."""
+    number = read_number(text)
+    return number is not None and number.kind is not NumberKind.IDENTITY_CARD
+
+
+def mask(number: str) -> str:
+    """A number as it may be shown: `079*****1234`. Of one below 12 characters only the last three stand."""
+    value = number.strip()
+    if len(value) < _SHORTEST_SHOWN:
+        return "*" * len(value)
+    start, end = (3, 4) if len(value) >= 12 else (0, 3)
+    return value[:start] + "*" * (len(value) - start - end) + value[-end:]
