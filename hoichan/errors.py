@@ -22,6 +22,7 @@
   x RecordsError
     + StudyUnknown               no study with this UID
     + RecordsUnavailable         the database cannot be reached; tried again
+  x AuditRecordInvalid           an audit record that does not say who did what and when
   x NotDeidentifiable            an object that no profile can clean: a document, a report, speech
 
 `code` is stable and may be relied upon; `retryable` says whether the same call can succeed later.
@@ -192,6 +193,12 @@ class RecordsUnavailable(RecordsError):
 
     code = "records.unavailable"
     retryable = True
+
+
+class AuditRecordInvalid(HoichanError):
+    """The audit record does not say who did what and when."""
+
+    code = "audit_record_invalid"
 
 
 class NotDeidentifiable(HoichanError):
