@@ -62,8 +62,11 @@ def read_spooled(spool: Spool, spooled: Spooled, zone: tzinfo) -> Study:
 
     An OSError of the disk passes through: the file is there, the disk is not.
     """
+    place = spool.file(spooled.path)
+    if place.stat().st_size == 0:
+        raise NotDicom("The file is empty.")
     with (
-        spool.file(spooled.path).open("rb") as file,
+        place.open("rb") as file,
         mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
     ):
         meta = read_meta(mapped)

@@ -5,6 +5,7 @@ must get one of our statuses, and after each the door must still store a good fi
 """
 
 import random
+import threading
 from io import BytesIO
 from pathlib import Path
 
@@ -51,23 +52,24 @@ class Modality:
                 contexts=[build_context(negotiated, syntax)],
                 evt_handlers=[(evt.EVT_CONN_OPEN, lambda e: self._sockets.append(e.assoc.dul.socket.socket))],
             )
+            self._association._reactor_checkpoint.clear()  # nobody but us takes the answers
+            settled = threading.Event()
+            while not settled.wait(0.02) and not self._association._is_paused:
+                pass
         assert self._association.is_established
         (context,) = self._association.accepted_contexts
         request = C_STORE()
         request.MessageID, request.Priority = 1, 2
         request.AffectedSOPClassUID, request.AffectedSOPInstanceUID = sop_class, sop_instance
         request.DataSet = BytesIO(data_set)
-        self._association._reactor_checkpoint.clear()
-        while not self._association._is_paused:
-            pass
         self._association.dimse.send_msg(request, context.context_id)
         _, answer = self._association.dimse.get_msg(block=True)
-        self._association._reactor_checkpoint.set()
         assert answer is not None, "no answer"
         return answer
 
     def hang_up(self):
         if self._association is not None and self._association.is_established:
+            self._association._reactor_checkpoint.set()
             self._association.release()
         while self._sockets:
             self._sockets.pop().close()

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from hoichan.errors import HoichanError, IncompleteObject
+from hoichan.errors import HoichanError, IncompleteObject, IntakeError
 from hoichan.intake.dataset import read_spooled
 from hoichan.intake.headers import DEFLATED, EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from hoichan.settings import Site
@@ -191,6 +191,23 @@ def test_mutants_are_described_or_refused_by_our_own_errors(data):
 def test_the_patient_does_not_show_in_the_words():
     text = repr(described(film()))
     assert "Nguy" not in text and "BN0001" not in text and "1970" not in text
+
+
+@pytest.mark.parametrize("content", [b"", b"damaged", b"\0" * 128 + b"DICM"])
+def test_a_file_that_was_damaged_on_the_disk_is_our_own_error(content):
+    spool = FakeSpool()
+    stored = spool.store(
+        encode(film()),
+        transfer_syntax_uid=EXPLICIT_LITTLE,
+        sop_class_uid=COMPUTED_RADIOGRAPHY,
+        sop_instance_uid=film().SOPInstanceUID,
+        calling_ae_title="CR_ROOM1",
+    )
+    (spooled,) = spool.listing(stored.study_instance_uid)
+    spool.file(spooled.path).write_bytes(content)
+    with pytest.raises(IntakeError):
+        read_spooled(spool, spooled, ZONE)
+    spool.close()
 
 
 def test_the_path_is_kept():
