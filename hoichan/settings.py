@@ -197,6 +197,20 @@ class FhirDestination(_Destination):
     patient_identifier_system: str | None = None  # None: IssuerOfPatientID, or the site's own
 
 
+class ClientTls(_Section):
+    """TLS towards a receiver: its certificate is always checked, ours is shown where it asks."""
+
+    ca: Path | None = None  # PEM of who may sign the receiver's certificate; None: those the system trusts
+    cert: Path | None = None  # PEM of our own certificate, for mutual TLS
+    key: Path | None = None  # PEM of its private key; None: it is in `cert`
+
+    @model_validator(mode="after")
+    def _paired(self) -> ClientTls:
+        if self.key is not None and self.cert is None:
+            raise ValueError("tls.key without tls.cert")
+        return self
+
+
 Hl7Name = Annotated[str, Field(max_length=20, pattern=r"^[^|^~\\&\s]*$")]  # HD.1, a namespace id
 
 
@@ -208,6 +222,7 @@ class Hl7Destination(_Destination):
     port: Port
     unread_status: Literal["R", "P"] = "R"  # OBR-25 of a report that nobody has read (table 0123)
     version: Literal["2.5.1", "2.5"] = "2.5.1"  # MSH-12
+    tls: ClientTls | None = None  # None: plain MLLP
     charset: Literal["utf-8", "ascii"] = "utf-8"  # ascii: for receivers that damage Vietnamese letters
     sending_application: Hl7Name = "HOICHAN"  # MSH-3
     sending_facility: Hl7Name = ""  # MSH-4; empty: the site's facility code

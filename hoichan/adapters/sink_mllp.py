@@ -1,7 +1,7 @@
 """Sends the message to an EMR or RIS over MLLP (HL7 v2 transport specification: MLLP, release 1).
 
-One connection a delivery, one message on it. What the receiver did when no answer came is unknown, so the
-same bytes under the same MSH-10 are sent again; a receiver that has them already answers AA.
+One connection a delivery, plain or TLS, and one message on it. What the receiver did when no answer came is
+unknown, so the same bytes under the same MSH-10 are sent again; a receiver that has them already answers AA.
 
 | MSA-1 | meaning                                 | we                                            |
 |-------|-----------------------------------------|-----------------------------------------------|
@@ -14,6 +14,7 @@ same bytes under the same MSH-10 are sent again; a receiver that has them alread
 from __future__ import annotations
 
 import socket
+import ssl
 import time
 from collections.abc import Mapping, Sequence
 from enum import Enum
@@ -72,16 +73,30 @@ class MllpSink:
         destination = self._destination
         deadline = time.monotonic() + destination.timeout_seconds
         try:
-            with socket.create_connection(
-                (destination.host, destination.port), timeout=destination.timeout_seconds
-            ) as connection:
-                connection.settimeout(_left(deadline))
-                connection.sendall(START_BLOCK + content + END_BLOCK + CARRIAGE_RETURN)
-                return self._answer(connection, deadline)
+            with (
+                socket.create_connection(
+                    (destination.host, destination.port), timeout=destination.timeout_seconds
+                ) as connection,
+                self._secured(connection, deadline) as line,
+            ):
+                line.settimeout(_left(deadline))
+                line.sendall(START_BLOCK + content + END_BLOCK + CARRIAGE_RETURN)
+                return self._answer(line, deadline)
         except TimeoutError:
             raise Unreachable(destination.name, "no answer in time") from None
         except (OSError, UnicodeError) as error:  # UnicodeError: a host name that DNS cannot hold
             raise Unreachable(destination.name, type(error).__name__) from error
+
+    def _secured(self, connection: socket.socket, deadline: float) -> socket.socket:
+        """The connection itself, or TLS (1.2 or later) on it, with the receiver's certificate checked."""
+        destination = self._destination
+        if destination.tls is None:
+            return connection
+        context = ssl.create_default_context(cafile=destination.tls.ca)
+        if destination.tls.cert is not None:
+            context.load_cert_chain(destination.tls.cert, destination.tls.key)
+        connection.settimeout(_left(deadline))
+        return context.wrap_socket(connection, server_hostname=destination.host)
 
     def _answer(self, connection: socket.socket, deadline: float) -> bytes:
         received = bytearray()

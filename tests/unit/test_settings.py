@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hoichan.errors import ConfigurationError
-from hoichan.settings import LOOPBACK_SENDERS, DicomDestination, is_loopback, load
+from hoichan.settings import LOOPBACK_SENDERS, DicomDestination, Hl7Destination, is_loopback, load
 
 
 def written(folder, text):
@@ -108,6 +108,32 @@ def test_a_secret_is_not_in_the_text_of_the_settings(tmp_path):
 
 def test_a_wrong_value_is_not_quoted(tmp_path):
     assert "MARKER" not in fault(tmp_path, "[web]\nport = 'MARKER'\n")
+
+
+HL7 = "[[destinations]]\nname = 'ris'\nkind = 'hl7v2'\nhost = 'ris'\nport = 2575\n"
+
+
+def test_an_hl7_receiver_needs_little(tmp_path):
+    (destination,) = load(written(tmp_path, HL7), environment={}).effective_destinations
+    assert isinstance(destination, Hl7Destination)
+    assert (destination.unread_status, destination.version, destination.charset) == ("R", "2.5.1", "utf-8")
+    assert (destination.sending_application, destination.tls) == ("HOICHAN", None)
+
+
+@pytest.mark.parametrize(
+    ("line", "key"),
+    [
+        ("unread_status = 'F'", "unread_status"),
+        ("receiving_facility = 'A|B'", "receiving_facility"),
+        ("sending_application = 'a name of more than 20'", "sending_application"),
+        ("viewer_url = 'https://pacs/viewer'", "viewer_url"),
+        ("viewer_url = 'javascript:{study_instance_uid}'", "viewer_url"),
+        ("tls = {key = 'ours.key'}", "tls"),
+        ("charset = 'latin-1'", "charset"),
+    ],
+)
+def test_a_wrong_key_of_an_hl7_receiver_is_named(tmp_path, line, key):
+    assert f"destinations.0.hl7v2.{key}' is wrong" in fault(tmp_path, HL7 + line + "\n")
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
 import socket
+import ssl
 import struct
+import subprocess
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -19,7 +22,7 @@ from hoichan.encoding.source import document_context
 from hoichan.errors import Refused, Unreachable
 from hoichan.privacy import Phi
 from hoichan.reporting import plan
-from hoichan.settings import Hl7Destination, Site
+from hoichan.settings import ClientTls, Hl7Destination, Site
 from hoichan.testing import a_report, a_study
 from hoichan.testing.reports import REPORTED_AT
 from hoichan.types import Document
@@ -32,8 +35,9 @@ Behaviour = Callable[[bytes, asyncio.StreamReader, asyncio.StreamWriter], Awaita
 class Receiver:
     """An MLLP receiver on loopback that keeps the frames it got and then behaves as it is told."""
 
-    def __init__(self, behaviour: Behaviour) -> None:
+    def __init__(self, behaviour: Behaviour, tls: ssl.SSLContext | None = None) -> None:
         self.behaviour = behaviour
+        self.tls = tls
         self.frames: list[bytes] = []
         self.port = 0
         self._loop = asyncio.new_event_loop()
@@ -59,7 +63,7 @@ class Receiver:
     async def _serve(self) -> None:
         self._end = asyncio.Event()
         self._calls: set[asyncio.Task[None]] = set()
-        server = await asyncio.start_server(self._called, "127.0.0.1", 0)
+        server = await asyncio.start_server(self._called, "127.0.0.1", 0, ssl=self.tls)
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
         await self._end.wait()
@@ -143,10 +147,17 @@ def document(study=STUDY) -> Document:
     return hl7_document(context, destination(1))
 
 
-def deliver(port: int, *, timeout_seconds: float = 20, message: Document | None = None) -> str:
+def deliver(
+    port: int,
+    *,
+    timeout_seconds: float = 20,
+    message: Document | None = None,
+    tls: ClientTls | None = None,
+) -> str:
     message = message or document()
-    (delivery,) = plan(REPORT, STUDY, [destination(port)], [message], REPORTED_AT)
-    return MllpSink(destination(port, timeout_seconds)).deliver(delivery, [message])
+    receiver = destination(port, timeout_seconds).model_copy(update={"tls": tls})
+    (delivery,) = plan(REPORT, STUDY, [receiver], [message], REPORTED_AT)
+    return MllpSink(receiver).deliver(delivery, [message])
 
 
 @pytest.mark.parametrize("code", ["AA", "CA"])
@@ -296,3 +307,75 @@ def test_nothing_of_the_patient_is_logged(caplog, capfd):
 
 def test_the_longest_answer_is_far_beyond_an_acknowledgement():
     assert len(acknowledgement("AE", "9" * 20, "ERR|||" + "x" * 1000)) < MOST_ANSWER_BYTES
+
+
+# ------------------------------------------------------------------ TLS
+def taking(control_id: str) -> bytes:
+    return framed(acknowledgement("AA", control_id))
+
+
+def openssl(folder, *arguments: str) -> None:
+    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def papers(tmp_path_factory):
+    """A private CA; certificates of a receiver, of one elsewhere, and of ours; and one that nobody signed."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    folder = tmp_path_factory.mktemp("papers")
+    curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
+    for name in ("ca", "rogue"):
+        openssl(folder, "req", "-x509", *curve, "-subj", f"/CN={name}", "-keyout", f"{name}.key",
+                "-out", f"{name}.crt", "-addext", "subjectAltName=IP:127.0.0.1")  # fmt: skip
+    for name, place in (("receiver", "IP:127.0.0.1"), ("elsewhere", "DNS:ris.invalid"), ("ours", "DNS:ai")):
+        openssl(folder, "req", *curve[:-2], "-subj", f"/CN={name}", "-keyout", f"{name}.key",
+                "-out", f"{name}.csr")  # fmt: skip
+        (folder / "extensions").write_text(f"subjectAltName={place}\n")
+        openssl(folder, "x509", "-req", "-in", f"{name}.csr", "-CA", "ca.crt", "-CAkey", "ca.key",
+                "-days", "2", "-CAcreateserial", "-extfile", "extensions", "-out", f"{name}.crt")  # fmt: skip
+    return folder
+
+
+def receiver_tls(papers, name: str = "receiver", *, mutual: bool = False) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(papers / f"{name}.crt", papers / f"{name}.key")
+    if mutual:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(papers / "ca.crt")
+    return context
+
+
+@pytest.mark.parametrize("mutual", [False, True])
+def test_tls_with_known_papers_is_taken(papers, mutual):
+    ours = ClientTls(ca=papers / "ca.crt", cert=papers / "ours.crt", key=papers / "ours.key")
+    with Receiver(answering(taking), receiver_tls(papers, mutual=mutual)) as receiver:
+        assert deliver(receiver.port, tls=ours) == "AA"
+    assert receiver.frames == [framed(document().content)]
+
+
+@pytest.mark.parametrize("name", ["rogue", "elsewhere"])
+def test_nothing_is_sent_to_a_receiver_with_other_papers(papers, name):
+    theirs = receiver_tls(papers, name)
+    verdict = pytest.raises(Unreachable, match="SSLCertVerificationError")
+    with Receiver(answering(taking), theirs) as receiver, verdict:
+        deliver(receiver.port, tls=ClientTls(ca=papers / "ca.crt"))
+    assert receiver.frames == []
+
+
+def test_a_receiver_that_asks_for_our_papers_and_gets_none_takes_nothing(papers):
+    theirs = receiver_tls(papers, mutual=True)
+    with Receiver(answering(taking), theirs) as receiver, pytest.raises(Unreachable):
+        deliver(receiver.port, tls=ClientTls(ca=papers / "ca.crt"))
+    assert receiver.frames == []
+
+
+def test_a_plain_receiver_is_not_spoken_to_when_tls_is_asked_for(papers):
+    with Receiver(answering(taking)) as receiver, pytest.raises(Unreachable):
+        deliver(receiver.port, tls=ClientTls(ca=papers / "ca.crt"), timeout_seconds=1)
+    assert receiver.frames == []
+
+
+def test_papers_that_are_not_there_are_told(tmp_path):
+    with Receiver(silent) as receiver, pytest.raises(Unreachable, match="FileNotFoundError"):
+        deliver(receiver.port, tls=ClientTls(ca=tmp_path / "none.crt"))
