@@ -45,6 +45,7 @@ def analyse(
         findings=findings,
         refusals=refused,
         manifests=answered,
+        considered=manifests,
         predecessor=studies.latest_report_uid(study.study_instance_uid, before=study.revision),
         now=clock.now(),
     )

@@ -58,12 +58,14 @@ def compose(
     findings: Sequence[Finding],
     refusals: Sequence[Refusal],
     manifests: Sequence[ModelManifest],
+    considered: Sequence[ModelManifest] = (),
     predecessor: SOPInstanceUID | None,
     now: datetime,
 ) -> Report:
     """The report of one revision. `manifests` are the models that answered, `now` is aware UTC.
 
-    The same study, revision and models give the same `report_uid`.
+    `considered` are all that were asked: when none answered, the refusal is theirs, and so is the
+    disclaimer. The same study, revision and models give the same `report_uid`.
     """
     outcome = _outcome(results, findings, refusals)
     ordered = tuple(sorted(findings, key=_reading_order))
@@ -80,7 +82,7 @@ def compose(
         manifests=tuple(manifests),
         results=tuple(results),
         conclusion={language: _conclusion(outcome, ordered, told, language) for language in LANGUAGES},
-        disclaimer={language: _disclaimer(manifests, language) for language in LANGUAGES},
+        disclaimer={language: _disclaimer(manifests or considered, language) for language in LANGUAGES},
         predecessor=predecessor,
         created_at=now,
     )

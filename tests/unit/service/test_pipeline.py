@@ -89,6 +89,12 @@ def test_an_image_the_model_refuses_is_answered_with_the_reason(bench):
     assert bench.studies.current(study.study_instance_uid).state is StudyState.NOT_ANALYSED
 
 
+def test_a_refusal_carries_the_disclaimer_of_the_model_that_refused(bench):
+    bench.runner.refuses = RefusalCode.NOT_FRONTAL_CHEST
+    report = bench.analyse(bench.assembled(a_study()))
+    assert report.disclaimer["en"].startswith("Demonstration, not validated")
+
+
 def test_a_leg_is_never_given_to_the_model(bench):
     leg = a_film()
     leg.BodyPartExamined = "LEG"
