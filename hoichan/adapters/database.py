@@ -22,14 +22,17 @@ _ONE_AT_A_TIME = {  # held until the end of the transaction, by the first of tho
 
 
 def open_database(url: str) -> sa.Engine:
-    """An engine with safe settings for the kind of database. Raises ConfigurationError for a bad URL."""
+    """An engine with safe settings for the kind of database. Raises ConfigurationError for a bad URL.
+
+    Error texts never hold the values of a row: they may be a person's.
+    """
     try:
         parsed = sa.make_url(url)
     except sa.exc.ArgumentError as error:
         raise ConfigurationError("Configuration key 'storage.database' is not a database URL.") from error
     if parsed.get_backend_name() == "sqlite":
         return _open_sqlite(parsed)
-    return sa.create_engine(parsed, pool_pre_ping=True)
+    return sa.create_engine(parsed, pool_pre_ping=True, hide_parameters=True)
 
 
 def _open_sqlite(url: sa.URL) -> sa.Engine:
@@ -44,7 +47,7 @@ def _open_sqlite(url: sa.URL) -> sa.Engine:
             raise StorageUnusable(
                 f"The database under {file.parent} cannot be written: check the folder and the disk."
             ) from error
-    engine = sa.create_engine(url, connect_args={"timeout": 30})
+    engine = sa.create_engine(url, connect_args={"timeout": 30}, hide_parameters=True)
 
     @sa.event.listens_for(engine, "connect")
     def _prepare(connection: sqlite3.Connection, _record: object) -> None:

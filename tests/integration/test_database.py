@@ -73,3 +73,9 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path):
 def test_a_bad_url_is_told():
     with pytest.raises(ConfigurationError, match=r"storage\.database"):
         open_database("nonsense")
+
+
+def test_the_values_of_a_row_are_in_no_error_text(engine):
+    with engine.connect() as connection, pytest.raises(sa.exc.OperationalError) as caught:
+        connection.execute(sa.text("INSERT INTO nowhere VALUES (:name)"), {"name": "MARKER"})
+    assert "MARKER" not in str(caught.value)
