@@ -9,13 +9,10 @@ import socket
 import ssl
 import struct
 import subprocess
-import threading
 import time
-from collections.abc import Awaitable, Callable
 
 import pytest
 
-from hoichan import er7
 from hoichan.adapters.sink_mllp import MOST_ANSWER_BYTES, VERDICTS, MllpSink, Verdict
 from hoichan.encoding.hl7 import hl7_document
 from hoichan.encoding.source import document_context
@@ -24,90 +21,12 @@ from hoichan.privacy import Phi
 from hoichan.reporting import plan
 from hoichan.settings import ClientTls, Hl7Destination, Site
 from hoichan.testing import a_report, a_study
+from hoichan.testing.mllp import Receiver, acknowledgement, answering, framed, taking
 from hoichan.testing.reports import REPORTED_AT
 from hoichan.types import Document
 
 STUDY = a_study()
 REPORT = a_report(STUDY)
-Behaviour = Callable[[bytes, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-
-class Receiver:
-    """An MLLP receiver on loopback that keeps the frames it got and then behaves as it is told."""
-
-    def __init__(self, behaviour: Behaviour, tls: ssl.SSLContext | None = None) -> None:
-        self.behaviour = behaviour
-        self.tls = tls
-        self.frames: list[bytes] = []
-        self.port = 0
-        self._loop = asyncio.new_event_loop()
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def __enter__(self) -> Receiver:
-        self._thread.start()
-        assert self._ready.wait(10)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._end.set)
-        self._thread.join(10)
-        assert not self._thread.is_alive()
-
-    def _run(self) -> None:
-        try:
-            self._loop.run_until_complete(self._serve())
-        finally:
-            self._loop.close()
-
-    async def _serve(self) -> None:
-        self._end = asyncio.Event()
-        self._calls: set[asyncio.Task[None]] = set()
-        server = await asyncio.start_server(self._called, "127.0.0.1", 0, ssl=self.tls)
-        self.port = server.sockets[0].getsockname()[1]
-        self._ready.set()
-        await self._end.wait()
-        server.close()
-        for call in self._calls:
-            call.cancel()
-        await asyncio.gather(*self._calls, return_exceptions=True)
-
-    async def _called(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._calls.add(task)
-        try:
-            self.frames.append(await reader.readuntil(b"\x1c\r"))
-            await self.behaviour(self.frames[-1], reader, writer)
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            self._calls.discard(task)
-            writer.transport.abort()
-
-
-def acknowledgement(code: str, control_id: str, *more: str) -> bytes:
-    lines = [
-        r"MSH|^~\&|RIS|BV|HOICHAN|79001|20261120||ACK^R01^ACK|9|P|2.5.1",
-        f"MSA|{code}|{control_id}",
-        *more,
-    ]
-    return "".join(f"{line}\r" for line in lines).encode()
-
-
-def framed(content: bytes) -> bytes:
-    return b"\x0b" + content + b"\x1c\r"
-
-
-def answering(make: Callable[[str], bytes]) -> Behaviour:
-    """Answer with what `make` gives for the MSH-10 that came, then wait for the sender to hang up."""
-
-    async def behave(frame: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(make(er7.read(frame[1:-2]).control_id))
-        await writer.drain()
-        await reader.read()
-
-    return behave
 
 
 async def silent(frame: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -310,10 +229,6 @@ def test_the_longest_answer_is_far_beyond_an_acknowledgement():
 
 
 # ------------------------------------------------------------------ TLS
-def taking(control_id: str) -> bytes:
-    return framed(acknowledgement("AA", control_id))
-
-
 def openssl(folder, *arguments: str) -> None:
     subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
 
