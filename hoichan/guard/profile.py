@@ -213,38 +213,16 @@ BIRTH = _set(
     """
 )  # dates without the column Modified Dates: never shifted
 
-# Requirement types that decide a combination: images of one frame, and their old multi-frame siblings.
+# Requirement types that decide a combination: the images that most hospitals make.
 # Of the attributes with a combination they require, as type 2, only these.
-_CLASSIC = frozenset(
-    "1.2.840.10008.5.1.4.1.1." + suffix
-    for suffix in [
-        "1",
-        "1.1",
-        "1.1.1",
-        "1.2",
-        "1.2.1",
-        "1.3",
-        "1.3.1",
-        "2",
-        "3.1",
-        "4",
-        "6.1",
-        "7",
-        "7.1",
-        "7.2",
-        "7.3",
-        "7.4",
-        "12.1",
-        "12.2",
-        "20",
-        "77.1.1",
-        "77.1.2",
-        "77.1.4",
-        "128",
-    ]
-)
+_STORAGE = "1.2.840.10008.5.1.4.1.1."
+_IMAGES = _set("1 1.1 1.1.1 1.2 1.2.1 1.3 1.3.1 2 4 7 12.1 12.2 20")
+_CLASSIC = frozenset(_STORAGE + suffix for suffix in _IMAGES)
 _TYPE_2_OF_CLASSIC = _set(
-    "AcquisitionContextSequence AcquisitionDate AcquisitionTime ContentDate ContentTime ContrastBolusAgent"
+    """
+    AcquisitionContextSequence AcquisitionDate AcquisitionTime ContentDate ContentTime ContrastBolusAgent
+    PatientSexNeutered
+    """
 )
 
 # Unlisted text that an image, segmentation or presentation state must carry (types 1 and 1C, 2 and 2C).

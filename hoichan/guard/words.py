@@ -80,9 +80,10 @@ upper upright venous view views w weighted whole with without wo wrist x xray
 """
 _VIETNAMESE = """
 bụng chậu chụp cổ cột ngực nghiêng phim phổi sọ sống thẳng tim tiêm thuốc khớp xương đứng nằm ổ hàm mặt gối
-vai lồng sườn lưng cản quang cắt lớp
+vai lồng sườn lưng cản cắt lớp
 """
 _DESCRIPTION = frozenset(_ENGLISH.split()) | frozenset(_VIETNAMESE.split())
+_ONLY_AFTER = {"quang": ("x", "cản")}  # a given name too: only in "X quang" and "cản quang"
 _WORD = re.compile(r"[^\W_]+")
 
 _MANUFACTURERS = {
@@ -113,7 +114,12 @@ def clean_term(keyword: str, value: str) -> str | None:
 def clean_description(text: str) -> str:
     """What is left of a description: words of the list, upper case, in their order; may be ""."""
     words = _WORD.findall(unicodedata.normalize("NFC", text).casefold())
-    return " ".join(word for word in words if word in _DESCRIPTION).upper()[:64].strip()
+    kept = (
+        word
+        for before, word in zip(["", *words], words, strict=False)
+        if word in _DESCRIPTION or before in _ONLY_AFTER.get(word, ())
+    )
+    return " ".join(kept).upper()[:64].strip()
 
 
 def clean_text(keyword: str, text: str) -> str | None:
