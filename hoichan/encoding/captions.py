@@ -121,13 +121,18 @@ def _standing(report: Report, language: str) -> str:
 
 def _below(findings: Sequence[Finding], language: str) -> tuple[tuple[str, str], ...]:
     return tuple(
-        (
-            codes.FINDINGS[finding.key].display[language],
-            number_text(finding, finding.probability, language),
-        )
+        (codes.FINDINGS[finding.key].display[language], _beside_threshold(finding, language))
         for finding in findings
         if finding.presence is not Presence.PRESENT
     )
+
+
+def _beside_threshold(finding: Finding, language: str) -> str:
+    """The number and, where it stayed below, the bar it did not reach: "0,10 < 0,50"."""
+    number = number_text(finding, finding.probability, language)
+    if finding.presence is not Presence.ABSENT:
+        return number
+    return f"{number} < {number_text(finding, finding.operating_point, language)}"
 
 
 def _mark(

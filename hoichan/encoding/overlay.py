@@ -22,7 +22,7 @@ from hoichan.types import GraphicType, Tier
 WIDTH = 1024  # pixels of the whole picture
 HEIGHT = 1024  # at most
 LEAST_HEIGHT = 640
-PANEL = 300  # pixels, the words at the right
+PANEL = 330  # pixels, the words at the right
 BANNER = 46
 MARGIN = 14
 GAP = 8
@@ -224,7 +224,7 @@ def _draw_listed(draw: ImageDraw.ImageDraw, mark: Mark, place: tuple[int, int, i
         draw.text((right, y), mark.score, font=_font(17), fill=TEXT, anchor="ra")
         return _paragraph(draw, mark.name, (left + 30, y, right - 46), _font(17, bold=True), TEXT) + 3
     y = _paragraph(draw, mark.name, (left + 30, y, right), _font(20, bold=True), TEXT)
-    y = _paragraph(draw, mark.detail, (left + 30, y, right), _font(16), TEXT)
+    y = _paragraph(draw, mark.detail, (left + 30, y, right), _font(15), TEXT)
     y = _paragraph(draw, mark.tier_name, (left + 30, y, right), _font(16), colour)
     if mark.elsewhere:
         y = _paragraph(draw, mark.elsewhere, (left + 30, y, right), _font(16), QUIET)

@@ -99,10 +99,15 @@ def score_label(finding: Finding, language: str) -> str:
 
 
 def number_text(finding: Finding, probability: float, language: str) -> str:
-    """0.734 as "0,73", or "73%" when calibrated. A bare score never looks like a percentage of certainty."""
+    """0.734 as "0,73", or "73%" when calibrated; below 10% with a decimal, where rare findings lie.
+
+    A bare score never looks like a percentage of certainty.
+    """
+    percent = probability * 100
     if is_calibrated(finding):
-        return f"{probability * 100:.0f}%"
-    text = f"{probability:.2f}"
+        text = f"{percent:.0f}%" if percent >= 9.95 else f"{percent:.1f}%"
+    else:
+        text = f"{probability:.2f}"
     return text.replace(".", ",") if language == "vi" else text
 
 

@@ -48,7 +48,7 @@ def test_not_analysed_shows_the_reason_and_nothing_else():
 def test_nothing_above_threshold_is_said_in_full():
     caption_ = words(a_report(STUDY, findings=[a_finding(STUDY, "edema", 0.1)]))
     assert caption_.message == codes.NOTHING_ABOVE_THRESHOLD["vi"]
-    assert caption_.below == (("Phù phổi", "0,10"),)
+    assert caption_.below == (("Phù phổi", "0,10 < 0,50"),)
     assert not caption_.warning
 
 

@@ -47,7 +47,7 @@ def test_a_film_that_cannot_be_shown_leaves_the_words():
 def test_the_film_stays_grey_without_positives():
     for report in (a_report(STUDY, findings=[a_finding(STUDY, "edema", 0.1)]), a_refused_report(STUDY)):
         picture = render(FILM, words(report))
-        film = picture[BANNER + 20 : 700, 40 : WIDTH - 340]
+        film = picture[BANNER + 20 : 700, 40 : WIDTH - 370]
         assert (film[..., 0] == film[..., 2]).all()
         assert film.std() > 10
 
@@ -57,7 +57,7 @@ def test_the_map_is_drawn_where_the_evidence_is():
     plain = render(FILM, words(a_report(STUDY, findings=[a_finding(STUDY, "edema", 0.1)])))
     picture = render(FILM, words(a_report(STUDY, findings=[finding])))
     assert picture.shape == plain.shape
-    height, right = picture.shape[0] - 80, WIDTH - 320
+    height, right = picture.shape[0] - 80, WIDTH - 350
     film = coloured(picture)[BANNER:height, :right]
     rows, columns = np.nonzero(film)
     assert rows.min() > film.shape[0] * 0.4

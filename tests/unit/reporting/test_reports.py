@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from hoichan.codes import FINDINGS, FOOTER, NOTHING_ABOVE_THRESHOLD, REFUSALS
 from hoichan.reporting import compose, score_text
+from hoichan.reporting.reports import number_text
 from hoichan.testing import a_finding, a_manifest, a_refused_report, a_report, a_result, a_study
 from hoichan.testing.reports import REPORTED_AT
 from hoichan.types import Outcome, Presence, Refusal, RefusalCode, ReportStatus
@@ -95,6 +96,15 @@ def test_conclusion_suggests_and_names_score_and_threshold():
 def test_only_a_calibrated_number_is_a_confidence_in_percent():
     assert score_text(a_finding(STUDY, "edema", 0.734), "vi") == "điểm AI 0,73"
     assert score_text(a_finding(STUDY, "edema", 0.734, calibration="platt"), "vi") == "độ tin cậy của AI 73%"
+
+
+@pytest.mark.parametrize(
+    ("probability", "vi", "en"), [(0.083, "8,3%", "8.3%"), (0.0995, "10%", "10%"), (0.004, "0,4%", "0.4%")]
+)
+def test_small_confidences_keep_a_decimal(probability, vi, en):
+    finding = a_finding(STUDY, "edema", 0.5, calibration="platt")
+    assert number_text(finding, probability, "vi") == vi
+    assert number_text(finding, probability, "en") == en
 
 
 def test_nothing_found_is_not_called_normal():
