@@ -38,7 +38,13 @@ endef
 
 .venv-emr/.emr:
 	$(call environment,.venv-emr)
-	.venv-emr/bin/pip install -q sekmet-fhir
+	.venv-emr/bin/pip install -q sekmet-fhir pyfhircheck fhirkit-rs
+	touch $@
+
+# Two HL7 receivers of the node world; without npm their tests are skipped.
+.node/.mllp:
+	mkdir -p .node
+	if command -v npm >/dev/null; then npm install --silent --no-audit --no-fund --prefix .node simple-hl7 node-hl7-server; fi
 	touch $@
 
 run: .venv/.run  ## Install, and show the main job on a real film; stays up until Ctrl-C
@@ -64,8 +70,9 @@ peers:           ## Third-party programs for test-peers and bench (Debian packag
 	    chromium fonts-noto-core >/dev/null; \
 	else echo "As root: apt-get install orthanc orthanc-dicomweb orthanc-gdcm dcmtk pixelmed-apps postgresql chromium"; exit 2; fi
 
-test-peers: .venv/.peers .venv-emr/.emr peers  ## Real PACS, EMR, validators and browser
-	.venv/bin/pytest -q tests/peers
+test-peers: .venv/.peers .venv-emr/.emr .node/.mllp peers  ## Real PACS, EMR, validators and browser
+	PATH="$(CURDIR)/.venv/bin:$$PATH:$(CURDIR)/.venv-emr/bin" HOICHAN_MLLP_NODE="$(CURDIR)/.node/node_modules" \
+	  .venv/bin/pytest -q tests/peers
 
 test-chaos: .venv/.dev  ## kill -9, full disk; CHAOS_ROUNDS sets how often
 	.venv/bin/pytest -q tests/chaos
@@ -74,4 +81,4 @@ bench: .venv/.peers peers  ## Figures, side by side with a peer, by hand
 	.venv/bin/python -m benches.receive
 
 clean:           ## Remove what was built; data stays
-	rm -rf .venv .venv-train .venv-emr build dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-train .venv-emr .node build dist .mypy_cache .ruff_cache .pytest_cache
