@@ -11,6 +11,7 @@ graphics or structured content. The safe list of private attributes is empty.
 
 from __future__ import annotations
 
+import re
 import threading
 import warnings
 from dataclasses import dataclass, field
@@ -34,8 +35,13 @@ from hoichan.guard.profile import (
     BASIC,
     BIRTH,
     CHARACTERISTICS,
+    CLASS_UIDS,
     DESCRIPTORS,
     DEVICE,
+    DUMMIES,
+    REFUSED,
+    REFUSED_CONTENT,
+    REFUSED_FAMILIES,
     Action,
     default_action,
     resolve,
@@ -48,33 +54,10 @@ _QUIET = threading.Lock()  # what pydicom says of a value is switched off for th
 _DEEPEST = 32  # nested items; real objects stay below ten
 _OLDEST_YEARS = 89  # whoever is older becomes 90 (the usual "safe harbor" rule)
 _LARGEST_INTEGER = 2**31  # IS, PS3.5 6.2
-_STORAGE = "1.2.840.10008.5.1.4.1.1."
-_REFUSED = frozenset(("1.2.840.10008.1.3.10", _STORAGE + "66"))  # a directory of media, raw data
-_REFUSED_FAMILIES = (
-    _STORAGE + "88.",  # structured reports and key objects
-    _STORAGE + "104.",  # PDF, CDA, STL and other documents
-    _STORAGE + "9.4.",  # speech
-)
-_REFUSED_CONTENT = (0x00041220, 0x00420011)  # directory records, an encapsulated document
-_CLASS_UIDS = frozenset(
-    (
-        "SOPClassUID",
-        "ReferencedSOPClassUID",
-        "ReferencedSOPClassUIDInFile",
-        "RelatedGeneralSOPClassUID",
-        "ReferencedRelatedGeneralSOPClassUIDInFile",
-        "OriginalSpecializedSOPClassUID",
-        "SOPClassesInStudy",
-        "SOPClassesSupported",
-    )
-)  # of a class, not of an object; a maker's own classes are not registered
+_INTEGER = re.compile(r"([+-]?[0-9]{1,11})?")
+_DECIMAL = re.compile(r"([+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?)?")
 _CODE = ("CodeValue", "CodingSchemeDesignator", "CodeMeaning")
 _UNKNOWN_CODE = ("261665006", "SCT", "Unknown")
-_DUMMIES = {
-    "AE": "REMOVED", "AS": "000Y", "CS": "OTHER", "DA": "19000101", "DS": "0", "DT": "19000101000000",
-    "IS": "0", "LO": "REMOVED", "LT": "REMOVED", "PN": "REMOVED", "SH": "REMOVED", "ST": "REMOVED",
-    "TM": "000000", "UC": "REMOVED", "UR": "urn:removed", "UT": "REMOVED", "OB": b"\0\0", "OW": b"\0\0",
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,7 +213,7 @@ class _Cleaner:
         if left:
             return _made(element.tag, vr, left)
         if action is Action.DUMMY:
-            return _made(element.tag, vr, _DUMMIES.get(vr))
+            return _made(element.tag, vr, DUMMIES.get(vr))
         return _made(element.tag, vr, None) if action is Action.EMPTY else None
 
     def _action(self, keyword: str, vr: str, *, nested: bool) -> Action:
@@ -240,7 +223,7 @@ class _Cleaner:
             options.keep_device and keyword in DEVICE
         ):
             return Action.CLEAN if vr in ("CS", "SQ") else Action.KEEP
-        if options.clean_descriptions and keyword in DESCRIPTORS and vr in _DUMMIES | {"SQ": ""}:
+        if options.clean_descriptions and keyword in DESCRIPTORS:
             return Action.CLEAN
         if (vr in ("DA", "TM", "DT") and self._moves(keyword)) or (
             options.keep_dates and keyword == "TimezoneOffsetFromUTC"
@@ -278,7 +261,7 @@ class _Cleaner:
         return None if not moved or None in moved else [text for text in moved if text]
 
     def _uid(self, uid: str, keyword: str) -> str:
-        if not uid or is_well_known(uid) or (keyword in _CLASS_UIDS and is_valid_uid(uid)):
+        if not uid or is_well_known(uid) or (keyword in CLASS_UIDS and is_valid_uid(uid)):
             return uid
         self.replaced_uids.add(uid)
         return self.pseudonyms.uid(uid)
@@ -327,9 +310,9 @@ def _accepted_class(source: Dataset) -> str:
     sop_class_uid, sop_instance_uid = text_of(source, "SOPClassUID"), text_of(source, "SOPInstanceUID")
     if not is_valid_uid(sop_class_uid) or not sop_instance_uid:
         raise NotDeidentifiable("The object has no SOP Class UID or no SOP Instance UID.")
-    if sop_class_uid in _REFUSED or sop_class_uid.startswith(_REFUSED_FAMILIES):
+    if sop_class_uid in REFUSED or sop_class_uid.startswith(REFUSED_FAMILIES):
         raise NotDeidentifiable(f"Objects of SOP class {sop_class_uid} are made of text, speech or raw data.")
-    if any(Tag(tag) in source for tag in _REFUSED_CONTENT):
+    if any(Tag(tag) in source for tag in REFUSED_CONTENT):
         raise NotDeidentifiable("The object holds a document or a directory.")
     return sop_class_uid
 
@@ -347,6 +330,7 @@ def _is_content(tag: BaseTag) -> bool:
     group = tag.group
     return not (
         tag.is_private
+        or tag == 0x00080005  # the whole result is UTF-8
         or tag.element == 0x0000
         or group < 0x0008
         or 0x5000 <= group <= 0x50FF
@@ -356,11 +340,10 @@ def _is_content(tag: BaseTag) -> bool:
 
 
 def _is_number(text: str, vr: str) -> bool:
-    try:
-        number = float(text) if text else 0.0
-    except ValueError:
-        return False
-    return number == number and (vr == "DS" or abs(number) < _LARGEST_INTEGER)  # noqa: PLR0124  not NaN
+    """A DS or IS as PS3.5 6.2 writes it; an empty one among several is none."""
+    if vr == "DS":
+        return _DECIMAL.fullmatch(text) is not None
+    return _INTEGER.fullmatch(text) is not None and abs(int(text or "0")) < _LARGEST_INTEGER
 
 
 def _made(tag: BaseTag | int, vr: str, value: object) -> DataElement:

@@ -28,6 +28,16 @@ class Action(StrEnum):
     NEW_UID = "U"
 
 
+_STORAGE = "1.2.840.10008.5.1.4.1.1."
+REFUSED = frozenset(("1.2.840.10008.1.3.10", _STORAGE + "66"))  # a directory of media, raw data
+REFUSED_FAMILIES = (
+    _STORAGE + "88.",  # structured reports and key objects
+    _STORAGE + "104.",  # PDF, CDA, STL and other documents
+    _STORAGE + "9.4.",  # speech
+)
+REFUSED_CONTENT = (0x00041220, 0x00420011)  # directory records, an encapsulated document
+
+
 def _set(keywords: str) -> frozenset[str]:
     return frozenset(keywords.split())
 
@@ -215,7 +225,6 @@ BIRTH = _set(
 
 # Requirement types that decide a combination: the images that most hospitals make.
 # Of the attributes with a combination they require, as type 2, only these.
-_STORAGE = "1.2.840.10008.5.1.4.1.1."
 _IMAGES = _set("1 1.1 1.1.1 1.2 1.2.1 1.3 1.3.1 2 4 7 12.1 12.2 20")
 _CLASSIC = frozenset(_STORAGE + suffix for suffix in _IMAGES)
 _TYPE_2_OF_CLASSIC = _set(
@@ -260,6 +269,20 @@ _BULK = _set(
     ChannelMinimumValue ChannelMaximumValue
     """
 )  # OB and OW that hold samples; every other one may hold text
+
+
+CLASS_UIDS = _set(
+    """
+    SOPClassUID ReferencedSOPClassUID ReferencedSOPClassUIDInFile RelatedGeneralSOPClassUID
+    ReferencedRelatedGeneralSOPClassUIDInFile OriginalSpecializedSOPClassUID SOPClassesInStudy
+    SOPClassesSupported
+    """
+)  # of a class, not of an object; a maker's own classes are not registered
+DUMMIES: Mapping[str, str | bytes] = {
+    "AE": "REMOVED", "AS": "000Y", "CS": "OTHER", "DA": "19000101", "DS": "0", "DT": "19000101000000",
+    "IS": "0", "LO": "REMOVED", "LT": "REMOVED", "PN": "REMOVED", "SH": "REMOVED", "ST": "REMOVED",
+    "TM": "000000", "UC": "REMOVED", "UR": "urn:removed", "UT": "REMOVED", "OB": b"\0\0", "OW": b"\0\0",
+}  # fmt: skip
 
 
 def resolve(keyword: str, code: str, *, sop_class_uid: str, nested: bool) -> Action:

@@ -247,6 +247,18 @@ def test_references_follow_their_objects():
             assert UID(element.value).is_valid
 
 
+def test_everything_is_utf_8_whatever_an_item_said():
+    data_set, item = with_meta(film()), Dataset()
+    data_set.SpecificCharacterSet = item.SpecificCharacterSet = "ISO_IR 100"
+    item.DeviceSerialNumber = "Müller"
+    data_set.DeviceSequence = [item]
+    data_set.StationName = "Müller"
+    again = reread(written(deidentify(data_set, key=KEY, options=Options(keep_device=True)).data_set))
+    assert again.SpecificCharacterSet == "ISO_IR 192"
+    assert "SpecificCharacterSet" not in again.DeviceSequence[0]
+    assert again.StationName == again.DeviceSequence[0].DeviceSerialNumber == "Müller"
+
+
 def test_a_code_that_nobody_knows_becomes_unknown():
     data_set = with_meta(film())
     item = Dataset()
@@ -390,6 +402,14 @@ def test_an_encapsulated_document_is_refused_whatever_it_claims_to_be():
     data_set.EncapsulatedDocument = b"%PDF-1.7"
     with pytest.raises(NotDeidentifiable):
         deidentify(data_set, key=KEY)
+
+
+@pytest.mark.parametrize("text", ["inf", "nan", "1_0", "0x12", "١٢", "12 Nguyen"])
+@pytest.mark.parametrize("keyword", ["KVP", "ExposureTime"])
+def test_what_only_python_takes_for_a_number_goes(keyword, text):
+    data_set = with_meta(film())
+    data_set[keyword] = raw(tag_for_keyword(keyword), dictionary_VR(keyword), text.encode())
+    assert keyword not in deidentify(data_set, key=KEY).data_set
 
 
 def test_numbers_of_two_possible_vrs_stay_in_implicit_syntax():
