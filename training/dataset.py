@@ -9,6 +9,8 @@ sees the pixels that the service sees.
 from __future__ import annotations
 
 import csv
+import gzip
+import struct
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -47,7 +49,8 @@ SMALL_COLLECTION = 30  # films; smaller source collections are one group, "other
 
 FRONTAL, NOT_UPRIGHT, INVERTED, OTHER = range(len(GATE_CLASSES))
 HELD_OUT_SERIES = ("FLAIR", "HCrop")  # parts of folder names of the MR study
-HELD_OUT_FILES = ("RG1", "RG3", "JPEG2000", "US1", "examples_overlay", "flower")
+HELD_OUT_FILES = ("RG1", "RG3", "US1", "examples_overlay", "flower")
+SEEN_IN_ANOTHER_FORM = ("JPEG2000",)  # the bone scan of JPEG-LL.dcm again: neither trained on nor judged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,7 +248,7 @@ def foreign_films(data: Path, *, held_out: bool) -> Iterator[tuple[str, Film]]:
     folders += [Path(p) / "data" for p in data_store.__path__]
     folders += [data / "dicom" / "mr_brain_study3"]
     for path in sorted(p for folder in folders for p in folder.rglob("*.dcm")):
-        if _is_held_out(path) != held_out or path.name.startswith("RG1"):
+        if _is_held_out(path) != held_out or path.name.startswith(("RG1", *SEEN_IN_ANOTHER_FORM)):
             continue
         try:
             with warnings.catch_warnings():
@@ -256,6 +259,20 @@ def foreign_films(data: Path, *, held_out: bool) -> Iterator[tuple[str, Film]]:
     for path in sorted((Path(sklearn.datasets.__file__).parent / "images").glob("*.jpg")):
         if _is_held_out(path) == held_out:
             yield path.name, read_picture(path)
+
+
+def hippocampus_slices(data: Path, count: int) -> Iterator[Film]:
+    """The middle slice of each of so many volumes of msd_hippocampus: a kind that no training has seen."""
+    for path in sorted((data / "msd_hippocampus" / "images").glob("*.nii.gz"))[:count]:
+        raw = gzip.decompress(path.read_bytes())
+        columns, rows, slices = struct.unpack_from("<3h", raw, 42)  # NIfTI-1 header: dim
+        kind = {2: np.uint8, 4: np.int16, 8: np.int32, 16: np.float32, 64: np.float64, 512: np.uint16}[
+            struct.unpack_from("<h", raw, 70)[0]  # datatype
+        ]
+        start = int(struct.unpack_from("<f", raw, 108)[0])  # vox_offset
+        volume = np.frombuffer(raw, dtype=kind, offset=start, count=columns * rows * slices)
+        middle = volume.reshape(slices, rows, columns)[slices // 2]
+        yield Film(pixels=stretch(middle.astype(np.float32)), spacing_mm=None)
 
 
 def gate_negatives(films: Array, data: Path, *, count: int, seed: int) -> tuple[Array, NDArray[np.int64]]:

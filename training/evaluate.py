@@ -32,6 +32,7 @@ from training.dataset import (
     drawing,
     foreign_films,
     fragment,
+    hippocampus_slices,
     inverted,
     load_films,
     load_split,
@@ -244,16 +245,19 @@ def gate_report(score: Scorer, data: Path, films: dict[str, Array], point: float
             [drawing(HELD_OUT_DRAWINGS[i % len(HELD_OUT_DRAWINGS)], size, rng) for i in range(60)]
         ),
     }
-    report["refused"] = {name: share(x, refused=True) for name, x in bad.items()}
-    objects = list(foreign_films(data, held_out=True))
-    probabilities = score(squares([film.pixels for _, film in objects]))[1]
-    report["refused"]["pictures of objects never trained (MR sequences, NM, US, a leg, a photograph)"] = (
-        _share(int((probabilities[:, 0] < point).sum()), len(objects))
+    bad["two films of test side by side"] = squares(
+        [np.concatenate([test[i], test[i + 1]], axis=1) for i in range(0, len(test) - 1, 4)]
     )
+    bad["hippocampal MR of other patients"] = squares([f.pixels for f in hippocampus_slices(data, 60)])
+    objects = list(foreign_films(data, held_out=True))
+    slices = [film.pixels for name, film in objects if name[0].isdigit()]
+    bad["slices of an MR series never trained (other series of the patient were)"] = squares(slices)
+    report["refused"] = {name: share(x, refused=True) for name, x in bad.items() if len(x)}
+    named = [(name, film) for name, film in objects if not name[0].isdigit()]
+    probabilities = score(squares([film.pixels for _, film in named]))[1]
     report["objects"] = {
         name: {"frontal_chest": round(float(p[0]), 4), "looks": GATE_CLASSES[int(p.argmax())]}
-        for (name, _), p in zip(objects, probabilities, strict=True)
-        if not name[0].isdigit()
+        for (name, _), p in zip(named, probabilities, strict=True)
     }
     return report
 

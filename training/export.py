@@ -279,6 +279,7 @@ def card(settings: Mapping[str, Any], evaluation: Mapping[str, Any], size_bytes:
         "@BAD@": "\n".join(bad),
         "@SHOWN@": ", ".join(key for key in FINDINGS.values() if not why_disabled(test[key])),
         "@CLEAR@": " and ".join(key for key in FINDINGS.values() if clear(test[key])),
+        "@OBJECTS@": ", ".join(f"{n} ({o['frontal_chest']:.3f})" for n, o in gate["objects"].items()),
         "@MEGABYTES@": f"{size_bytes / 1e6:.1f}",
         "@MOVE@": f"{evaluation['export']['largest_auroc_move']:.4f}",
         "@PARITY@": f"{max(parity_of['logits'], parity_of['gate']):.1e}",

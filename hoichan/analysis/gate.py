@@ -18,14 +18,17 @@ from hoichan.types import RefusalCode
 GATE_CLASSES = ("frontal_chest", "not_upright", "inverted", "other_object")
 
 MINIMUM_DEVIATION = 0.02  # of grey levels 0..1; a film with less is empty
+LARGEST_RATIO = 1.6  # of the sides: a 35 x 43 cm film has 1.23, two of them side by side have 1.63 or more
 MINIMUM_LEVELS = 16  # different grey levels on a coarse look; fewer is a drawing or a mask
 
 
 def check_pixels(film: Film) -> None:
-    """Turn away an empty or damaged film before any model sees it.
+    """Turn away an empty, damaged or double film before any model sees it.
 
-    Raises InputOutOfDomain `pixels_out_of_range`.
+    Raises InputOutOfDomain `pixels_out_of_range`, or `not_frontal_chest` for a shape that no single film has.
     """
+    if max(film.rows, film.columns) > LARGEST_RATIO * min(film.rows, film.columns):
+        raise InputOutOfDomain(RefusalCode.NOT_FRONTAL_CHEST, "looks=other_object by its shape")
     look = film.pixels[:: max(1, film.rows // 256), :: max(1, film.columns // 256)]
     if not np.isfinite(look).all() or float(look.std()) < MINIMUM_DEVIATION:
         raise InputOutOfDomain(RefusalCode.PIXELS_OUT_OF_RANGE, "The film is empty")

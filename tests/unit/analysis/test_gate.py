@@ -30,8 +30,16 @@ def test_empty_films_are_turned_away(pixels):
     assert caught.value.reason == RefusalCode.PIXELS_OUT_OF_RANGE
 
 
-def test_a_film_with_something_on_it_passes():
-    check_pixels(film(np.random.default_rng(0).random((600, 500))))
+@pytest.mark.parametrize("shape", [(600, 500), (500, 600), (860, 700), (700, 1100)])
+def test_a_film_with_something_on_it_passes(shape):
+    check_pixels(film(np.random.default_rng(0).random(shape)))
+
+
+@pytest.mark.parametrize("shape", [(430, 700), (300, 800), (900, 300)])
+def test_two_films_side_by_side_are_turned_away_by_their_shape(shape):
+    with pytest.raises(InputOutOfDomain, match="shape") as caught:
+        check_pixels(film(np.random.default_rng(0).random(shape)))
+    assert caught.value.reason == RefusalCode.NOT_FRONTAL_CHEST
 
 
 def test_at_or_above_the_operating_point_it_is_a_frontal_chest():
