@@ -22,6 +22,10 @@
   x RecordsError
     + StudyUnknown               no study with this UID
     + RecordsUnavailable         the database cannot be reached; tried again
+  x PeopleError
+    + UserUnknown                no account with this name
+    + UserExists                 the name is taken, or was
+    + AccountRefused             a name or password that cannot be taken; `reason` says why
   x AuditRecordInvalid           an audit record that does not say who did what and when
   x NotDeidentifiable            an object that no profile can clean: a document, a report, speech
 
@@ -193,6 +197,37 @@ class RecordsUnavailable(RecordsError):
 
     code = "records.unavailable"
     retryable = True
+
+
+class PeopleError(HoichanError):
+    """An account could not be used."""
+
+    code = "people"
+
+
+class UserUnknown(PeopleError):
+    """No account has this name."""
+
+    code = "people.user_unknown"
+
+
+class UserExists(PeopleError):
+    """An account with this name is there, or was: names are never used twice."""
+
+    code = "people.user_exists"
+
+
+class AccountRefused(PeopleError):
+    """The name or the password cannot be taken.
+
+    `reason`: "name", or a code of `hoichan.guard.passwords.weakness`.
+    """
+
+    code = "people.refused"
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class AuditRecordInvalid(HoichanError):

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from hoichan.adapters.clock import SystemClock
 from hoichan.adapters.database import migrate, open_database
 from hoichan.adapters.objects_disk import ObjectsDisk
+from hoichan.adapters.people_sql import PeopleSql
 from hoichan.adapters.records_sql import StudiesSql
 from hoichan.adapters.spool_disk import DiskSpool
 from hoichan.analysis.manifests import Shelf, discover, shelf_roots
@@ -33,6 +34,7 @@ class House:
     engine: sa.Engine
     objects: ObjectsDisk
     studies: StudiesSql
+    people: PeopleSql
     spool: DiskSpool
 
 
@@ -48,6 +50,7 @@ def open_house(settings: Settings) -> House:
         engine=engine,
         objects=objects,
         studies=StudiesSql(engine, objects, clock),
+        people=PeopleSql(engine, clock),
         spool=DiskSpool(
             settings.storage.spool_dir,
             reserve_bytes=settings.storage.reserve_bytes,

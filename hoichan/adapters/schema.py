@@ -212,3 +212,55 @@ workers = sa.Table(
     sa.Column("executor_id", sa.String(128), primary_key=True),
     sa.Column("seen_at", UtcDateTime, nullable=False),  # by the database's clock, the same for all machines
 )
+
+# ---------------------------------------------------------------------- people
+# Accounts are disabled, never deleted: the audit log speaks of them for decades.
+users = sa.Table(
+    "users",
+    metadata,
+    sa.Column("user_name", sa.String(32), primary_key=True),
+    sa.Column("display_name", sa.Text, nullable=False),
+    sa.Column("role", sa.String(16), nullable=False),
+    sa.Column("password_hash", sa.Text, nullable=False),  # argon2id
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("password_changed_at", UtcDateTime, nullable=False),
+    sa.Column("disabled_at", UtcDateTime),
+)
+
+# Who is signed in. The id itself is only in the browser: a copy of this table opens no door.
+sessions = sa.Table(
+    "sessions",
+    metadata,
+    sa.Column("session_sha256", sa.String(64), primary_key=True),
+    sa.Column("user_name", sa.String(32), sa.ForeignKey("users.user_name"), nullable=False, index=True),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("seen_at", UtcDateTime, nullable=False),
+)
+
+# Wrong passwords in a row, by account name and by address. Digests: people type passwords into name fields.
+sign_in_failures = sa.Table(
+    "sign_in_failures",
+    metadata,
+    sa.Column("subject_sha256", sa.String(64), primary_key=True),
+    sa.Column("failures", sa.Integer, nullable=False),
+    sa.Column("last_at", UtcDateTime, nullable=False, index=True),
+    sa.Column("blocked_until", UtcDateTime, nullable=False),
+)
+
+# Who did what. Rows are only added; triggers refuse anything else (migration 0002), and each hash covers the
+# row and the hash before it (`hoichan.guard.audit`). Identifiers only, nothing of a patient.
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),  # 1, 2, 3, …
+    sa.Column("what", sa.String(32), nullable=False, index=True),
+    sa.Column("at", UtcDateTime, nullable=False, index=True),
+    sa.Column("who", sa.Text, nullable=False, index=True),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("outcome", sa.String(2), nullable=False),
+    sa.Column("study_instance_uid", _UID, index=True),  # the first UID of a record is its study's
+    sa.Column("more_uids", sa.JSON, nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),
+    sa.Column("hash", sa.String(64), nullable=False),
+)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import multiprocessing
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 
+from hoichan.adapters import database as migrations
 from hoichan.adapters.database import HEAD, migrate, open_database, schema_version
-from hoichan.adapters.schema import metadata
+from hoichan.adapters.schema import metadata, trail, users
 from hoichan.errors import ConfigurationError, StorageUnusable
 
 
@@ -53,6 +58,32 @@ def test_the_migrations_make_exactly_the_tables_of_the_schema(engine):
     migrate(engine)
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+def _stand_at(engine, version):
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent / "migrations"))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, version)
+
+
+def test_a_database_of_the_first_version_keeps_its_rows(engine):
+    _stand_at(engine, "0001")
+    assert schema_version(engine) == "0001"
+    row = {
+        "study_instance_uid": "1.2.3",
+        "at": datetime(2026, 11, 20, 8, tzinfo=UTC),
+        "event": "instances_received",
+        "details": {"instances": 2},
+    }
+    with engine.begin() as connection:
+        connection.execute(trail.insert().values(row))
+    assert migrate(engine) == "0001"
+    with engine.connect() as connection:
+        assert connection.execute(sa.select(trail)).mappings().one() == {"id": 1, **row}
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        assert connection.execute(sa.select(users)).all() == []
 
 
 def test_sqlite_survives_a_power_cut_and_several_processes(engine):

@@ -1,0 +1,74 @@
+"""Who may do what: one table of roles and actions, tested cell by cell.
+
+What the table does not name is forbidden. An account has one role, so that every line of the audit log
+says in which one somebody acted; who does two jobs has two accounts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+
+USER_NAME = re.compile(r"[a-z][a-z0-9._-]{1,31}")  # in the audit log for decades: plain, lower case
+
+
+class Role(StrEnum):
+    """What somebody is here for. Stable: they are in records for decades."""
+
+    RADIOLOGIST = "radiologist"  # reads studies
+    TECHNICIAN = "technician"  # takes the films and sees that they arrive
+    CLINICIAN = "clinician"  # reads results
+    ML_ENGINEER = "ml_engineer"  # keeps the models; sees no patient
+    IT_ADMIN = "it_admin"  # keeps the service running; finds a study, sees no picture
+    AUDITOR = "auditor"  # reads who did what; sees no patient
+    LOCAL = "local"  # whoever sits at this machine while there is no account at all
+
+
+class Action(StrEnum):
+    """What can be done at the page and the API."""
+
+    LIST_READ = "list_read"  # the reading list: names, suggestions, where each study is
+    STUDY_READ = "study_read"  # one study: findings and picture
+    TRAIL_READ = "trail_read"  # what happened to one study: identifiers and codes only
+    DOCUMENT_READ = "document_read"  # take a report away as a file
+    DELIVERY_REPLAY = "delivery_replay"  # send a refused delivery again
+    AUDIT_READ = "audit_read"
+    METRICS_READ = "metrics_read"  # counts; open on this machine
+    API_READ = "api_read"  # the description of the API
+    ACCOUNT_OWN = "account_own"  # one's own account: password, sign out
+
+
+ASSIGNABLE = tuple(role for role in Role if role is not Role.LOCAL)
+
+_EVERYBODY = frozenset({Action.API_READ, Action.ACCOUNT_OWN})
+_READER = frozenset({Action.LIST_READ, Action.STUDY_READ})
+ALLOWED: Mapping[Role, frozenset[Action]] = {
+    Role.RADIOLOGIST: _EVERYBODY
+    | _READER
+    | {Action.TRAIL_READ, Action.DOCUMENT_READ, Action.DELIVERY_REPLAY},
+    Role.TECHNICIAN: _EVERYBODY | _READER | {Action.TRAIL_READ, Action.DELIVERY_REPLAY},
+    Role.CLINICIAN: _EVERYBODY | _READER | {Action.DOCUMENT_READ},
+    Role.ML_ENGINEER: _EVERYBODY | {Action.METRICS_READ},
+    Role.IT_ADMIN: _EVERYBODY
+    | {Action.LIST_READ, Action.TRAIL_READ, Action.DELIVERY_REPLAY, Action.METRICS_READ},
+    Role.AUDITOR: _EVERYBODY | {Action.TRAIL_READ, Action.AUDIT_READ},
+    Role.LOCAL: _READER
+    | {
+        Action.TRAIL_READ,
+        Action.DOCUMENT_READ,
+        Action.DELIVERY_REPLAY,
+        Action.METRICS_READ,
+        Action.API_READ,
+    },
+}
+
+
+def may(role: Role, action: Action) -> bool:
+    """Whether a role allows an action."""
+    return action in ALLOWED[role]
+
+
+def is_user_name(text: str) -> bool:
+    """Whether a text can be the name of an account."""
+    return USER_NAME.fullmatch(text) is not None

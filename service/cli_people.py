@@ -1,0 +1,129 @@
+"""`hoichan user add|list|disable|enable|password`: who may sign in at the page.
+
+A password is read from the terminal, or from the first line of standard input; never from an argument, which
+every process of the machine can read. Exit code 0 done, 1 refused, 2 used wrongly.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from getpass import getpass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hoichan.errors import AccountRefused
+from hoichan.guard.passwords import LONGEST, SHORTEST, weakness
+from hoichan.guard.roles import ASSIGNABLE, Role
+from hoichan.settings import load
+
+if TYPE_CHECKING:
+    from hoichan.adapters.people_sql import PeopleSql
+
+app = typer.Typer(no_args_is_help=True, help="Accounts of those who sign in at the page.")
+
+Config = Annotated[Path | None, typer.Option("--config", help="Configuration file (TOML).")]
+DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Folder for everything that is kept.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Write JSON for a machine to read.")]
+Name = Annotated[str, typer.Argument(help="User name: a-z, 0-9, dot, dash, underscore.")]
+_REASONS = {
+    "too_short": f"The password is too short: {SHORTEST} characters at least. A sentence is good.",
+    "too_long": f"The password is too long: {LONGEST} characters at most.",
+    "too_simple": "The password repeats too few characters.",
+    "like_the_name": "The password is the user name with little added.",
+}
+
+
+def _role(text: str) -> Role:
+    if text not in {role.value for role in ASSIGNABLE}:
+        raise typer.BadParameter(f"one of {', '.join(ASSIGNABLE)}")
+    return Role(text)
+
+
+@app.command("add")
+def add_user(
+    name: Name,
+    role: Annotated[
+        Role, typer.Option("--role", parser=_role, metavar="ROLE", help=f"One of {', '.join(ASSIGNABLE)}.")
+    ],
+    display_name: Annotated[str, typer.Option("--display-name", help="As it is shown: “BS. Trần An”.")] = "",
+    config: Config = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Add an account. From the first one on the page asks for a sign-in."""
+    from hoichan.adapters.passwords import Passwords  # noqa: PLC0415
+
+    people = _people(config, data_dir)
+    password = _new_password(name)
+    people.add(name, display_name=display_name or name, role=role, password_hash=Passwords().hashed(password))
+    print(f"{name} can sign in as {role}.")
+
+
+@app.command("list")
+def list_users(config: Config = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Show every account."""
+    found = _people(config, data_dir).users()
+    if as_json:
+        lines = [
+            {
+                "user_name": user.user_name,
+                "display_name": user.display_name,
+                "role": user.role,
+                "created_at": user.created_at.isoformat(),
+                "disabled_at": user.disabled_at.isoformat() if user.disabled_at else None,
+            }
+            for user in found
+        ]
+        print(json.dumps(lines, ensure_ascii=False))
+        return
+    for user in found:
+        state = f"disabled {user.disabled_at:%Y-%m-%d}" if user.disabled_at else ""
+        print(f"{user.user_name:<24} {user.role:<12} {user.display_name}  {state}".rstrip())
+    if not found:
+        print("No account yet: the page needs no sign-in on this machine.", file=sys.stderr)
+
+
+@app.command("disable")
+def disable_user(name: Name, config: Config = None, data_dir: DataDir = None) -> None:
+    """Close an account and end its sessions. Accounts are never deleted: the audit log speaks of them."""
+    _people(config, data_dir).disable(name)
+    print(f"{name} can no longer sign in.")
+
+
+@app.command("enable")
+def enable_user(name: Name, config: Config = None, data_dir: DataDir = None) -> None:
+    """Open a closed account again."""
+    _people(config, data_dir).enable(name)
+    print(f"{name} can sign in again.")
+
+
+@app.command("password")
+def set_password(name: Name, config: Config = None, data_dir: DataDir = None) -> None:
+    """Set another password, end every session and every pause of the account."""
+    from hoichan.adapters.passwords import Passwords  # noqa: PLC0415
+
+    people = _people(config, data_dir)
+    people.user(name)
+    people.set_password(name, Passwords().hashed(_new_password(name)))
+    print(f"{name} has another password.")
+
+
+def _new_password(user_name: str) -> str:
+    if sys.stdin.isatty():
+        password = getpass("Password: ")
+        if getpass("Once more: ") != password:
+            raise AccountRefused("not_the_same", "The two were not the same; nothing was changed.")
+    else:
+        password = sys.stdin.readline().rstrip("\r\n")
+    reason = weakness(password, user_name)
+    if reason is not None:
+        raise AccountRefused(reason, _REASONS[reason])
+    return password
+
+
+def _people(config: Path | None, data_dir: Path | None) -> PeopleSql:
+    from service.wiring import open_house  # noqa: PLC0415
+
+    return open_house(load(config, data_dir=data_dir)).people

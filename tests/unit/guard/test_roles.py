@@ -1,0 +1,50 @@
+"""Roles and actions: the table as it was agreed, cell by cell."""
+
+import pytest
+
+from hoichan.guard.roles import ALLOWED, ASSIGNABLE, Action, Role, is_user_name, may
+
+COLUMNS = ("radiologist", "technician", "clinician", "ml_engineer", "it_admin", "auditor", "local")
+AGREED = {
+    #                  rad   tech  clin  ml    it    aud   local
+    "list_read":       "yes   yes   yes   no    yes   no    yes",
+    "study_read":      "yes   yes   yes   no    no    no    yes",
+    "trail_read":      "yes   yes   no    no    yes   yes   yes",
+    "document_read":   "yes   no    yes   no    no    no    yes",
+    "delivery_replay": "yes   yes   no    no    yes   no    yes",
+    "audit_read":      "no    no    no    no    no    yes   no",
+    "metrics_read":    "no    no    no    yes   yes   no    yes",
+    "api_read":        "yes   yes   yes   yes   yes   yes   yes",
+    "account_own":     "yes   yes   yes   yes   yes   yes   no",
+}  # fmt: skip
+CELLS = [
+    (role, action, word == "yes")
+    for action, line in AGREED.items()
+    for role, word in zip(COLUMNS, line.split(), strict=True)
+]
+
+
+@pytest.mark.parametrize(("role", "action", "allowed"), CELLS)
+def test_each_cell_is_as_agreed(role, action, allowed):
+    assert may(Role(role), Action(action)) is allowed
+
+
+def test_nothing_is_left_out():
+    assert {action.value for action in Action} == AGREED.keys()
+    assert {role.value for role in Role} == set(COLUMNS)
+    assert ALLOWED.keys() == set(Role)
+
+
+def test_nobody_can_be_given_the_role_of_a_machine_without_accounts():
+    assert Role.LOCAL not in ASSIGNABLE
+    assert len(ASSIGNABLE) == 6
+
+
+@pytest.mark.parametrize("name", ["bs.an", "ktv-01", "x_y", "ab"])
+def test_a_user_name(name):
+    assert is_user_name(name)
+
+
+@pytest.mark.parametrize("name", ["", "a", "1a", "An", "ấn", "bs an", "a" * 33, "bs.an\n", "../a", "-a"])
+def test_no_user_name(name):
+    assert not is_user_name(name)
