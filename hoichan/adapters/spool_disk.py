@@ -1,14 +1,16 @@
 """The spool: a folder that holds every accepted object, and the only tie between the door and the house.
 
-    part/                                being written; swept when the door starts
+    part/                                being written, locked by its writer; swept when a door starts
     studies/<hh>/<study>/<sop>.dcm       our file meta, then the data set as it came; hh = sha256(study)[:2]
     fresh/<study>                        mark: arrivals since the house last looked
     open/<study>/<pid>-<association>     mark: an association is still sending into the study
     quarantine/<utc>-<sha>.dcm|.bin      what could not be filed, with the reason in a .json beside it
 
-One process writes (the door), any number reads. An object is acknowledged after its file and its folder are
-on disk: write, fsync, rename, fsync of the folder, mark. The marks need no fsync: after a power cut the house
-sweeps all studies. Any failure of the disk is SpoolFull: nothing was promised, the sender tries again.
+Any number of processes write and read. An object is acknowledged after its file and its folder are on disk:
+write, fsync, link, fsync of the folder, mark. A link is made only where nothing is yet, so of two processes
+that bring the same object one is first and the other finds its file. The marks need no fsync: after a power
+cut the house sweeps all studies. Any failure of the disk is SpoolFull: nothing was promised, the sender tries
+again.
 """
 
 from __future__ import annotations
@@ -18,7 +20,6 @@ import hashlib
 import json
 import mmap
 import os
-import shutil
 import threading
 import time
 import uuid
@@ -28,6 +29,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
+from hoichan.adapters.parts import Parts, sync_folder, touch_in_folder
 from hoichan.errors import IntakeError, NotDicom, SpoolFull, StorageUnusable
 from hoichan.intake.door import Identity, identify, is_uid
 from hoichan.intake.part10 import FileMeta, read_meta, write_meta
@@ -37,11 +39,11 @@ from hoichan.types import Sha256, StudyInstanceUID
 CHANGED_CONTENT = "changed_content"  # a known SOP Instance UID came with other bytes
 _FOLDERS = ("part", "studies", "fresh", "open", "quarantine")
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-_LOCKS = 64  # two senders of the same object meet at the same lock
+_LOCKS = 64  # two senders of the same object in one process meet at the same lock, and write it once
 
 
 class DiskSpool:
-    """The spool on a disk. Safe for many threads of one writing process."""
+    """The spool on a disk. Safe for many threads of many processes."""
 
     def __init__(self, root: Path, *, reserve_bytes: int = 0, open_mark_seconds: float = 900) -> None:
         """Makes the folders. Raises StorageUnusable when they cannot be made or written.
@@ -50,6 +52,7 @@ class DiskSpool:
         `open_mark_seconds`: an older mark of an open association is not believed any more.
         """
         self._root = root
+        self._parts = Parts(root / "part")
         self._reserve_bytes = reserve_bytes
         self._open_mark_seconds = open_mark_seconds
         self._locks = tuple(threading.Lock() for _ in range(_LOCKS))
@@ -62,7 +65,7 @@ class DiskSpool:
             probe = root / "part" / f"{uuid.uuid4().hex}.part"
             probe.touch()
             probe.unlink()
-            _sync_folder(root)
+            sync_folder(root)
         except OSError as error:
             if error.errno in _NO_ROOM and (root / _FOLDERS[-1]).is_dir():
                 return  # stands, and says so to every sender, until there is room
@@ -71,20 +74,22 @@ class DiskSpool:
             ) from error
 
     def sweep(self) -> int:
-        """Removes what a killed door left behind, unfinished files and marks, and returns their number.
+        """Removes what dead processes left behind, unfinished files and marks, and returns their number.
 
-        Studies that changed during the last day are marked fresh: the door may have died between an
-        object and its mark. For the writing process only, before it opens. Raises StorageUnusable.
+        What a living process writes is left alone. Studies that changed during the last day are marked
+        fresh: a door may have died between an object and its mark. Raises StorageUnusable.
         """
         left = 0
         yesterday = time.time() - 86400
         try:
-            for path in (self._root / "part").iterdir():
-                path.unlink()
-                left += 1
+            left += self._parts.sweep()
             for folder in (self._root / "open").iterdir():
-                left += sum(1 for _ in folder.iterdir())
-                shutil.rmtree(folder)
+                for mark in folder.iterdir():
+                    if self._is_lost(mark):
+                        mark.unlink(missing_ok=True)
+                        left += 1
+                with suppress(OSError):  # marks of the living are in it
+                    folder.rmdir()
             for half in (self._root / "studies").iterdir():
                 for entry in os.scandir(half):
                     if entry.stat().st_mtime > yesterday:
@@ -93,6 +98,19 @@ class DiskSpool:
         except OSError as error:
             raise StorageUnusable(f"The spool {self._root} cannot be swept ({error.strerror}).") from error
         return left
+
+    def _is_lost(self, mark: Path) -> bool:
+        """Whether the association of a mark cannot be alive: its process is gone, or it is too old."""
+        pid, _, association = mark.name.partition("-")
+        if pid == str(os.getpid()):  # a former process had the same number
+            return association not in self._marks
+        try:
+            os.kill(int(pid), 0)
+            return mark.stat().st_mtime < time.time() - self._open_mark_seconds
+        except PermissionError:  # alive, and another user's
+            return False
+        except (ProcessLookupError, FileNotFoundError, ValueError, OverflowError):
+            return True
 
     def store(
         self,
@@ -133,15 +151,12 @@ class DiskSpool:
         target = self._root / path
         duplicate = quarantined = None
         with self._locks[hash(identity.sop_instance_uid) % _LOCKS]:
-            if target.exists():
-                duplicate = _meta_of(target).sha256 == crate.sha256
-            else:
-                self._make_study_folder(target.parent)
-                self._write(crate.head(), crate.data_set, target)
+            if target.exists() or not self._filed(crate, target):
+                duplicate = _holds(target, crate.sha256)
         if duplicate is None:
             self._arrived(study)
         elif duplicate:
-            _sync_folder(target.parent)  # the first sender may have died between rename and fsync
+            sync_folder(target.parent)  # the first sender may have died between rename and fsync
             if study in self._unmarked:
                 self._arrived(study)
         else:
@@ -156,6 +171,15 @@ class DiskSpool:
             quarantined=quarantined,
         )
 
+    def _filed(self, crate: _Crate, target: Path) -> bool:
+        """Whether the object is written; False when another process was first."""
+        self._make_study_folder(target.parent)
+        try:
+            self._parts.write(crate.head(), crate.data_set, target)
+        except FileExistsError:
+            return False
+        return True
+
     def _arrived(self, study: StudyInstanceUID) -> None:
         """Marks the study; one that could not be marked is remembered until its object comes again."""
         self._unmarked.add(study)
@@ -166,27 +190,15 @@ class DiskSpool:
         if folder.is_dir():
             return
         folder.mkdir(parents=True, exist_ok=True)
-        _sync_folder(folder.parent)
-        _sync_folder(folder.parent.parent)
-
-    def _write(self, head: bytes, body: bytes, target: Path) -> None:
-        """Write, fsync, rename, fsync of the folder. Leaves nothing behind when it fails."""
-        part = self._root / "part" / f"{uuid.uuid4().hex}.part"
-        try:
-            with part.open("xb") as file:
-                file.write(head)
-                file.write(body)
-                file.flush()
-                os.fsync(file.fileno())
-            part.rename(target)
-        except OSError:
-            with suppress(OSError):
-                part.unlink(missing_ok=True)
-            raise
-        _sync_folder(target.parent)
+        sync_folder(folder.parent)
+        sync_folder(folder.parent.parent)
 
     def _quarantine(self, crate: _Crate, *, reason: str) -> PurePosixPath:
         """Keeps what cannot be filed; the same bytes for the same reason are kept once."""
+        with self._parts.alone("quarantine"):
+            return self._set_aside(crate, reason)
+
+    def _set_aside(self, crate: _Crate, reason: str) -> PurePosixPath:
         folder = self._root / "quarantine"
         for note in folder.glob(f"*-{crate.sha256[:8]}*.json"):
             known = json.loads(note.read_text(encoding="utf-8"))
@@ -196,7 +208,7 @@ class DiskSpool:
         whole = is_uid(crate.sop_class_uid) and is_uid(crate.sop_instance_uid)
         stem = f"{now:%Y%m%dT%H%M%S.%fZ}-{crate.sha256[:8]}"
         name = stem + (".dcm" if whole and reason != NotDicom.code else ".bin")
-        self._write(crate.head() if name.endswith(".dcm") else b"", crate.data_set, folder / name)
+        self._parts.write(crate.head() if name.endswith(".dcm") else b"", crate.data_set, folder / name)
         note_of = {
             "file": name,
             "reason": reason,
@@ -208,7 +220,7 @@ class DiskSpool:
             "sha256": crate.sha256,
             "size_bytes": len(crate.data_set),
         }
-        self._write(json.dumps(note_of, indent=1).encode(), b"", folder / f"{stem}.json")
+        self._parts.write(json.dumps(note_of, indent=1).encode(), b"", folder / f"{stem}.json")
         return PurePosixPath("quarantine", name)
 
     def opened(self, study: StudyInstanceUID, association: str) -> None:
@@ -217,9 +229,7 @@ class DiskSpool:
             if study in self._marks.get(association, ()):
                 return
             with _full_on_error():
-                mark = self._mark(study, association)
-                mark.parent.mkdir(parents=True, exist_ok=True)
-                mark.touch()
+                touch_in_folder(self._mark(study, association))
             self._marks.setdefault(association, set()).add(study)
 
     def released(self, association: str) -> None:
@@ -360,9 +370,9 @@ def _meta_of(file: Path) -> FileMeta:
         return read_meta(mapped)
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def _holds(file: Path, sha256: Sha256) -> bool:
+    """Whether the file has these bytes; one that is damaged on the disk has others."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        return _meta_of(file).sha256 == sha256
+    except (NotDicom, ValueError):
+        return False

@@ -1,7 +1,9 @@
 import errno
+import fcntl
 import json
 import os
 import subprocess
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -12,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom import dcmread
 
+from hoichan.adapters.parts import Parts
 from hoichan.adapters.spool_disk import DiskSpool
 from hoichan.errors import HoichanError, IntakeError, NotDicom, SpoolFull, StorageUnusable
 from hoichan.intake.headers import EXPLICIT_LITTLE
@@ -266,3 +269,105 @@ def test_nothing_but_a_uid_becomes_a_path(tmp_path_factory, text):
     except HoichanError:
         return
     assert listing == [] and set(text) <= set("0123456789.")
+
+
+# ---------------------------------------------------------------------- several processes
+STORE = """
+import json, sys
+from pathlib import Path
+from hoichan.adapters.parts import Parts
+from hoichan.adapters.spool_disk import DiskSpool
+from hoichan.testing.datasets import COMPUTED_RADIOGRAPHY, encode, film
+from hoichan.intake.headers import EXPLICIT_LITTLE
+
+spool = DiskSpool(Path(sys.argv[1]))
+films = [film(instance=str(number), pixels=b"\\0\\1" * 20000) for number in range(int(sys.argv[2]))]
+data = [encode(one) for one in films]
+print("ready", flush=True)
+sys.stdin.readline()
+told = []
+for one, body in zip(films, data):
+    stored = spool.store(
+        body,
+        transfer_syntax_uid=EXPLICIT_LITTLE,
+        sop_class_uid=COMPUTED_RADIOGRAPHY,
+        sop_instance_uid=one.SOPInstanceUID,
+        calling_ae_title="DOOR",
+    )
+    told.append([stored.duplicate, stored.quarantined])
+print(json.dumps(told), flush=True)
+"""
+
+
+def test_two_processes_that_bring_the_same_objects_keep_each_once(root):
+    doors = [
+        subprocess.Popen(
+            [sys.executable, "-c", STORE, str(root), "40"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    for door in doors:
+        assert door.stdout.readline() == "ready\n"
+    for door in doors:
+        door.stdin.write("\n")
+        door.stdin.flush()
+    told = [json.loads(door.communicate(timeout=60)[0]) for door in doors]
+    assert [door.returncode for door in doors] == [0, 0]
+    for first, second in zip(*told, strict=True):  # both heard Success, one of them was first
+        assert sorted((first[0], second[0])) == [False, True] and first[1] is second[1] is None
+    assert len(files(root, "studies")) == 40 and files(root, "quarantine") == files(root, "part") == []
+
+
+def test_a_sweep_leaves_alone_what_a_living_process_does(root):
+    spool = DiskSpool(root)
+    study = store(spool).study_instance_uid
+    (root / "part" / "abandoned.part").write_bytes(b"half")
+    living = root / "open" / study / f"{os.getppid()}-one"
+    living.parent.mkdir()
+    living.touch()
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    (root / "open" / study / f"{gone.pid}-two").touch()
+    with (root / "part" / "written.part").open("xb") as written:
+        fcntl.flock(written, fcntl.LOCK_EX)
+        assert DiskSpool(root).sweep() == 2
+        assert files(root, "part") == ["part/written.part"]
+    assert list((root / "open" / study).iterdir()) == [living]
+    old = time.time() - 901
+    os.utime(living, (old, old))
+    assert (
+        DiskSpool(root).sweep() == 2
+    )  # its writer let go of the part, and the mark is not believed any more
+    assert files(root, "part") == files(root, "open") == []
+
+
+def test_an_own_mark_survives_a_sweep_of_the_same_process(root):
+    spool = DiskSpool(root)
+    study = store(spool).study_instance_uid
+    spool.opened(study, "one")
+    assert spool.sweep() == 0 and spool.is_open(study)
+    spool.released("one")
+    assert not spool.is_open(study)
+
+
+def test_a_file_system_without_links_keeps_the_first_too(root, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(errno.EPERM, "no links here")
+
+    spool = DiskSpool(root)
+    monkeypatch.setattr(os, "link", refuse)  # no such file system can be mounted here
+    assert not store(spool).duplicate
+    parts = Parts(root / "part")
+    with pytest.raises(FileExistsError):
+        parts.write(b"", b"other", root / store(spool).path)
+    assert store(spool).duplicate and list((root / "part").glob("*.part")) == []
+
+
+def test_a_filed_object_that_was_damaged_on_the_disk_is_not_called_the_same(root):
+    spool = DiskSpool(root)
+    stored = store(spool)
+    (root / stored.path).write_bytes(b"")
+    assert store(spool).quarantined == "changed_content"
