@@ -14,14 +14,14 @@ import socket
 import threading
 import time
 import uuid
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import structlog
 
 from hoichan.adapters.engine_dbos import EngineDbos
 from hoichan.adapters.heartbeats_sql import HeartbeatsSql
-from hoichan.errors import HoichanError
+from hoichan.errors import HoichanError, RecordsUnavailable
 from hoichan.settings import Settings
 from hoichan.types import StudyInstanceUID
 from service import wiring
@@ -79,7 +79,8 @@ class Worker:
             self._loop(stop)
         finally:
             self._engine.close()
-            self._heartbeats.forget(self._name)
+            with suppress(RecordsUnavailable):  # others see by the silence that it ended
+                self._heartbeats.forget(self._name)
 
     def _loop(self, stop: threading.Event) -> None:
         pause = self._settings.work.poll_seconds

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
+import traceback
 import warnings
 from collections.abc import MutableMapping
+from types import TracebackType
 from typing import Any, TextIO
 
 import structlog
@@ -41,6 +44,23 @@ def configure(process: str) -> None:
         library.setLevel(logging.WARNING)
         library.propagate = True
     warnings.showwarning = _show_warning
+    sys.excepthook = _show_uncaught
+    threading.excepthook = _show_uncaught_in_thread
+
+
+def _show_uncaught(
+    kind: type[BaseException], error: BaseException | None, trace: TracebackType | None
+) -> None:
+    """What ends a process or a thread is told by its type and its place; its text may quote a patient."""
+    frames = traceback.extract_tb(trace)
+    place = {"file": _module(frames[-1].filename), "line": frames[-1].lineno} if frames else {}
+    structlog.get_logger().critical(
+        "uncaught", error=kind.__name__, code=getattr(error, "code", None), **place
+    )
+
+
+def _show_uncaught_in_thread(raised: threading.ExceptHookArgs) -> None:
+    _show_uncaught(raised.exc_type, raised.exc_value, raised.exc_traceback)
 
 
 class _Named:

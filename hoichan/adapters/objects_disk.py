@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from hoichan.errors import RecordsUnavailable
@@ -29,12 +30,7 @@ class ObjectsDisk:
             return digest
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=target.parent, suffix=".part")
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(target)
+            _write(content, target)
             sync_folder(target.parent)
         except OSError as error:
             raise RecordsUnavailable("The object store cannot be written.") from error
@@ -49,6 +45,21 @@ class ObjectsDisk:
         if hashlib.sha256(content).hexdigest() != digest:
             raise RecordsUnavailable(f"Object {digest} is damaged: its bytes no longer match its digest.")
         return content
+
+
+def _write(content: bytes, target: Path) -> None:
+    """Write, fsync, rename. Leaves nothing behind when it fails: the disk is full, and more tries come."""
+    handle, name = tempfile.mkstemp(dir=target.parent, suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(target)
+    except OSError:
+        with suppress(OSError):
+            Path(name).unlink()
+        raise
 
 
 def sync_folder(folder: Path) -> None:

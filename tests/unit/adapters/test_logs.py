@@ -2,6 +2,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 SCRIPT = """
 import logging, threading, warnings
 import structlog
@@ -44,3 +46,16 @@ def test_lines_are_json_and_hold_no_text_of_libraries_or_exceptions():
     assert (lines[1]["error"], lines[1]["code"]) == ("SpoolFull", "intake.spool_full")
     assert lines[2]["error"] == "ValueError"
     assert "MARKER" not in done.stderr and done.stdout == ""
+
+
+@pytest.mark.parametrize("place", ["main", "thread"])
+def test_what_ends_a_process_or_a_thread_is_told_without_its_text(place):
+    script = "from hoichan.adapters import logs\nimport threading\nlogs.configure('tester')\n" + (
+        "int('MARKER')" if place == "main" else "threading.Thread(target=int, args=('MARKER',)).start()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", script], capture_output=True, text=True, check=False, timeout=60
+    )
+    (line,) = [json.loads(line) for line in done.stderr.splitlines()]
+    assert (line["event"], line["error"], line["level"]) == ("uncaught", "ValueError", "critical")
+    assert "MARKER" not in done.stderr

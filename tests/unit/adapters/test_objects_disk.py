@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import resource
 
 import pytest
 
@@ -32,3 +33,14 @@ def test_a_store_that_cannot_be_written_is_worth_a_retry(tmp_path):
         ObjectsDisk(tmp_path / "file").put(b"picture")
     with pytest.raises(RecordsUnavailable):
         ObjectsDisk(tmp_path).get(hashlib.sha256(b"").hexdigest())
+
+
+def test_what_could_not_be_written_leaves_nothing_behind(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))
+    try:
+        with pytest.raises(RecordsUnavailable):
+            ObjectsDisk(tmp_path).put(b"x" * 4096)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
