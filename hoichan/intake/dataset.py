@@ -53,6 +53,10 @@ from hoichan.types import (
 
 _HEADER_LIMIT = 1 << 16  # bytes; no attribute that we read is longer
 _CITIZEN_ID = re.compile(r"[0-9]{12}\Z")
+# Defined terms of (0018,5100), PS3.3 C.7.3.1.1.2
+PATIENT_POSITIONS = frozenset(
+    f"{first}F{side}" for first in ("H", "F") for side in ("P", "S", "DR", "DL")
+) | frozenset({"LFP", "LFS", "RFP", "RFS", "AFDR", "AFDL", "PFDR", "PFDL"})
 _CITIZEN_ISSUERS = ("VN-BCA", "CCCD")
 _DAYS_OF_UNIT = {"D": 1.0, "W": 7.0, "M": 30.4375, "Y": 365.25}
 
@@ -130,7 +134,7 @@ def describe(
         series_number=header.integer("SeriesNumber"),
         series_description=header.text("SeriesDescription"),
         body_part_examined=header.coded("BodyPartExamined"),
-        view_position=header.coded("ViewPosition"),
+        view_position=header.coded("ViewPosition") or _misplaced_view(header),
         laterality=header.coded("ImageLaterality") or header.coded("Laterality"),
         manufacturer=header.text("Manufacturer"),
         manufacturer_model_name=header.text("ManufacturerModelName"),
@@ -148,6 +152,13 @@ def describe(
         series=(series,),
         state=StudyState.RECEIVING,
     )
+
+
+def _misplaced_view(header: Header) -> str | None:
+    """The view of a film whose maker wrote it into Patient Position, where HFS and the like belong."""
+    position = header.coded("PatientPosition")
+    is_film = header.coded("Modality") in ("CR", "DX")
+    return position if is_film and position not in PATIENT_POSITIONS else None
 
 
 def _patient(header: Header, zone: tzinfo) -> Patient:

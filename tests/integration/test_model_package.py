@@ -248,6 +248,7 @@ def test_score_as_json(public):
         ("test3", None),
         ("test4", "wrong_body_part"),
         ("test5", "wrong_modality"),
+        ("test6", "wrong_view"),
     ],
 )
 def test_known_answers(name, refusal):

@@ -212,3 +212,19 @@ def test_a_file_that_was_damaged_on_the_disk_is_our_own_error(content):
 
 def test_the_path_is_kept():
     assert described(film()).instances[0].path == PurePosixPath("studies") / f"{film().SOPInstanceUID}.dcm"
+
+
+@pytest.mark.parametrize(
+    ("view", "position", "modality", "told"),
+    [
+        ("PA", "XX", "CR", "PA"),
+        (None, "XX", "DX", "XX"),  # a maker that writes the view where the position belongs
+        (None, "HFS", "CR", None),
+        (None, "XX", "CT", None),
+        (None, None, "CR", None),
+    ],
+)
+def test_a_view_written_as_patient_position_is_read_as_a_view(view, position, modality, told):
+    data_set = film()
+    data_set.ViewPosition, data_set.PatientPosition, data_set.Modality = view, position, modality
+    assert described(data_set).series[0].view_position == told
