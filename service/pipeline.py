@@ -61,19 +61,20 @@ def _ask(runner: Runner, study: Study, selection: Selection) -> InferenceResult 
         try:
             return runner.run(selection.manifest, study, selection.instance)
         except InputOutOfDomain as error:
-            return _refusal(selection, RefusalCode(error.reason))
+            return _refusal(selection, RefusalCode(error.reason), detail=str(error))
         except RunnerFailed:
             if last:
                 break
     return _refusal(selection, RefusalCode.MODEL_FAILED)
 
 
-def _refusal(selection: Selection, code: RefusalCode) -> Refusal:
+def _refusal(selection: Selection, code: RefusalCode, *, detail: str = "") -> Refusal:
     return Refusal(
         code=code,
         algorithm_name=selection.manifest.algorithm_name,
         series_instance_uid=selection.series.series_instance_uid,
         sop_instance_uid=selection.instance.sop_instance_uid,
+        detail=detail,
     )
 
 
