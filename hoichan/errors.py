@@ -8,6 +8,9 @@
     + NotDicom                   unreadable data set (0xC000)
     + IncompleteObject           a UID that the store needs is missing (0xA900)
     + WrongSopClass              data set and presentation context disagree (0xA900)
+    + WrongStudy                 the object is not of the study that the request names
+    + ArchiveRefused             a ZIP archive that is not unpacked; `reason` says why
+    + PictureRefused             a PNG or JPEG file that cannot become a film
     + UnknownSender              calling AE title or network is not on the list (rejected)
     + SpoolFull                  no room or no writable disk; the modality must retry (0xA700)
     + MessageUnreadable          an HL7 v2 message without what it needs (AE)
@@ -26,6 +29,11 @@
     + UserUnknown                no account with this name
     + UserExists                 the name is taken, or was
     + AccountRefused             a name or password that cannot be taken; `reason` says why
+  x AccessError                  the page or the API was asked by somebody who may not
+    + SignInRequired             nobody is signed in
+    + Forbidden                  the role does not allow it
+    + CrossOrigin                asked from another site
+    + TokenMissing               a form without the token of its reader
   x AuditRecordInvalid           an audit record that does not say who did what and when
   x NotDeidentifiable            an object that no profile can clean: a document, a report, speech
 
@@ -92,6 +100,31 @@ class WrongSopClass(IntakeError):
     """The data set is not of the negotiated SOP class or instance."""
 
     code = "intake.wrong_sop_class"
+
+
+class WrongStudy(IntakeError):
+    """The object is not of the study that the request names."""
+
+    code = "intake.wrong_study"
+
+
+class ArchiveRefused(IntakeError):
+    """The ZIP archive is not unpacked.
+
+    `reason`: damaged, encrypted, too_large, too_many_files, unsafe_path or unsupported_compression.
+    """
+
+    code = "intake.archive_refused"
+
+    def __init__(self, reason: str, message: str | None = None) -> None:
+        super().__init__(message or f"The archive is not unpacked: {reason}.")
+        self.reason = reason
+
+
+class PictureRefused(IntakeError):
+    """The picture cannot become a film."""
+
+    code = "intake.picture_refused"
 
 
 class UnknownSender(IntakeError):
@@ -228,6 +261,36 @@ class AccountRefused(PeopleError):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class AccessError(HoichanError):
+    """This may not be asked for."""
+
+    code = "access"
+
+
+class SignInRequired(AccessError):
+    """Sign in first."""
+
+    code = "access.sign_in_required"
+
+
+class Forbidden(AccessError):
+    """The role of this account does not allow it."""
+
+    code = "access.forbidden"
+
+
+class CrossOrigin(AccessError):
+    """This can be asked for from our own page only."""
+
+    code = "request.cross_origin"
+
+
+class TokenMissing(AccessError):
+    """The form does not carry the token of its reader: load the page again."""
+
+    code = "request.token_missing"
 
 
 class AuditRecordInvalid(HoichanError):

@@ -11,7 +11,8 @@ import struct
 from dataclasses import dataclass
 
 import hoichan
-from hoichan.errors import NotDicom
+from hoichan.errors import IncompleteObject, NotDicom
+from hoichan.intake.door import is_uid
 from hoichan.intake.headers import Buffer, Syntax, walk
 from hoichan.types import Sha256
 from hoichan.uids import derived_uid
@@ -20,6 +21,16 @@ _PREAMBLE = b"\0" * 128 + b"DICM"
 _IMPLEMENTATION_CLASS = derived_uid("implementation", "hoichan")
 _IMPLEMENTATION_VERSION = f"HOICHAN_{hoichan.__version__}"[:16]
 _DIGEST_CREATOR = derived_uid("private information", "sha256 of the data set")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File:
+    """A Part 10 file in its two halves."""
+
+    sop_class_uid: str  # (0002,0002); "" when the file meta has none
+    sop_instance_uid: str  # (0002,0003); "" when the file meta has none
+    transfer_syntax_uid: str  # (0002,0010)
+    data_set: bytes  # as it stands in the file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,21 +72,32 @@ def write_meta(
     return _PREAMBLE + _element(0x0000, "UL", struct.pack("<I", len(group))) + group
 
 
+def is_part10(start: Buffer) -> bool:
+    """Whether a file that begins with these 132 bytes says that it is DICOM."""
+    return start[128:132] == b"DICM"
+
+
+def split(file: bytes) -> File:
+    """Another's file as a door takes it: what it says it is, and the data set as it stands.
+
+    Raises NotDicom (no prefix, damaged file meta) and IncompleteObject (no transfer syntax, so that nobody
+    can know how to read on). Whether the data set is whole is for `hoichan.intake.door` to say.
+    """
+    values, offset = _elements(file)
+    syntax = _text(values, 0x00020010)
+    if not is_uid(syntax):
+        raise IncompleteObject("Transfer Syntax UID is missing in the file meta, or malformed.")
+    return File(
+        sop_class_uid=_text(values, 0x00020002),
+        sop_instance_uid=_text(values, 0x00020003),
+        transfer_syntax_uid=syntax,
+        data_set=file[offset:],
+    )
+
+
 def read_meta(file: Buffer) -> FileMeta:
     """The file meta of a Part 10 file, ours or another's. Raises NotDicom."""
-    if file[128:132] != b"DICM":
-        raise NotDicom("The file has no DICM prefix.")
-    syntax = Syntax(implicit=False, little=True, native=True)
-    values: dict[int, bytes] = {}
-    offset, end = len(_PREAMBLE), len(file)
-    while offset < end:
-        element = next(walk(file, syntax, start=offset, end=end, stop_at=0x00030000), None)
-        if element is None:
-            break
-        values[element.tag] = file[element.start : element.start + element.length]
-        offset = element.start + element.length
-        if element.tag == 0x00020000 and element.length == 4:
-            end = min(end, offset + struct.unpack("<I", values[element.tag])[0])
+    values, offset = _elements(file)
     digest = values.get(0x00020102, b"")
     if _text(values, 0x00020100) == _DIGEST_CREATOR and len(digest) == 32:
         sha256 = digest.hex()
@@ -89,6 +111,24 @@ def read_meta(file: Buffer) -> FileMeta:
         sha256=Sha256(sha256),
         offset=offset,
     )
+
+
+def _elements(file: Buffer) -> tuple[dict[int, bytes], int]:
+    """The values of group 0002, and where the data set begins. Raises NotDicom."""
+    if not is_part10(file):
+        raise NotDicom("The file has no DICM prefix.")
+    syntax = Syntax(implicit=False, little=True, native=True)
+    values: dict[int, bytes] = {}
+    offset, end = len(_PREAMBLE), len(file)
+    while offset < end:
+        element = next(walk(file, syntax, start=offset, end=end, stop_at=0x00030000), None)
+        if element is None:
+            break
+        values[element.tag] = file[element.start : element.start + element.length]
+        offset = element.start + element.length
+        if element.tag == 0x00020000 and element.length == 4:
+            end = min(end, offset + struct.unpack("<I", values[element.tag])[0])
+    return values, offset
 
 
 def _element(number: int, vr: str, value: bytes) -> bytes:

@@ -1,0 +1,72 @@
+"""Files at the door: every way in that brings Part 10 files ends here, and from here in the spool.
+
+STOW-RS, watched folders, media and imports differ only in where the bytes come from.
+"""
+
+from __future__ import annotations
+
+from hoichan.errors import IntakeError, WrongStudy
+from hoichan.intake.door import identify
+from hoichan.intake.headers import inflated, syntax_of, walk
+from hoichan.intake.part10 import File, split
+from hoichan.ports import Spool, Stored
+
+MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"  # the DICOMDIR of a medium: a table of contents, no object
+_SOP_CLASS, _SOP_INSTANCE = 0x00080016, 0x00080018
+_PRIVATE_ENDS = 0x00090000  # nothing that is looked for here has a tag above
+
+
+def take_in(
+    spool: Spool, file: bytes, *, calling_ae_title: str, study_instance_uid: str | None = None
+) -> Stored:
+    """Keeps one Part 10 file; on return its data set is safe on disk, byte for byte.
+
+    `calling_ae_title`: who is said to have sent it. `study_instance_uid`: the only study that it may belong
+    to. Raises SpoolFull (again later), NotDicom, IncompleteObject, WrongSopClass and WrongStudy (never).
+    """
+    part = split(file)
+    sop_class, sop_instance = names_of(part)
+    if study_instance_uid is not None:
+        identity = identify(
+            part.data_set,
+            transfer_syntax_uid=part.transfer_syntax_uid,
+            sop_class_uid=sop_class,
+            sop_instance_uid=sop_instance,
+        )
+        if identity.study_instance_uid != study_instance_uid:
+            raise WrongStudy
+    return spool.store(
+        part.data_set,
+        transfer_syntax_uid=part.transfer_syntax_uid,
+        sop_class_uid=sop_class,
+        sop_instance_uid=sop_instance,
+        calling_ae_title=calling_ae_title,
+    )
+
+
+def names_of(file: File) -> tuple[str, str]:
+    """SOP Class UID and SOP Instance UID: of the file meta, or of the data set where the meta has none.
+
+    "" for what stands nowhere. Raises NotDicom where the data set must be asked and cannot be read.
+    """
+    if file.sop_class_uid and file.sop_instance_uid:
+        return file.sop_class_uid, file.sop_instance_uid
+    plain = inflated(file.data_set, file.transfer_syntax_uid)
+    found = {
+        element.tag: plain[element.start : element.start + min(element.length, 66)]
+        for element in walk(plain, syntax_of(file.transfer_syntax_uid), stop_at=_PRIVATE_ENDS)
+        if element.tag in (_SOP_CLASS, _SOP_INSTANCE)
+    }
+    texts = {tag: value.decode("ascii", "replace").rstrip(" \0") for tag, value in found.items()}
+    return (
+        file.sop_class_uid or texts.get(_SOP_CLASS, ""),
+        file.sop_instance_uid or texts.get(_SOP_INSTANCE, ""),
+    )
+
+
+def is_media_directory(file: bytes) -> bool:
+    """Whether this is a DICOMDIR, whatever its name (PS3.10 8.6)."""
+    try:
+        return split(file).sop_class_uid == MEDIA_DIRECTORY
+    except IntakeError:
+        return False
