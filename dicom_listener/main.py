@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import structlog
@@ -38,17 +38,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         left = spool.sweep()
         door = Door(spool, chosen.listener)
-        port = door.open()
+        door.open()
     except ConfigurationError as error:
         sys.stderr.write(f"{error}\n")
         return 2
     try:
         if options.ready_file is not None:
-            _write_ready(options.ready_file, port)
+            _write_ready(options.ready_file, door.ports)
         log.info(
             "listener_ready",
             host=chosen.listener.host,
-            port=port,
+            port=door.ports.get("plain"),
+            tls_port=door.ports.get("tls"),
             ae_title=chosen.listener.ae_title,
             swept=left,
         )
@@ -73,12 +74,12 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _write_ready(path: Path, port: int) -> None:
+def _write_ready(path: Path, ports: Mapping[str, int]) -> None:
     """Whole or not at all: write, fsync, rename."""
     part = path.with_name(path.name + ".part")
     try:
         with part.open("w", encoding="utf-8") as file:
-            json.dump({"port": port}, file)
+            json.dump({"port": next(iter(ports.values())), "tls_port": ports.get("tls")}, file)
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import errno
 import socket
+import ssl
 import threading
 import time
 import uuid
-from typing import Any
+from typing import Any, cast
 
 import structlog
 from pydicom.dataset import Dataset
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, _config, evt
+from pynetdicom.pdu_primitives import A_ASSOCIATE
 
-from dicom_listener.senders import is_allowed
-from dicom_listener.statuses import REJECTION, SUCCESS, Answer, answer_to, response
+from dicom_listener.limits import Limits, Waiting
+from dicom_listener.senders import sender_of
+from dicom_listener.statuses import NO_ROOM, STRANGER, SUCCESS, Answer, answer_to, response
+from dicom_listener.tls import server_context
 from dicom_listener.transport import FilmHandler, FilmServer
 from hoichan.errors import ConfigurationError, IntakeError, PortInUse
 from hoichan.intake.door import is_uid
@@ -29,6 +33,7 @@ from hoichan.settings import Listener
 log = structlog.get_logger()
 
 VERIFICATION = "1.2.840.10008.1.1"
+REQUEST_SECONDS = 10.0  # who connects has so long to ask for an association (ARTIM, PS3.8 9.1.5)
 # Where a sender leaves the choice to us, the first that it offers is taken: explicit, because implicit loses
 # the VR of private attributes.
 SYNTAXES = sorted(ALL_TRANSFER_SYNTAXES, key=lambda uid: uid != EXPLICIT_LITTLE)
@@ -39,26 +44,64 @@ _config.LOG_HANDLER_LEVEL = "none"  # its event logging formats every message, e
 
 
 class Door:
-    """Listens from `open` to `close`."""
+    """Listens from `open` to `close`, on the plain port, the TLS port or both."""
 
     def __init__(self, spool: Spool, settings: Listener) -> None:
         self._spool = spool
         self._settings = settings
-        self._server: Any = None
+        self._servers: dict[str, FilmServer] = {}
+        self._limits = Limits(settings.maximum_associations)
+        self._waiting = Waiting(
+            of_one_address=max(8, settings.maximum_associations),
+            in_all=max(32, 4 * settings.maximum_associations),
+        )
         self._associations: dict[Any, str] = {}  # living associations that stored something -> our id
         self._lock = threading.Lock()
 
+    @property
+    def ports(self) -> dict[str, int]:
+        """The open ports: "plain", "tls" or both."""
+        return {name: int(server.server_address[1]) for name, server in self._servers.items()}
+
     def open(self) -> int:
-        """Binds the port and returns it. Raises PortInUse or ConfigurationError."""
+        """Binds the ports and returns the plain one, or that of TLS where it is the only one.
+
+        Raises PortInUse, or ConfigurationError for an address or a certificate that cannot be used.
+        """
+        settings = self._settings
+        contexts = {"tls": server_context(settings.tls)} if settings.tls is not None else {}
+        entity = self._entity()
+        try:
+            if settings.plain:
+                self._servers["plain"] = self._listen(entity, settings.port)
+            if settings.tls is not None:
+                self._servers["tls"] = self._listen(entity, settings.tls_port, contexts["tls"])
+        except ConfigurationError:
+            for server in self._servers.values():
+                server.server_close()
+            raise
+        for name, server in self._servers.items():
+            entity._servers.append(server)  # as start_server does: shutdown() asks for it
+            threading.Thread(
+                target=server.serve_forever, kwargs={"poll_interval": 0.1}, name=f"door-{name}", daemon=True
+            ).start()
+        return next(iter(self.ports.values()))
+
+    def _entity(self) -> AE:
         settings = self._settings
         entity = AE(ae_title=settings.ae_title)
-        entity.maximum_associations = settings.maximum_associations
+        entity.maximum_associations = 1 << 30  # its own count takes in who has only connected; ours does not
         entity.maximum_pdu_size = settings.maximum_pdu_size
         entity.network_timeout = settings.network_timeout_seconds
-        entity.acse_timeout = entity.dimse_timeout = min(30, settings.network_timeout_seconds)
+        entity.acse_timeout = min(REQUEST_SECONDS, settings.network_timeout_seconds)
+        entity.dimse_timeout = min(30, settings.network_timeout_seconds)
         for context in AllStoragePresentationContexts:
             entity.add_supported_context(str(context.abstract_syntax), SYNTAXES)
         entity.add_supported_context(VERIFICATION)
+        return entity
+
+    def _listen(self, entity: AE, port: int, context: ssl.SSLContext | None = None) -> FilmServer:
+        settings = self._settings
         handlers: list[Any] = [
             (evt.EVT_REQUESTED, self._requested),
             (evt.EVT_C_ECHO, _echoed),
@@ -68,48 +111,64 @@ class Door:
             (evt.EVT_CONN_CLOSE, self._ended),
         ]
         try:
-            self._server = entity.make_server(
-                _address(settings.host, settings.port),
+            server: Any = entity.make_server(
+                _address(settings.host, port),
+                ssl_context=context,
                 evt_handlers=handlers,
                 server_class=FilmServer,
                 request_handler=FilmHandler,
             )
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                raise PortInUse("DICOM listener", settings.host, settings.port) from error
+                raise PortInUse("DICOM listener", settings.host, port) from error
             raise ConfigurationError(
-                f"The DICOM listener cannot listen on {settings.host} port {settings.port}: {error.strerror}."
+                f"The DICOM listener cannot listen on {settings.host} port {port}: {error.strerror}."
             ) from error
-        entity._servers.append(self._server)  # as start_server does: shutdown() asks for it
-        threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, name="door", daemon=True
-        ).start()
-        return int(self._server.server_address[1])
+        server.waiting = self._waiting
+        server.request_seconds = min(REQUEST_SECONDS, settings.network_timeout_seconds)
+        return cast(FilmServer, server)
 
     def close(self, *, grace_seconds: float = 2) -> None:
         """Takes no new association, lets running ones end for a moment, then aborts them."""
-        if self._server is None:
-            return
-        server, self._server = self._server, None
-        entity = server.ae
-        server.shutdown()
+        servers, self._servers = list(self._servers.values()), {}
+        for server in servers:
+            server.shutdown()
         deadline = time.monotonic() + grace_seconds
-        living = server.active_associations
+        living = _living(servers)
         while living and time.monotonic() < deadline:
             living[0].join(timeout=0.05)
-            living = server.active_associations
+            living = _living(servers)
         for association in living:
             association.abort()
-        entity.shutdown()
+        for server in servers:
+            server.ae.shutdown()
 
     def _requested(self, event: Any) -> None:  # noqa: ANN401 (an untyped pynetdicom Event)
         association = event.assoc
-        ae_title = association.requestor.primitive.calling_ae_title
-        address = association.requestor.address
-        if is_allowed(self._settings.allowed, ae_title=ae_title, address=address):
+        request = association.requestor.primitive
+        if not isinstance(request, A_ASSOCIATE):  # it only knocked, and hung up again
             return
-        log.warning("association_rejected", calling_ae_title=ae_title, address=address)
-        association.acse.send_reject(*REJECTION)
+        association.dul.socket.asked(self._settings.network_timeout_seconds)
+        ae_title, address = request.calling_ae_title, association.requestor.address
+        sender = sender_of(
+            self._settings.allowed,
+            ae_title=ae_title,
+            address=address,
+            certificate=association.certificate,
+        )
+        rejection = STRANGER if sender is None else None
+        if sender is not None and not self._limits.enter(association, sender):
+            rejection = NO_ROOM
+        if rejection is None:
+            return
+        log.warning(
+            "association_rejected",
+            calling_ae_title=ae_title,
+            address=address,
+            reason=rejection.name,
+            certificate=association.certificate.sha256 if association.certificate else None,
+        )
+        association.acse.send_reject(rejection.result, rejection.source, rejection.reason)
         association.kill()  # returns when the rejection is out and the peer has hung up
 
     def _received(self, event: Any) -> Dataset:  # noqa: ANN401 (an untyped pynetdicom Event)
@@ -160,10 +219,16 @@ class Door:
                 self._spool.opened(stored.study_instance_uid, name)
 
     def _ended(self, event: Any) -> None:  # noqa: ANN401 (an untyped pynetdicom Event)
+        event.assoc.dul.socket.gone()
+        self._limits.leave(event.assoc)
         with self._lock:
             name = self._associations.pop(event.assoc, None)
         if name is not None:
             self._spool.released(name)
+
+
+def _living(servers: list[FilmServer]) -> list[Any]:
+    return [association for server in servers for association in server.active_associations]
 
 
 def _echoed(event: Any) -> int:  # noqa: ANN401 (an untyped pynetdicom Event)

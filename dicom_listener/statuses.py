@@ -40,7 +40,20 @@ ANSWERS: Mapping[type[Exception], Answer] = {
     UnknownSender: Answer(status=0x0124, comment="This sender may not store here"),
     Exception: Answer(status=0x0110, comment="Processing failure; see the log of the receiver"),
 }
-REJECTION = (0x01, 0x01, 0x03)  # permanent, service user, calling AE title not recognised (PS3.8 9.3.4)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejection:
+    """One A-ASSOCIATE-RJ (PS3.8 9.3.4)."""
+
+    name: str  # for the log
+    result: int  # 1: permanent, 2: transient, so that a modality tries again
+    source: int  # 1: service user, 3: service provider, presentation
+    reason: int
+
+
+STRANGER = Rejection(name="calling_ae_title_not_recognised", result=1, source=1, reason=3)
+NO_ROOM = Rejection(name="local_limit_exceeded", result=2, source=3, reason=2)
 
 
 def answer_to(error: Exception) -> Answer:

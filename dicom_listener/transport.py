@@ -3,6 +3,9 @@
 pynetdicom looks every millisecond whether something has happened, in two threads an association, and reads
 4 KiB at a time: 2,500 turns of the interpreter for one film, and on a busy machine a pause at every step.
 Here the network thread sleeps until the peer or our own answer wakes it, and reads what is there in one go.
+
+TLS is agreed upon in the connection's own thread, so that a peer that is slow at it holds nobody else up. Who
+connects has a few seconds to ask for an association; connections that wait so are counted, not served.
 """
 
 from __future__ import annotations
@@ -10,11 +13,18 @@ from __future__ import annotations
 import queue
 import select
 import socket
+import ssl
 import time
 from contextlib import suppress
 from typing import Any, cast
 
+import structlog
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
+
+from dicom_listener.limits import Waiting
+from dicom_listener.tls import certificate_of
+
+log = structlog.get_logger()
 
 _RECEIVE_BUFFER = 1 << 20  # bytes; what a PDU may claim before it has sent anything
 _IDLE_SECONDS = 0.001
@@ -26,6 +36,7 @@ class FilmSocket(AssociationSocket):
 
     bell: Bell
     bells: FilmServer
+    deadline: float | None = None  # monotonic; until the association is asked for
 
     @property
     def ready(self) -> bool:
@@ -33,6 +44,8 @@ class FilmSocket(AssociationSocket):
         if self.socket is None or not self._is_connected:
             time.sleep(_IDLE_SECONDS)  # about to end
             return False
+        if isinstance(self.socket, ssl.SSLSocket) and self.socket.pending():
+            return True  # decrypted already: select() knows nothing of it
         try:
             waiting: list[socket.socket | Bell] = [self.socket, self.bell]
             readable, _, _ = select.select(waiting, [], [], _PATIENCE_SECONDS)
@@ -44,7 +57,7 @@ class FilmSocket(AssociationSocket):
         return self.socket in readable
 
     def recv(self, nr_bytes: int) -> bytearray:
-        """Up to `nr_bytes`; fewer only when the peer has closed. Raises OSError."""
+        """Up to `nr_bytes`; fewer only when the peer has closed. Raises OSError, also past the deadline."""
         if self.socket is None:
             return bytearray()
         data = bytearray(min(nr_bytes, _RECEIVE_BUFFER))
@@ -52,6 +65,8 @@ class FilmSocket(AssociationSocket):
         while got < nr_bytes:
             if got == len(data):  # grows with what really comes; the announced length is only a promise
                 data.extend(bytes(min(len(data), nr_bytes - got)))
+            if self.deadline is not None:
+                self.socket.settimeout(max(self.deadline - time.monotonic(), _IDLE_SECONDS))
             with memoryview(data) as view, view[got:] as room:
                 count = self.socket.recv_into(room)
             if not count:
@@ -59,6 +74,18 @@ class FilmSocket(AssociationSocket):
             got += count
         del data[got:]
         return data
+
+    def asked(self, idle_seconds: float) -> None:
+        """The association was asked for: from now on the peer may take its time."""
+        self.deadline = None
+        if self.socket is not None:
+            self.socket.settimeout(idle_seconds)
+            self.bells.heard(self.socket)
+
+    def gone(self) -> None:
+        """The peer hung up; one that had not asked for anything is not waited for any longer."""
+        if self.deadline is not None and self.assoc.dul.to_user_queue.empty():
+            self.assoc.dul.to_user_queue.put(None)  # as if the time were over
 
     def close(self) -> None:
         """Closes the connection, as pynetdicom does, and the bell with it."""
@@ -133,23 +160,44 @@ class _Shared(list[Any]):
 
 
 class FilmServer(ThreadedAssociationServer):
-    """A server that gives the bells of its associations back when their connections end."""
+    """A server that knows who waits, and gives bells back when their connections end."""
+
+    waiting: Waiting
+    request_seconds: float  # from the connection to the end of TLS, and again to the association request
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:  # noqa: ANN401 (handed on as they are)
-        self._bells: dict[Any, Bell] = {}
+        self._bells: dict[Any, tuple[Bell, tuple[str, int]]] = {}
         super().__init__(*arguments, **keywords)
         self.contexts = _Shared(self.contexts)
 
-    def bell_for(self, request: Any) -> Bell:  # noqa: ANN401 (a socket)
+    def get_request(self) -> tuple[Any, Any]:
+        """A connection as it is: TLS comes later, in its own thread."""
+        return cast(socket.socket, self.socket).accept()
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ANN401 (socketserver's)
+        """Whether there is room for one more that has not said anything yet."""
+        if self.waiting.enter(client_address[:2]):
+            return True
+        log.warning("connection_dropped", address=client_address[0], waiting=len(self.waiting))
+        return False
+
+    def bell_for(self, request: Any, peer: tuple[str, int]) -> Bell:  # noqa: ANN401 (a socket)
         """A new bell for a connection."""
-        bell = self._bells[request] = Bell()
+        bell = Bell()
+        self._bells[request] = bell, peer
         return bell
+
+    def heard(self, request: Any) -> None:  # noqa: ANN401 (a socket)
+        """The connection asked for an association."""
+        if request in self._bells:
+            self.waiting.leave(self._bells[request][1])
 
     def silence(self, request: Any) -> None:  # noqa: ANN401 (a socket)
         """The connection ended."""
-        bell = self._bells.pop(request, None)
-        if bell is not None:
+        bell, peer = self._bells.pop(request, (None, None))
+        if bell is not None and peer is not None:
             bell.close()
+            self.waiting.leave(peer)
 
     def shutdown_request(self, request: Any) -> None:  # noqa: ANN401 (a socket)
         """Called at the end of every association that still has its socket."""
@@ -160,14 +208,34 @@ class FilmServer(ThreadedAssociationServer):
 class FilmHandler(RequestHandler):
     """Makes associations that wait for events."""
 
+    def handle(self) -> None:
+        """Agrees upon TLS where this port wants it, and starts the association."""
+        server = cast(FilmServer, self.server)
+        try:
+            if server.ssl_context is not None:
+                self.request.settimeout(server.request_seconds)
+                self.request = server.ssl_context.wrap_socket(self.request, server_side=True)
+        except OSError as error:  # an SSLError is one too; its reason is a constant of OpenSSL
+            reason = getattr(error, "reason", None) or type(error).__name__
+            log.warning("tls_refused", address=self.client_address[0], reason=str(reason))
+            server.waiting.leave(self.client_address[:2])
+            server.shutdown_request(self.request)
+            return
+        super().handle()
+
     def _create_association(self) -> Any:  # noqa: ANN401 (a pynetdicom Association)
+        server = cast(FilmServer, self.server)
         self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.request.settimeout(self.ae.network_timeout)  # else half a PDU would hold the thread for ever
-        association = super()._create_association()
+        self.request.settimeout(server.request_seconds)  # else half a PDU would hold the thread for ever
+        association: Any = super()._create_association()
+        association.certificate = (
+            certificate_of(self.request) if isinstance(self.request, ssl.SSLSocket) else None
+        )
         film_socket: Any = association.dul.socket
         film_socket.__class__ = FilmSocket
-        film_socket.bells = self.server
-        film_socket.bell = cast(FilmServer, self.server).bell_for(self.request)
+        film_socket.deadline = time.monotonic() + server.request_seconds
+        film_socket.bells = server
+        film_socket.bell = server.bell_for(self.request, self.client_address[:2])
         association.dul.to_provider_queue = _RingingQueue(film_socket.bell)
         association.dul._run_loop_delay = 0  # the waiting is done in `ready`
         association.dimse.msg_queue = _PatientQueue()

@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import (
     AnyHttpUrl,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     SecretStr,
@@ -98,12 +99,49 @@ class Storage(_Section):
         return f"sqlite:///{(self.data_dir / 'engine.sqlite').absolute()}"
 
 
+class ClientTls(_Section):
+    """TLS towards a receiver: its certificate is always checked, ours is shown where it asks."""
+
+    ca: Path | None = None  # PEM of who may sign the receiver's certificate; None: those the system trusts
+    cert: Path | None = None  # PEM of our own certificate, for mutual TLS
+    key: Path | None = None  # PEM of its private key; None: it is in `cert`
+
+    @model_validator(mode="after")
+    def _paired(self) -> ClientTls:
+        if self.key is not None and self.cert is None:
+            raise ValueError("tls.key without tls.cert")
+        return self
+
+
+class ServerTls(_Section):
+    """TLS at our door, 1.2 or later (PS3.15 B.12, BCP 195)."""
+
+    cert: Path  # PEM of our own certificate, with the chain up to the authority
+    key: Path | None = None  # PEM of its private key, without a password; None: it is in `cert`
+    ca: Path | None = None  # PEM of who may sign a sender's certificate; None: senders show none
+
+
+def _fingerprint(value: str) -> str:
+    return value.replace(":", "").lower()
+
+
+Fingerprint = Annotated[str, BeforeValidator(_fingerprint), Field(pattern=r"^[0-9a-f]{64}$")]
+
+
 class Sender(_Section):
-    """Somebody who may store. AE title and network must both fit."""
+    """Somebody who may store. AE title and network must both fit; the first entry that fits decides."""
 
     ae_title: str = Field(min_length=1, max_length=16)  # "*": any title from that network
     host: str  # address or network, e.g. 10.0.0.0/24
     quiet_seconds: float | None = Field(None, ge=0)  # overrides the modality's quiet time
+    certificate_sha256: tuple[Fingerprint, ...] = ()  # must show one of these; two while one is renewed
+    certificate_cn: str | None = Field(None, min_length=1)  # must show a certificate with this common name
+    maximum_associations: int | None = Field(None, ge=1)  # at a time, of all callers of this entry
+
+    @property
+    def needs_certificate(self) -> bool:
+        """Whether this sender is only known by its certificate, so never on the plain port."""
+        return bool(self.certificate_sha256) or self.certificate_cn is not None
 
     @field_validator("host")
     @classmethod
@@ -121,6 +159,9 @@ class Listener(_Section):
     ae_title: AeTitle = "HOICHAN"
     host: str = "127.0.0.1"  # loopback until somebody opens it on purpose
     port: Port = 11112
+    plain: bool = True  # False: only the TLS port is open
+    tls: ServerTls | None = None  # None: the TLS port is closed
+    tls_port: Port = 2762  # registered for DICOM over TLS (PS3.8 9.1.1)
     senders: tuple[Sender, ...] = ()
     maximum_associations: int = Field(25, ge=1)
     maximum_pdu_size: int = Field(0, ge=0)  # bytes; 0: no limit
@@ -130,6 +171,21 @@ class Listener(_Section):
     def allowed(self) -> tuple[Sender, ...]:
         """The configured senders; this machine itself when the door is on loopback and the list is empty."""
         return self.senders or (LOOPBACK_SENDERS if is_loopback(self.host) else ())
+
+    @model_validator(mode="after")
+    def _safe(self) -> Listener:
+        known = [sender.needs_certificate for sender in self.senders]
+        if any(known) and (self.tls is None or self.tls.ca is None):
+            raise ValueError("a sender must show a certificate, but there is no tls.ca to check it with")
+        if not self.plain and self.tls is None:
+            raise ValueError("plain = false without tls: no port would be open")
+        if self.plain and known and all(known):
+            raise ValueError(
+                "every sender must show a certificate, so the plain port is of no use: plain = false"
+            )
+        if self.plain and self.tls is not None and self.port == self.tls_port != 0:
+            raise ValueError("port and tls_port are the same")
+        return self
 
 
 class Web(_Section):
@@ -195,20 +251,6 @@ class FhirDestination(_Destination):
     auth: Auth = Auth()
     unread_status: Literal["partial", "preliminary"] = "partial"  # of a report that nobody has read
     patient_identifier_system: str | None = None  # None: IssuerOfPatientID, or the site's own
-
-
-class ClientTls(_Section):
-    """TLS towards a receiver: its certificate is always checked, ours is shown where it asks."""
-
-    ca: Path | None = None  # PEM of who may sign the receiver's certificate; None: those the system trusts
-    cert: Path | None = None  # PEM of our own certificate, for mutual TLS
-    key: Path | None = None  # PEM of its private key; None: it is in `cert`
-
-    @model_validator(mode="after")
-    def _paired(self) -> ClientTls:
-        if self.key is not None and self.cert is None:
-            raise ValueError("tls.key without tls.cert")
-        return self
 
 
 Hl7Name = Annotated[str, Field(max_length=20, pattern=r"^[^|^~\\&\s]*$")]  # HD.1, a namespace id

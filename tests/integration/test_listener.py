@@ -46,7 +46,7 @@ def opened(spool, **settings):
 
 
 @contextmanager
-def association(port, title="CR_ROOM1", contexts=None, timeout=DEADLINE_SECONDS):
+def association(port, title="CR_ROOM1", contexts=None, timeout=DEADLINE_SECONDS, **options):
     entity = AE(ae_title=title)
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = timeout
     sockets = []  # pynetdicom leaves its socket open when the other side hangs up first
@@ -55,6 +55,7 @@ def association(port, title="CR_ROOM1", contexts=None, timeout=DEADLINE_SECONDS)
         port,
         contexts=contexts or [build_context(COMPUTED_RADIOGRAPHY, EXPLICIT_LITTLE)],
         evt_handlers=[(evt.EVT_CONN_OPEN, lambda event: sockets.append(event.assoc.dul.socket.socket))],
+        **options,
     )
     try:
         yield made
@@ -167,6 +168,77 @@ def test_a_sender_that_stops_within_a_pdu_does_not_hold_the_study_or_its_place()
         wait_for(lambda: not spool.is_open(film().StudyInstanceUID))
         with association(port) as another:
             assert another.is_established
+
+
+def test_who_says_nothing_takes_no_place_and_is_sent_away():
+    with opened(FakeSpool(), network_timeout_seconds=1, maximum_associations=1) as port:
+        with socket.create_connection(("127.0.0.1", port), timeout=DEADLINE_SECONDS) as silent:
+            with association(port) as made:
+                assert made.is_established
+            assert silent.recv(1) == b""
+        with association(port) as made:
+            assert made.is_established
+
+
+def test_who_asks_byte_by_byte_is_sent_away_in_time():
+    with (
+        opened(FakeSpool(), network_timeout_seconds=0.5) as port,
+        socket.create_connection(("127.0.0.1", port), timeout=0.1) as slow,
+    ):
+        started = time.monotonic()
+        with suppress(ConnectionError):
+            while True:
+                slow.sendall(b"\1")
+                with suppress(TimeoutError):
+                    assert slow.recv(1) == b""
+                    break
+        assert time.monotonic() - started < DEADLINE_SECONDS / 4
+
+
+def test_who_knocks_and_hangs_up_leaves_no_trace(capfd):
+    with opened(FakeSpool()) as port:
+        for said in (b"", b"\1", b"GET / HTTP/1.1\r\n\r\n", b"\4\0\0\0\0\6\0\0\0\2\1\3"):
+            with socket.create_connection(("127.0.0.1", port), timeout=DEADLINE_SECONDS) as knock:
+                knock.sendall(said)
+                knock.shutdown(socket.SHUT_WR)
+                with suppress(ConnectionError):
+                    while knock.recv(4096):
+                        pass
+        with association(port) as made:
+            assert made.is_established
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_one_address_cannot_fill_the_door_with_silence():
+    with opened(FakeSpool(), maximum_associations=2) as port, capture_logs() as lines:
+        silent = [socket.create_connection(("127.0.0.1", port), timeout=DEADLINE_SECONDS) for _ in range(9)]
+        assert silent[-1].recv(1) == b""
+        for each in silent:
+            each.close()
+        wait_for(lambda: any(line["event"] == "connection_dropped" for line in lines))
+
+        def another_gets_in():
+            with association(port) as made:
+                return made.is_established
+
+        wait_for(another_gets_in)
+
+
+def test_a_sender_has_its_own_number_of_associations():
+    senders = (
+        Sender(ae_title="CR_ROOM1", host="127.0.0.1", maximum_associations=1),
+        Sender(ae_title="CR_ROOM2", host="127.0.0.1"),
+    )
+    with opened(FakeSpool(), senders=senders) as port, capture_logs() as lines:
+        with association(port) as first, association(port) as second, association(port, "CR_ROOM2") as other:
+            assert first.is_established and other.is_established
+            assert second.is_rejected
+            assert (second.acceptor.primitive.result, second.acceptor.primitive.diagnostic) == (2, 2)
+        with association(port) as again:
+            assert again.is_established
+    assert [line["reason"] for line in lines if line["event"] == "association_rejected"] == [
+        "local_limit_exceeded"
+    ]
 
 
 def test_full_is_told_and_service_returns():

@@ -149,3 +149,28 @@ def test_a_wrong_key_of_an_hl7_receiver_is_named(tmp_path, line, key):
 )
 def test_loopback_is_recognised(host, is_local):
     assert is_loopback(host) is is_local
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("[listener]\nplain = false", "no port would be open"),
+        ('[listener]\nport = 2762\ntls = { cert = "a.pem" }', "are the same"),
+        (
+            '[[listener.senders]]\nae_title = "CT"\nhost = "10.0.0.1"\ncertificate_cn = "ct"',
+            "no tls.ca to check it with",
+        ),
+        (
+            '[listener]\ntls = { cert = "a.pem", ca = "b.pem" }\n'
+            '[[listener.senders]]\nae_title = "CT"\nhost = "10.0.0.1"\ncertificate_cn = "ct"',
+            "plain = false",
+        ),
+        (
+            '[listener]\nplain = false\ntls = { cert = "a.pem", ca = "b.pem" }\n'
+            '[[listener.senders]]\nae_title = "CT"\nhost = "10.0.0.1"\ncertificate_sha256 = ["short"]',
+            "certificate_sha256",
+        ),
+    ],
+)
+def test_an_unsafe_door_does_not_open(tmp_path, text, sentence):
+    assert sentence in fault(tmp_path, text)

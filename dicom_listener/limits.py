@@ -1,0 +1,79 @@
+"""How much at a time: associations in all and for each sender, and connections that have said nothing yet."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from typing import Any
+
+from hoichan.settings import Sender
+
+_PATIENCE_SECONDS = 0.5  # a modality may come back before its last association is quite gone
+
+
+class Limits:
+    """Counts associations from their request to their end. Safe for many threads."""
+
+    def __init__(self, maximum_associations: int) -> None:
+        self._maximum = maximum_associations
+        self._living: dict[Any, Sender] = {}  # association -> who it is
+        self._changed = threading.Condition()
+
+    def enter(self, association: Any, sender: Sender) -> bool:  # noqa: ANN401 (an untyped Association)
+        """Whether there is room for one more; waits a moment for it."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._has_room(sender), _PATIENCE_SECONDS):
+                return False
+            self._living[association] = sender
+            return True
+
+    def leave(self, association: Any) -> None:  # noqa: ANN401
+        """The association ended, however it ended; more than once does no harm."""
+        with self._changed:
+            self._living.pop(association, None)
+            self._changed.notify_all()
+
+    def sender(self, association: Any) -> Sender | None:  # noqa: ANN401
+        """Under which entry an association was let in; None once it has ended."""
+        with self._changed:
+            return self._living.get(association)
+
+    def _has_room(self, sender: Sender) -> bool:
+        for association in [each for each in self._living if not each.is_alive()]:
+            del self._living[association]
+        of_sender = sum(1 for other in self._living.values() if other == sender)
+        return len(self._living) < self._maximum and (
+            sender.maximum_associations is None or of_sender < sender.maximum_associations
+        )
+
+
+class Waiting:
+    """Connections that have not asked for an association yet: few for one address, and not many in all."""
+
+    def __init__(self, *, of_one_address: int, in_all: int) -> None:
+        self._of_one_address = of_one_address
+        self._in_all = in_all
+        self._addresses: Counter[str] = Counter()
+        self._peers: set[tuple[str, int]] = set()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._peers)
+
+    def enter(self, peer: tuple[str, int]) -> bool:
+        """Whether a new connection from (address, port) may wait here."""
+        with self._lock:
+            if len(self._peers) >= self._in_all or self._addresses[peer[0]] >= self._of_one_address:
+                return False
+            self._peers.add(peer)
+            self._addresses[peer[0]] += 1
+            return True
+
+    def leave(self, peer: tuple[str, int]) -> None:
+        """It asked, or it is gone; more than once does no harm."""
+        with self._lock:
+            if peer in self._peers:
+                self._peers.remove(peer)
+                self._addresses[peer[0]] -= 1
+                if not self._addresses[peer[0]]:
+                    del self._addresses[peer[0]]

@@ -1,0 +1,37 @@
+"""Certificates of a private authority for tests, made with the openssl program."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+
+class Authority:
+    """Signs certificates for this machine; everything lies in one folder as PEM."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.certificate = folder / "authority.crt"
+        self._key = folder / "authority.key"
+        self._openssl(
+            *("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", "/CN=Test authority"),
+            *("-addext", "keyUsage=critical,keyCertSign,cRLSign"),
+            *("-keyout", self._key, "-out", self.certificate),
+        )
+
+    def issue(self, name: str) -> tuple[Path, Path]:
+        """Certificate and key of `name`, for localhost and the loopback addresses."""
+        certificate, key = self._folder / f"{name}.crt", self._folder / f"{name}.key"
+        request, extensions = self._folder / f"{name}.csr", self._folder / "extensions"
+        extensions.write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n", encoding="utf-8")
+        self._openssl(
+            *("req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}", "-keyout", key, "-out", request)
+        )
+        self._openssl(
+            *("x509", "-req", "-in", request, "-CA", self.certificate, "-CAkey", self._key),
+            *("-CAcreateserial", "-days", "30", "-extfile", extensions, "-out", certificate),
+        )
+        return certificate, key
+
+    def _openssl(self, *arguments: str | Path) -> None:
+        subprocess.run(["openssl", *arguments], check=True, capture_output=True)

@@ -1,0 +1,220 @@
+"""DICOM over TLS (PS3.15 B.12): who gets in, and who does not."""
+
+import hashlib
+import shutil
+import socket
+import ssl
+import subprocess
+from contextlib import contextmanager
+
+import pytest
+from pynetdicom import build_context
+from structlog.testing import capture_logs
+
+from dicom_listener import Door
+from hoichan.errors import ConfigurationError
+from hoichan.settings import Listener, Sender, ServerTls
+from hoichan.testing import FakeSpool
+from hoichan.testing.certificates import Authority
+from hoichan.testing.datasets import film
+from tests.integration.test_listener import association, send, wait_for
+
+pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="the openssl program is missing")
+VERIFICATION = "1.2.840.10008.1.1"
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory):
+    made = Authority(tmp_path_factory.mktemp("authority"))
+    for name in ("door", "ct-room", "mr-room"):
+        made.issue(name)
+    return made
+
+
+@pytest.fixture(scope="module")
+def stranger(tmp_path_factory):
+    """An authority that nobody knows, with a certificate of the same name."""
+    made = Authority(tmp_path_factory.mktemp("stranger"))
+    made.issue("ct-room")
+    return made
+
+
+def pair(authority, name):
+    return authority.certificate.with_name(f"{name}.crt"), authority.certificate.with_name(f"{name}.key")
+
+
+def served(authority, *, mutual=True):
+    cert, key = pair(authority, "door")
+    return ServerTls(cert=cert, key=key, ca=authority.certificate if mutual else None)
+
+
+def fingerprint(authority, name):
+    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(pair(authority, name)[0].read_text())).hexdigest()
+
+
+@contextmanager
+def opened(spool=None, **settings):
+    door = Door(spool or FakeSpool(), Listener(port=0, tls_port=0, **settings))
+    door.open()
+    try:
+        yield door.ports
+    finally:
+        door.close()
+
+
+def client(authority, shown=None, *, version=None):
+    context = ssl.create_default_context(cafile=authority.certificate)
+    if shown:
+        context.load_cert_chain(*shown)
+    if version:
+        context.minimum_version = context.maximum_version = version
+    return context
+
+
+def echo(port, context=None, title="CT"):
+    """Whether a C-ECHO is answered; TLS when a context is given."""
+    with association(
+        port,
+        title,
+        contexts=[build_context(VERIFICATION)],
+        timeout=5,
+        tls_args=(context, "localhost") if context else None,
+    ) as made:
+        return made.is_established and made.send_c_echo().get("Status") == 0x0000
+
+
+def turned_away(port, context):
+    """Whether TLS fails; in TLS 1.3 a client learns so only when it reads."""
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as raw:
+        try:
+            with context.wrap_socket(raw, server_hostname="localhost") as line:
+                return line.recv(1) == b""
+        except TimeoutError:
+            return False
+        except OSError:
+            return True
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_known_certificate_gets_in_on_the_tls_port_and_plain_stays_open(authority, version):
+    with opened(tls=served(authority)) as ports:
+        assert echo(ports["tls"], client(authority, pair(authority, "ct-room"), version=version))
+        assert echo(ports["plain"])
+
+
+def test_a_film_comes_through_tls_whole(authority):
+    spool = FakeSpool()
+    big = film(pixels=bytes(range(256)) * 20_000)
+    with opened(spool, tls=served(authority)) as ports:
+        context = client(authority, pair(authority, "ct-room"))
+        with association(ports["tls"], tls_args=(context, "localhost")) as made:
+            assert [send(made, big).Status for _ in range(3)] == [0x0000] * 3
+    (spooled,) = spool.listing(big.StudyInstanceUID)
+    assert spool.file(spooled.path).read_bytes().endswith(bytes(range(256)) * 20_000)
+    spool.close()
+
+
+def test_no_certificate_and_a_certificate_of_another_authority_are_refused(authority, stranger):
+    with opened(tls=served(authority)) as ports, capture_logs() as lines:
+        assert turned_away(ports["tls"], client(authority))
+        assert turned_away(ports["tls"], client(authority, pair(stranger, "ct-room")))
+        wait_for(lambda: len([line for line in lines if line["event"] == "tls_refused"]) == 2)
+        assert echo(ports["tls"], client(authority, pair(authority, "ct-room")))
+
+
+def test_without_an_authority_no_certificate_is_asked_for(authority):
+    with opened(tls=served(authority, mutual=False)) as ports:
+        assert echo(ports["tls"], client(authority))
+
+
+def test_plaintext_on_the_tls_port_and_tls_on_the_plain_port_are_refused(authority):
+    with opened(tls=served(authority)) as ports:
+        assert not echo(ports["tls"])
+        assert turned_away(ports["plain"], client(authority))
+        assert echo(ports["plain"])
+
+
+def test_old_tls_is_refused(authority):
+    with opened(tls=served(authority)) as ports:
+        old = client(authority, pair(authority, "ct-room"))
+        old.set_ciphers("ALL:@SECLEVEL=0")
+        with pytest.warns(DeprecationWarning):
+            old.minimum_version = old.maximum_version = ssl.TLSVersion.TLSv1_1
+        assert turned_away(ports["tls"], old)
+
+
+def test_the_plain_port_may_be_closed(authority):
+    with opened(tls=served(authority), plain=False) as ports:
+        assert list(ports) == ["tls"]
+
+
+@pytest.mark.parametrize("by", ["certificate_cn", "certificate_sha256"])
+def test_a_sender_with_an_agreed_certificate_is_not_let_in_without_it(authority, by):
+    agreed = {
+        "certificate_cn": "ct-room",
+        "certificate_sha256": (fingerprint(authority, "ct-room"),),
+    }
+    senders = (
+        Sender(ae_title="CT", host="127.0.0.0/8", **{by: agreed[by]}),
+        Sender(ae_title="CR", host="127.0.0.0/8"),
+    )
+    with opened(tls=served(authority), senders=senders) as ports:
+        assert echo(ports["tls"], client(authority, pair(authority, "ct-room")))
+        assert not echo(ports["tls"], client(authority, pair(authority, "mr-room")))
+        assert not echo(ports["plain"])
+        assert echo(ports["plain"], title="CR")
+
+
+def test_who_is_slow_at_tls_holds_nobody_up_and_is_sent_away(authority):
+    with (
+        opened(tls=served(authority), network_timeout_seconds=1) as ports,
+        socket.create_connection(("127.0.0.1", ports["tls"]), timeout=10) as silent,
+    ):
+        assert echo(ports["tls"], client(authority, pair(authority, "ct-room")))
+        assert silent.recv(1) == b""
+
+
+def test_certificates_that_cannot_be_used_are_said(authority, tmp_path):
+    cert, _ = pair(authority, "door")
+    (tmp_path / "not.pem").write_text("no certificate")
+    for tls in (
+        ServerTls(cert=tmp_path / "absent.crt"),
+        ServerTls(cert=tmp_path / "not.pem"),
+        ServerTls(cert=cert, key=pair(authority, "ct-room")[1]),
+        ServerTls(cert=cert, key=pair(authority, "door")[1], ca=tmp_path / "not.pem"),
+    ):
+        with pytest.raises(ConfigurationError, match=r"listener\.tls"):
+            Door(FakeSpool(), Listener(port=0, tls_port=0, tls=tls)).open()
+
+
+def test_a_key_with_a_password_is_said_and_not_asked_for(authority, tmp_path):
+    cert, key = pair(authority, "door")
+    locked = tmp_path / "locked.key"
+    subprocess.run(
+        ["openssl", "rsa", "-aes256", "-passout", "pass:secret", "-in", key, "-out", locked],
+        check=True,
+        capture_output=True,
+    )
+    with pytest.raises(ConfigurationError, match="password"):
+        Door(FakeSpool(), Listener(port=0, tls_port=0, tls=ServerTls(cert=cert, key=locked))).open()
+
+
+@pytest.mark.skipif(shutil.which("echoscu") is None, reason="dcmtk is not installed")
+def test_dcmtk_with_and_without_a_certificate(authority, stranger):
+    def echoscu(port, *options):
+        return subprocess.run(
+            ["echoscu", "-to", "5", *options, "127.0.0.1", str(port)],
+            capture_output=True,
+            check=False,
+            timeout=30,
+        ).returncode
+
+    cert, key = pair(authority, "ct-room")
+    rogue_cert, rogue_key = pair(stranger, "ct-room")
+    trust = ("+cf", authority.certificate)
+    with opened(tls=served(authority)) as ports:
+        assert echoscu(ports["tls"], "+tls", key, cert, *trust) == 0
+        assert echoscu(ports["tls"], "+tla", *trust) != 0
+        assert echoscu(ports["tls"], "+tls", rogue_key, rogue_cert, *trust) != 0
+        assert echoscu(ports["tls"]) != 0
+        assert echoscu(ports["plain"]) == 0
