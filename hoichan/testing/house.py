@@ -144,6 +144,11 @@ class RunningHouse:
         os.kill(pid, signal.SIGKILL)
         wait_until(lambda: not _lives(pid), seconds=STOP_SECONDS, what=f"{role} is dead")
 
+    @property
+    def pid(self) -> int:
+        """The process that holds the others."""
+        return self._supervisor.pid
+
     def pids(self) -> dict[str, int]:
         """The process of each role that runs now."""
         return {role: pid for pid, role in self._children()}
