@@ -1,9 +1,14 @@
-"""How much at a time: associations in all and for each sender, and connections that have said nothing yet."""
+"""How much at a time: associations in all and for each sender, and connections that have said nothing yet.
+
+And how much a minute: a sender may store a minute's worth at once, and then as fast as agreed.
+"""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from hoichan.settings import Sender
@@ -14,8 +19,13 @@ _PATIENCE_SECONDS = 0.5  # a modality may come back before its last association 
 class Limits:
     """Counts associations from their request to their end. Safe for many threads."""
 
-    def __init__(self, maximum_associations: int) -> None:
+    def __init__(self, maximum_associations: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock`: seconds, never going back."""
         self._maximum = maximum_associations
+        self._clock = clock
+        self._spent: dict[
+            Sender, tuple[float, float]
+        ] = {}  # sender -> instances not yet paid off, since when
         self._living: dict[Any, Sender] = {}  # association -> who it is
         self._changed = threading.Condition()
 
@@ -37,6 +47,18 @@ class Limits:
         """Under which entry an association was let in; None once it has ended."""
         with self._changed:
             return self._living.get(association)
+
+    def may_store(self, sender: Sender) -> bool:
+        """Whether the sender may store one more instance now; counts it if so."""
+        if sender.instances_per_minute is None:
+            return True
+        with self._changed:
+            now = self._clock()
+            spent, since = self._spent.get(sender, (0.0, now))
+            spent = max(0.0, spent - (now - since) * sender.instances_per_minute / 60)
+            allowed = spent + 1 <= sender.instances_per_minute
+            self._spent[sender] = spent + allowed, now
+            return allowed
 
     def _has_room(self, sender: Sender) -> bool:
         for association in [each for each in self._living if not each.is_alive()]:

@@ -21,10 +21,19 @@ from pynetdicom.pdu_primitives import A_ASSOCIATE
 
 from dicom_listener.limits import Limits, Waiting
 from dicom_listener.senders import sender_of
-from dicom_listener.statuses import NO_ROOM, STRANGER, SUCCESS, Answer, answer_to, response
+from dicom_listener.statuses import (
+    NO_ROOM,
+    NOT_US,
+    STRANGER,
+    SUCCESS,
+    Answer,
+    Rejection,
+    answer_to,
+    response,
+)
 from dicom_listener.tls import server_context
 from dicom_listener.transport import FilmHandler, FilmServer
-from hoichan.errors import ConfigurationError, IntakeError, PortInUse
+from hoichan.errors import ConfigurationError, IntakeError, PortInUse, TooFast
 from hoichan.intake.door import is_uid
 from hoichan.intake.headers import EXPLICIT_LITTLE
 from hoichan.ports import Spool, Stored
@@ -149,27 +158,39 @@ class Door:
         if not isinstance(request, A_ASSOCIATE):  # it only knocked, and hung up again
             return
         association.dul.socket.asked(self._settings.network_timeout_seconds)
-        ae_title, address = request.calling_ae_title, association.requestor.address
-        sender = sender_of(
-            self._settings.allowed,
-            ae_title=ae_title,
-            address=address,
-            certificate=association.certificate,
-        )
-        rejection = STRANGER if sender is None else None
-        if sender is not None and not self._limits.enter(association, sender):
-            rejection = NO_ROOM
+        rejection = self._rejection(association, request)
         if rejection is None:
             return
         log.warning(
             "association_rejected",
-            calling_ae_title=ae_title,
-            address=address,
+            calling_ae_title=request.calling_ae_title,
+            address=association.requestor.address,
             reason=rejection.name,
             certificate=association.certificate.sha256 if association.certificate else None,
         )
         association.acse.send_reject(rejection.result, rejection.source, rejection.reason)
         association.kill()  # returns when the rejection is out and the peer has hung up
+
+    def _rejection(self, association: Any, request: A_ASSOCIATE) -> Rejection | None:  # noqa: ANN401
+        """Why an association is not wanted; None, and it is counted, where it is."""
+        settings = self._settings
+        sender = sender_of(
+            settings.allowed,
+            ae_title=request.calling_ae_title,
+            address=association.requestor.address,
+            certificate=association.certificate,
+        )
+        if sender is None:
+            return STRANGER
+        if request.called_ae_title.strip() != settings.ae_title:
+            if settings.require_called_ae_title:
+                return NOT_US
+            log.warning(
+                "called_ae_title_differs",
+                calling_ae_title=request.calling_ae_title,
+                called_ae_title=request.called_ae_title,
+            )
+        return None if self._limits.enter(association, sender) else NO_ROOM
 
     def _received(self, event: Any) -> Dataset:  # noqa: ANN401 (an untyped pynetdicom Event)
         started = time.monotonic()
@@ -186,6 +207,9 @@ class Door:
         request = event.request
         details: dict[str, str | int | float | bool | None] = {}
         try:
+            sender = self._limits.sender(event.assoc)
+            if sender is not None and not self._limits.may_store(sender):
+                raise TooFast
             data_set = request.DataSet.getvalue() if request.DataSet else b""
             details["size_bytes"] = len(data_set)
             negotiated = event.context.abstract_syntax

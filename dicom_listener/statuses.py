@@ -17,6 +17,7 @@ from hoichan.errors import (
     NotDicom,
     SpoolFull,
     StorageUnusable,
+    TooFast,
     UnknownSender,
     WrongSopClass,
 )
@@ -34,6 +35,7 @@ SUCCESS = Answer(status=0x0000, comment="")
 ANSWERS: Mapping[type[Exception], Answer] = {
     SpoolFull: Answer(status=0xA700, comment="No room or no writable disk; send again later"),
     StorageUnusable: Answer(status=0xA700, comment="No room or no writable disk; send again later"),
+    TooFast: Answer(status=0xA700, comment="More instances a minute than agreed; send again later"),
     IncompleteObject: Answer(status=0xA900, comment="A UID that filing needs is missing or malformed"),
     WrongSopClass: Answer(status=0xA900, comment="Data set and request differ in SOP class or instance"),
     NotDicom: Answer(status=0xC000, comment="The data set cannot be read or is cut off"),
@@ -53,6 +55,7 @@ class Rejection:
 
 
 STRANGER = Rejection(name="calling_ae_title_not_recognised", result=1, source=1, reason=3)
+NOT_US = Rejection(name="called_ae_title_not_recognised", result=1, source=1, reason=7)
 NO_ROOM = Rejection(name="local_limit_exceeded", result=2, source=3, reason=2)
 
 

@@ -13,6 +13,7 @@
     + PictureRefused             a PNG or JPEG file that cannot become a film
     + UnknownSender              calling AE title or network is not on the list (rejected)
     + SpoolFull                  no room or no writable disk; the modality must retry (0xA700)
+    + TooFast                    more instances a minute than agreed; the modality must retry (0xA700)
     + MessageUnreadable          an HL7 v2 message without what it needs (AE)
     + MessageUnsupported         an HL7 v2 message of a kind that we do not take (AR)
   x ModelError
@@ -137,6 +138,13 @@ class SpoolFull(IntakeError):
     """The spool has no room or cannot be written; send again later."""
 
     code = "intake.spool_full"
+    retryable = True
+
+
+class TooFast(IntakeError):
+    """The sender stores more instances a minute than agreed; send again later."""
+
+    code = "intake.too_fast"
     retryable = True
 
 

@@ -137,6 +137,7 @@ class Sender(_Section):
     certificate_sha256: tuple[Fingerprint, ...] = ()  # must show one of these; two while one is renewed
     certificate_cn: str | None = Field(None, min_length=1)  # must show a certificate with this common name
     maximum_associations: int | None = Field(None, ge=1)  # at a time, of all callers of this entry
+    instances_per_minute: int | None = Field(None, ge=1)  # of all callers of this entry; more get 0xA700
 
     @property
     def needs_certificate(self) -> bool:
@@ -163,6 +164,8 @@ class Listener(_Section):
     tls: ServerTls | None = None  # None: the TLS port is closed
     tls_port: Port = 2762  # registered for DICOM over TLS (PS3.8 9.1.1)
     senders: tuple[Sender, ...] = ()
+    # False, as most receivers in the field: a wrong title is a slip, and films would be lost for it
+    require_called_ae_title: bool = False
     maximum_associations: int = Field(25, ge=1)
     maximum_pdu_size: int = Field(0, ge=0)  # bytes; 0: no limit
     network_timeout_seconds: float = Field(60, gt=0)  # an idle association is closed after this

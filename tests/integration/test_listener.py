@@ -241,6 +241,30 @@ def test_a_sender_has_its_own_number_of_associations():
     ]
 
 
+def test_more_instances_a_minute_than_agreed_are_put_off():
+    senders = (
+        Sender(ae_title="CR_ROOM1", host="127.0.0.1", instances_per_minute=2),
+        Sender(ae_title="CR_ROOM2", host="127.0.0.1"),
+    )
+    with opened(FakeSpool(), senders=senders) as port:
+        with association(port) as first, association(port) as second:
+            answers = [send(made, film(instance=str(n))).Status for n, made in enumerate([first, second] * 2)]
+        assert answers == [0x0000, 0x0000, 0xA700, 0xA700]
+        with association(port, "CR_ROOM2") as other:
+            assert [send(other, film(instance=str(n))).Status for n in range(4)] == [0x0000] * 4
+
+
+@pytest.mark.parametrize("required", [False, True])
+def test_a_wrong_called_title_is_a_warning_or_a_refusal(required):
+    with opened(FakeSpool(), require_called_ae_title=required) as port, capture_logs() as lines:
+        with association(port, ae_title="SOMEBODY") as wrong:
+            assert wrong.is_rejected is required
+        with association(port, ae_title="HOICHAN") as right:
+            assert right.is_established
+    events = [line["event"] for line in lines]
+    assert events == ["association_rejected" if required else "called_ae_title_differs"]
+
+
 def test_full_is_told_and_service_returns():
     spool = FakeSpool()
     with opened(spool) as port, association(port) as made:

@@ -10,6 +10,7 @@ from hoichan.errors import HoichanError
 EXPECTED = {  # standards: PS3.4 table B.2-1
     errors.SpoolFull: 0xA700,
     errors.StorageUnusable: 0xA700,
+    errors.TooFast: 0xA700,
     errors.RecordsUnavailable: 0xA700,
     errors.RunnerFailed: 0xA700,
     errors.IncompleteObject: 0xA900,
