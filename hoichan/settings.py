@@ -197,6 +197,25 @@ class Web(_Section):
     host: str = "127.0.0.1"
     port: Port = 8080
     public_names: tuple[str, ...] = ()  # host names under which a proxy reaches the page; others are refused
+    stow: bool = False  # STOW-RS at /dicom-web/studies: no sign-in yet, so for programs on this machine only
+    stow_maximum_bytes: int = Field(2 * 1024**3, ge=1024**2)  # of one request; a CT of 2,000 slices is 1 GiB
+
+
+    @model_validator(mode="after")
+    def _stow_stays_here(self) -> Web:
+        if self.stow and not is_loopback(self.host):
+            raise ValueError("stow = true with a host that the network reaches: STOW-RS has no sign-in yet")
+        return self
+
+
+class Folder(_Section):
+    """A folder whose files are taken in: a gateway, a CR console or a person copies them there."""
+
+    path: Path
+    sender: AeTitle = "FOLDER"  # stands for the calling AE title, also in [[listener.senders]] quiet times
+    after: Literal["keep", "delete", "move"] = "keep"  # what becomes of a file that is safe in the spool
+    settled_seconds: float = Field(2, ge=0)  # unchanged for so long: whoever writes it has finished
+    maximum_bytes: int = Field(4 * 1024**3, ge=1)  # of a file, and of what a ZIP archive unpacks to
 
 
 class Assembly(_Section):
@@ -298,6 +317,16 @@ class Settings(_Section):
     assembly: Assembly = Assembly()
     work: Work = Work()
     destinations: tuple[Destination, ...] = ()
+    folders: tuple[Folder, ...] = ()
+
+    @model_validator(mode="after")
+    def _folders_apart(self) -> Settings:
+        places = [self.storage.data_dir.absolute(), *(folder.path.absolute() for folder in self.folders)]
+        for number, place in enumerate(places):
+            for other in places[number + 1 :]:
+                if place == other or place in other.parents or other in place.parents:
+                    raise ValueError("folders: one lies in another, or in storage.data_dir, or around it")
+        return self
 
     @model_validator(mode="after")
     def _safe(self) -> Settings:

@@ -19,6 +19,7 @@ from hoichan.adapters.records_read import ReadingSql
 from hoichan.errors import ConfigurationError, PortInUse
 from hoichan.settings import Settings
 from service.api.app import create_app
+from service.api.stow import StowDoor, stow_app
 from service.processes import announce, stop_event
 from service.wiring import open_house
 
@@ -76,6 +77,14 @@ def serve(settings: Settings, door: socket.socket, *, ready_file: Path | None, l
         clock=house.clock,
         spool_root=settings.storage.spool_dir,
     )
+    if settings.web.stow:
+        stow = StowDoor(
+            house.spool,
+            settings.storage.data_dir,
+            maximum_bytes=settings.web.stow_maximum_bytes,
+            reserve_bytes=settings.storage.reserve_bytes,
+        )
+        app.mount("/dicom-web", stow_app(stow))
     server = _Server(
         uvicorn.Config(
             app,

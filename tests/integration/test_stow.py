@@ -1,0 +1,65 @@
+"""STOW-RS at the web process as it is started in earnest."""
+
+import http.client
+import json
+
+import pytest
+
+from hoichan.adapters.spool_disk import DiskSpool
+from hoichan.errors import ConfigurationError
+from hoichan.settings import load
+from hoichan.testing.datasets import film
+from hoichan.testing.files import as_file
+from tests.integration.test_page import Page
+
+TYPE = 'multipart/related; type="application/dicom"; boundary=edge'
+
+
+def stored(page, *films):
+    body = b"".join(b"--edge\r\nContent-Type: application/dicom\r\n\r\n" + one + b"\r\n" for one in films)
+    connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=30)
+    try:
+        connection.request("POST", "/dicom-web/studies", body + b"--edge--\r\n", {"Content-Type": TYPE})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
+def test_stow_is_off_until_it_is_asked_for(tmp_path):
+    page = Page(tmp_path / "data", tmp_path / "ready")
+    try:
+        assert stored(page, as_file(film()))[0] in (401, 403, 404, 405)
+    finally:
+        page.process.communicate(timeout=30)
+    assert DiskSpool(tmp_path / "data" / "spool").every_study() == []
+
+
+def test_stow_fills_the_spool(tmp_path):
+    page = Page(tmp_path / "data", tmp_path / "ready", HOICHAN_WEB__STOW="true")
+    try:
+        status, text = stored(page, as_file(film()), as_file(film(instance="2")))
+    finally:
+        _, log = page.process.communicate(timeout=30)
+    assert status == 200 and len(json.loads(text)["00081199"]["Value"]) == 2
+    spool = DiskSpool(tmp_path / "data" / "spool")
+    assert len(spool.listing(film().StudyInstanceUID)) == 2
+    assert spool.take_fresh() == [film().StudyInstanceUID] and not spool.is_open(film().StudyInstanceUID)
+    lines = [json.loads(line) for line in log.decode().splitlines()]
+    (request,) = [line for line in lines if line["event"] == "http_request"]
+    assert film().StudyInstanceUID not in request["route"] and request["status"] == 200
+
+
+def test_stow_is_refused_where_the_network_reaches_the_page():
+    with pytest.raises(ConfigurationError, match="no sign-in yet"):
+        load(environment={"HOICHAN_WEB__STOW": "true", "HOICHAN_WEB__HOST": "0.0.0.0"})
+
+
+@pytest.mark.parametrize(
+    "pair", [("in", "in"), ("in", "in/below"), ("data", "x"), (".", "x"), ("data/in", "x")]
+)
+def test_a_watched_folder_stands_apart(pair, tmp_path):
+    text = "".join(f"[[folders]]\npath = '{tmp_path / one}'\n" for one in pair)
+    (tmp_path / "hoichan.toml").write_text(text)
+    with pytest.raises(ConfigurationError, match="one lies in another"):
+        load(tmp_path / "hoichan.toml", data_dir=tmp_path / "data", environment={})
