@@ -135,9 +135,8 @@ def a_film(number: int) -> Dataset:
     film = dcmread(films()[0])
     film.StudyInstanceUID = derived_uid("bench", "study", str(number))
     film.SeriesInstanceUID = derived_uid("bench", "series", str(number))
-    film.SOPInstanceUID = film.file_meta.MediaStorageSOPInstanceUID = derived_uid(
-        "bench", "image", str(number)
-    )
+    film.SOPInstanceUID = UID(derived_uid("bench", "image", str(number)))
+    film.file_meta.MediaStorageSOPInstanceUID = film.SOPInstanceUID
     return film
 
 
