@@ -56,7 +56,7 @@ _OLDEST_YEARS = 89  # whoever is older becomes 90 (the usual "safe harbor" rule)
 _LARGEST_INTEGER = 2**31  # IS, PS3.5 6.2
 _INTEGER = re.compile(r"([+-]?[0-9]{1,11})?")
 _DECIMAL = re.compile(r"([+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?)?")
-_CODE = ("CodeValue", "CodingSchemeDesignator", "CodeMeaning")
+_OF_A_CODE = range(0x00080100, 0x00080125)  # value, scheme, meaning, and where the code was found
 _UNKNOWN_CODE = ("261665006", "SCT", "Unknown")
 
 
@@ -97,8 +97,7 @@ def deidentify(data_set: Dataset, *, key: bytes, options: Options | None = None)
 
     `data_set` carries its transfer syntax in `file_meta` (explicit little endian when it has none). `key` has
     32 bytes or more and is the only secret. Raises NotDeidentifiable for documents, reports, speech, raw
-    data, directories, and what has no SOP class or instance; ConfigurationError for a short key. No retry
-    helps.
+    data, directories, and what has no SOP class or instance; ConfigurationError for a short key.
     """
     options = options or Options()
     with _QUIET, warnings.catch_warnings(), config.disable_value_validation():
@@ -109,7 +108,9 @@ def deidentify(data_set: Dataset, *, key: bytes, options: Options | None = None)
 def _deidentify(source: Dataset, pseudonyms: Pseudonyms, options: Options) -> Deidentified:
     sop_class_uid = _accepted_class(source)
     meta = getattr(source, "file_meta", None) or FileMetaDataset()
-    syntax = text_of(meta, "TransferSyntaxUID") or ExplicitVRLittleEndian
+    syntax = text_of(meta, "TransferSyntaxUID")
+    if not is_valid_uid(syntax):
+        syntax = ExplicitVRLittleEndian
     patient = _patient_key(source)
     cleaner = _Cleaner(
         pseudonyms=pseudonyms,
@@ -156,7 +157,7 @@ class _Cleaner:
         is_code = depth > 0 and ("CodeMeaning" in source or "CodeValue" in source)
         for tag in sorted(source.keys()):
             vr, keyword = expected_vr(tag), keyword_for_tag(tag)
-            if vr is None or not keyword or not _is_content(tag) or (is_code and keyword in _CODE):
+            if vr is None or not keyword or not _is_content(tag) or (is_code and tag in _OF_A_CODE):
                 continue
             cleaned = self._element(source, tag, keyword, vr, depth)
             if cleaned is not None:
@@ -353,9 +354,8 @@ def _made(tag: BaseTag | int, vr: str, value: object) -> DataElement:
 def _set_age(result: Dataset, source: Dataset, remarks: set[Remark]) -> None:
     """Whole years; over 89 all are 90. Less than a year is zero."""
     text = text_of(source, "PatientAge")
-    years: int | None = None
     if len(text) == 4 and text[:3].isdecimal() and text[:3].isascii() and text[3] in "DWMY":
-        years = int(int(text[:3]) / {"D": 365.25, "W": 52.18, "M": 12, "Y": 1}[text[3]])
+        years: int | None = int(int(text[:3]) / {"D": 365.25, "W": 52.18, "M": 12, "Y": 1}[text[3]])
     else:
         years = dates.full_years(text_of(source, "PatientBirthDate"), text_of(source, "StudyDate"))
     if years is None:

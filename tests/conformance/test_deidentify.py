@@ -3,7 +3,9 @@
 import io
 import unicodedata
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pydicom
@@ -102,6 +104,7 @@ def marked():
     data_set.add_new(0x60001500, "LO", WORD)
     data_set.add_new(0x60003000, "OW", WORD.encode())
     data_set.add_new(0x50002600, "LO", WORD)
+    data_set.add_new(0x50000005, "US", 1)
     data_set.add_new(0xFFFCFFFC, "OB", WORD.encode())
     for tag, entry in DicomDictionary.items():  # binary attributes may hold text too
         if entry[0] in ("OB", "UN") and 0x0008 <= tag >> 16 < 0x7FE0 and tag >> 16 != 0x0042:
@@ -136,6 +139,13 @@ def test_no_text_survives_anywhere(cleaned, syntax):
     for encoding in ("ascii", "utf-16-le", "utf-16-be"):
         assert WORD.encode(encoding) not in content
     assert b"DICM" in content[:132]
+
+
+def test_no_private_curve_overlay_or_command_element_is_left(cleaned):
+    for element in cleaned.iterall():
+        assert not element.tag.is_private
+        assert 0x0008 <= element.tag.group <= 0x7FE0
+        assert element.tag.group >> 8 not in (0x50, 0x60)
 
 
 @pytest.mark.parametrize(
@@ -529,6 +539,37 @@ def test_a_comment_in_a_compressed_stream_is_told(comment):
     done = deidentify(data_set, key=KEY)
     assert (PixelRisk.STREAM_COMMENT in done.warnings) is (comment == b"Nguyen Van An")
     assert reread(written(done.data_set)).PixelData == data_set.PixelData
+
+
+def test_odd_objects_are_cleaned_or_refused_and_nothing_else():
+    """Everything that pydicom tests itself with: cut off, of wrong VR, in odd character sets, bare."""
+    folder = Path(pydicom.__file__).parent / "data"
+    cleaned = refused = 0
+    for file in sorted([*folder.glob("test_files/*.dcm"), *folder.glob("charset_files/*.dcm")]):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            source = pydicom.dcmread(file, force=True)
+            try:
+                written(deidentify(source, key=KEY, options=ALL).data_set)
+                cleaned += 1
+            except NotDeidentifiable:
+                refused += 1
+    assert cleaned > 60
+    assert refused > 5
+
+
+def test_many_threads_leave_the_settings_of_pydicom_as_they_were():
+    before = (config.settings.reading_validation_mode, config.settings.writing_validation_mode)
+    with ThreadPoolExecutor(8) as pool:
+        made = pool.map(lambda n: deidentify(with_meta(film(study=str(n))), key=KEY), range(64))
+        assert len({done.data_set.StudyInstanceUID for done in made}) == 64
+    assert (config.settings.reading_validation_mode, config.settings.writing_validation_mode) == before
+
+
+def test_a_transfer_syntax_that_is_none_does_not_stay():
+    data_set = with_meta(film())
+    data_set.file_meta["TransferSyntaxUID"] = element(0x00020010, "UI", WORD)
+    assert WORD.encode() not in written(deidentify(data_set, key=KEY).data_set)
 
 
 ANYWHERE = (0x00100010, 0x00081030, 0x00080020, 0x00181151, 0x0008103E, 0x00081140, 0x00280002, 0x00180060)

@@ -52,7 +52,7 @@ def test_a_log_that_nobody_touched_is_whole():
 
 
 @given(st.integers(1, 8), st.data())
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_every_change_is_found_at_its_place(length, data):
     records = log(length)
     at = data.draw(st.integers(0, length - 1))
@@ -75,7 +75,7 @@ def test_every_change_is_found_at_its_place(length, data):
 
 
 @given(st.integers(2, 8), st.data())
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 def test_taking_out_putting_in_and_moving_are_found(length, data):
     at = data.draw(st.integers(0, length - 2))
     taken = log(length)
@@ -90,7 +90,7 @@ def test_taking_out_putting_in_and_moving_are_found(length, data):
 
 
 @given(st.integers(1, 8), st.data())
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 def test_cutting_off_is_seen_by_an_exported_head(length, data):
     records = log(length)
     left = data.draw(st.integers(0, length - 1))

@@ -1,7 +1,7 @@
 from datetime import date, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hoichan.guard import dates
@@ -57,6 +57,7 @@ def test_a_time_turns_around_midnight_and_takes_the_day_along():
 
 
 @given(st.dates(date(1900, 1, 1), date(2100, 1, 1)), st.integers(-4_000, -1))
+@settings(deadline=None)
 def test_a_date_moves_back_by_the_days_and_forth_again(day, days):
     by = timedelta(days=days)
     moved = dates.move_date(f"{day:%Y%m%d}", by)

@@ -1,7 +1,7 @@
 from datetime import timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hoichan.errors import ConfigurationError
@@ -11,6 +11,7 @@ ONE, OTHER = Pseudonyms(bytes(32)), Pseudonyms(b"\1" * 32)
 
 
 @given(st.text(max_size=64))
+@settings(deadline=None)
 def test_the_same_input_gives_the_same_and_another_key_another(text):
     assert ONE.uid(text) == Pseudonyms(bytes(32)).uid(text) != OTHER.uid(text)
     assert ONE.patient_id(text) == Pseudonyms(bytes(32)).patient_id(text) != OTHER.patient_id(text)
@@ -18,6 +19,7 @@ def test_the_same_input_gives_the_same_and_another_key_another(text):
 
 
 @given(st.text(max_size=64))
+@settings(deadline=None)
 def test_what_comes_out_is_valid(text):
     assert is_valid_uid(ONE.uid(text))
     assert len(ONE.uid(text)) <= 44
@@ -29,6 +31,11 @@ def test_what_comes_out_is_valid(text):
 def test_purposes_do_not_meet():
     assert ONE.uid("a") != ONE.uid("b")
     assert ONE.patient_id("a") != ONE.patient_id("b")
+
+
+def test_every_date_moves_and_every_shift_is_used():
+    shifts = {ONE.shift(str(number)).days for number in range(60_000)}
+    assert shifts == set(range(-3_650, 0))
 
 
 def test_a_short_key_is_refused():

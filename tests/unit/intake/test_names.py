@@ -1,7 +1,7 @@
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hoichan.intake.names import (
@@ -59,6 +59,7 @@ def test_the_ideographic_group_counts_when_the_alphabetic_one_is_empty():
 
 
 @given(NAMES, st.randoms(use_true_random=False), st.sampled_from(["^", " ", "  ", "-", "."]))
+@settings(deadline=None)
 def test_order_case_composition_and_separators_do_not_count(words, random, separator):
     shuffled = list(words)
     random.shuffle(shuffled)
@@ -68,6 +69,7 @@ def test_order_case_composition_and_separators_do_not_count(words, random, separ
 
 
 @given(NAMES)
+@settings(deadline=None)
 def test_a_name_without_accents_is_found(words):
     name = " ".join(words)
     assert fold(name).isascii()
@@ -76,12 +78,14 @@ def test_a_name_without_accents_is_found(words):
 
 
 @given(st.text(max_size=40))
+@settings(deadline=None)
 def test_any_text_is_folded_once_and_for_all(text):
     assert fold(fold(text)) == fold(text)
     assert search_key(search_key(text)) == search_key(text)
 
 
 @given(NAMES, st.data())
+@settings(deadline=None)
 def test_beginnings_of_words_find_a_name(words, data):
     chosen = data.draw(st.lists(st.sampled_from(range(len(words))), unique=True))
     query = " ".join(words[i][: data.draw(st.integers(1, len(words[i])))] for i in chosen)
@@ -145,6 +149,7 @@ def test_masking():
 
 
 @given(st.text("0123456789", min_size=1, max_size=20))
+@settings(deadline=None)
 def test_a_mask_keeps_the_length_and_hides_enough(number):
     shown = mask(number)
     assert len(shown) == len(number)
