@@ -102,7 +102,8 @@ def issue_codes(content: bytes) -> tuple[str, ...]:
     if not isinstance(issues, list):
         return ()
     found = (issue.get("code") for issue in issues if isinstance(issue, dict))
-    return tuple(dict.fromkeys(code for code in found if code in ISSUE_TYPES))[:MOST_CODES]
+    known = (code for code in found if isinstance(code, str) and code in ISSUE_TYPES)
+    return tuple(dict.fromkeys(known))[:MOST_CODES]
 
 
 def _auth(auth: Auth) -> httpx2.Auth | None:
