@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import Any, Protocol
 
 from hoichan.types import (
     Delivery,
@@ -56,6 +56,26 @@ class Spooled:
     received_at: datetime  # aware, UTC
 
 
+class Notes(Protocol):
+    """Small facts that outlive a power cut: JSON values, UIDs and counts only."""
+
+    def write(self, path: PurePosixPath, note: Mapping[str, Any]) -> None:
+        """Keep a note in the place of the former one. Raises SpoolFull."""
+        ...
+
+    def read(self, path: PurePosixPath) -> Mapping[str, Any] | None:
+        """A note; None where there is none."""
+        ...
+
+    def names(self, folder: PurePosixPath) -> Sequence[PurePosixPath]:
+        """The notes of a folder, in the order of their names."""
+        ...
+
+    def remove(self, path: PurePosixPath) -> None:
+        """Take a note away, if it is there."""
+        ...
+
+
 class Spool(Protocol):
     """Where the door puts what it accepts, and the only tie between the door and the house."""
 
@@ -97,6 +117,15 @@ class Spool(Protocol):
 
     def is_open(self, study: StudyInstanceUID) -> bool:
         """Whether an association is still sending into this study."""
+        ...
+
+    def locate(self, instances: Collection[str]) -> Mapping[str, str]:
+        """SOP Class UID by SOP Instance UID, of those instances that are filed and safe on disk."""
+        ...
+
+    @property
+    def notes(self) -> Notes:
+        """What the door and the house have to remember besides objects."""
         ...
 
     def file(self, path: PurePosixPath) -> Path:

@@ -43,6 +43,20 @@ class Parts:
                 part.unlink(missing_ok=True)
         sync_folder(target.parent)
 
+    def replace(self, content: bytes, target: Path) -> None:
+        """As `write`, but in the place of what is there."""
+        part, file = self._open()
+        try:
+            with file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+                part.replace(target)
+        finally:
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+        sync_folder(target.parent)
+
     def sweep(self) -> int:
         """Removes the files whose writers are gone, and returns their number."""
         return sum(_removed_if_abandoned(part) for part in self._folder.glob("*.part"))

@@ -5,6 +5,7 @@
     fresh/<study>                        mark: arrivals since the house last looked
     open/<study>/<pid>-<association>     mark: an association is still sending into the study
     quarantine/<utc>-<sha>.dcm|.bin      what could not be filed, with the reason in a .json beside it
+    commitments/ steps/ evidence/        notes, see `notes_disk`
 
 Any number of processes write and read. An object is acknowledged after its file and its folder are on disk:
 write, fsync, link, fsync of the folder, mark. A link is made only where nothing is yet, so of two processes
@@ -23,13 +24,15 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
+from hoichan.adapters.notes_disk import DiskNotes
 from hoichan.adapters.parts import Parts, sync_folder, touch_in_folder
+from hoichan.adapters.spool_search import locate
 from hoichan.errors import IntakeError, NotDicom, SpoolFull, StorageUnusable
 from hoichan.intake.door import Identity, identify, is_uid
 from hoichan.intake.part10 import FileMeta, read_meta, write_meta
@@ -53,6 +56,7 @@ class DiskSpool:
         """
         self._root = root
         self._parts = Parts(root / "part")
+        self.notes = DiskNotes(root, self._parts)
         self._reserve_bytes = reserve_bytes
         self._open_mark_seconds = open_mark_seconds
         self._locks = tuple(threading.Lock() for _ in range(_LOCKS))
@@ -309,6 +313,11 @@ class DiskSpool:
                 if mark.stat().st_mtime > oldest:
                     return True
         return False
+
+    def locate(self, instances: Collection[str]) -> Mapping[str, str]:
+        """SOP Class UID by SOP Instance UID of what is filed and safe on disk. Raises SpoolFull."""
+        with _full_on_error():
+            return locate(self._root / "studies", instances)
 
     def file(self, path: PurePosixPath) -> Path:
         """The place on this machine of a path inside the spool. Raises IntakeError for one that leads out."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from hoichan.errors import IntakeError, SpoolFull
 from hoichan.intake.door import identify
@@ -15,12 +17,42 @@ from hoichan.ports import Spooled, Stored
 from hoichan.types import Sha256, SOPInstanceUID, StudyInstanceUID
 
 
+class FakeNotes:
+    """Notes in a dictionary, as JSON, so that nothing else gets in."""
+
+    def __init__(self) -> None:
+        self.full = False  # set it, and no note is kept
+        self._notes: dict[PurePosixPath, str] = {}
+
+    def write(self, path: PurePosixPath, note: Mapping[str, Any]) -> None:
+        """Keep a note; raises SpoolFull while `full` is set."""
+        if self.full:
+            raise SpoolFull
+        if any(not part[:1].isalnum() for part in path.parts):
+            raise IntakeError("Not a name of a note.")
+        self._notes[path] = json.dumps(note)
+
+    def read(self, path: PurePosixPath) -> Mapping[str, Any] | None:
+        """A note; None where there is none."""
+        note: Mapping[str, Any] | None = json.loads(self._notes[path]) if path in self._notes else None
+        return note
+
+    def names(self, folder: PurePosixPath) -> Sequence[PurePosixPath]:
+        """The notes of a folder, in the order of their names."""
+        return sorted(path for path in self._notes if path.parent == folder)
+
+    def remove(self, path: PurePosixPath) -> None:
+        """Take a note away, if it is there."""
+        self._notes.pop(path, None)
+
+
 class FakeSpool:
     """Keeps everything in dictionaries; `file()` writes a file only when somebody asks for it."""
 
     def __init__(self, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.full = False  # set it, and every store is refused
         self.quarantine: dict[PurePosixPath, tuple[str, bytes]] = {}  # path -> reason, data set
+        self.notes = FakeNotes()
         self._now = now
         self._files: dict[PurePosixPath, tuple[datetime, bytes]] = {}
         self._studies: dict[StudyInstanceUID, list[PurePosixPath]] = {}
@@ -120,6 +152,14 @@ class FakeSpool:
     def is_open(self, study: StudyInstanceUID) -> bool:
         """Whether an association is still sending into this study."""
         return any(study in studies for studies in self._open.values())
+
+    def locate(self, instances: Collection[str]) -> Mapping[str, str]:
+        """SOP Class UID by SOP Instance UID of what is filed."""
+        return {
+            path.stem: read_meta(content).sop_class_uid
+            for path, (_, content) in self._files.items()
+            if path.stem in instances
+        }
 
     def file(self, path: PurePosixPath) -> Path:
         """A real file with the object's bytes, made when first asked for."""

@@ -1,6 +1,7 @@
 """What every spool promises; the same tests on the fake and on the disk."""
 
 import hashlib
+from contextlib import suppress
 from pathlib import PurePosixPath
 
 import pytest
@@ -148,6 +149,35 @@ def test_the_end_of_an_association_has_its_studies_looked_at(spool):
 def test_a_path_never_leads_out(spool, path):
     with pytest.raises(IntakeError):
         spool.file(PurePosixPath(path))
+
+
+def test_filed_instances_are_located_by_their_uid_alone(spool):
+    first, second = film(study="a", instance="1"), film(study="b", instance="2")
+    for data_set in (first, second):
+        store(spool, data_set)
+    with suppress(NotDicom):
+        store(spool, data=b"garbage", instance="1.2.3")
+    found = spool.locate([first.SOPInstanceUID, second.SOPInstanceUID, "1.2.3"])
+    assert found == {uid: COMPUTED_RADIOGRAPHY for uid in (first.SOPInstanceUID, second.SOPInstanceUID)}
+    assert spool.locate([]) == {}
+
+
+def test_notes_are_kept_replaced_and_taken_away(spool):
+    folder = PurePosixPath("evidence", "1.2.3")
+    assert spool.notes.names(folder) == [] and spool.notes.read(folder / "b.json") is None
+    spool.notes.write(folder / "b.json", {"state": "in_progress"})
+    spool.notes.write(folder / "a.json", {"count": 1})
+    spool.notes.write(folder / "b.json", {"state": "completed"})
+    assert spool.notes.names(folder) == [folder / "a.json", folder / "b.json"]
+    assert spool.notes.read(folder / "b.json") == {"state": "completed"}
+    spool.notes.remove(folder / "b.json")
+    spool.notes.remove(folder / "b.json")
+    assert spool.notes.names(folder) == [folder / "a.json"]
+
+
+def test_a_note_never_lies_outside(spool):
+    with pytest.raises(IntakeError):
+        spool.notes.write(PurePosixPath("evidence", "..", "..", "a.json"), {})
 
 
 def test_there_is_room(spool):
