@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from hoichan.adapters.database import migrate, open_database
 from hoichan.adapters.heartbeats_sql import HeartbeatsSql
 from hoichan.adapters.schema import metadata
+from hoichan.errors import RecordsUnavailable
 
 KINDS = ["sqlite", *(["postgresql"] if os.environ.get("HOICHAN_TEST_POSTGRESQL") else [])]
 
@@ -48,3 +49,12 @@ def test_a_worker_that_ended_in_order_is_forgotten(heartbeats):
     heartbeats.beat("a")
     heartbeats.forget("a")
     assert heartbeats.alive(60) == []
+
+
+def test_a_database_that_does_not_answer_is_worth_a_retry(tmp_path):
+    engine = open_database(f"sqlite:///{tmp_path / 'empty.sqlite'}")
+    heartbeats = HeartbeatsSql(engine)
+    for ask in (lambda: heartbeats.beat("a"), lambda: heartbeats.forget("a"), lambda: heartbeats.alive(1)):
+        with pytest.raises(RecordsUnavailable):
+            ask()
+    engine.dispose()
