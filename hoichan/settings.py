@@ -137,7 +137,16 @@ class Sender(_Section):
     certificate_sha256: tuple[Fingerprint, ...] = ()  # must show one of these; two while one is renewed
     certificate_cn: str | None = Field(None, min_length=1)  # must show a certificate with this common name
     maximum_associations: int | None = Field(None, ge=1)  # at a time, of all callers of this entry
+    commitment_host: str | None = None  # where it hears storage commitment reports; None: where it asked from
+    commitment_port: Port | None = None  # None: reports go through an association that it has open
+    commitment_tls: ClientTls | None = None  # None: reports go in plain DICOM
     instances_per_minute: int | None = Field(None, ge=1)  # of all callers of this entry; more get 0xA700
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Sender:
+        if self.commitment_port is None and (self.commitment_host or self.commitment_tls):
+            raise ValueError("commitment_host or commitment_tls without commitment_port")
+        return self
 
     @property
     def needs_certificate(self) -> bool:
@@ -168,6 +177,7 @@ class Listener(_Section):
     require_called_ae_title: bool = False
     maximum_associations: int = Field(25, ge=1)
     maximum_pdu_size: int = Field(0, ge=0)  # bytes; 0: no limit
+    commitment_retry_seconds: float = Field(5, gt=0)  # first pause; it doubles up to an hour, for a week
     network_timeout_seconds: float = Field(60, gt=0)  # an idle association is closed after this
 
     @property
@@ -199,7 +209,12 @@ class Web(_Section):
     public_names: tuple[str, ...] = ()  # host names under which a proxy reaches the page; others are refused
     stow: bool = False  # STOW-RS at /dicom-web/studies: no sign-in yet, so for programs on this machine only
     stow_maximum_bytes: int = Field(2 * 1024**3, ge=1024**2)  # of one request; a CT of 2,000 slices is 1 GiB
-
+    # Whether the page works without an account: only at this machine, and only until the first one is added.
+    sign_in: Literal["with_first_user", "always"] = "with_first_user"
+    session_idle_seconds: float = Field(1800, ge=60)  # an unused session ends: workstations are shared
+    session_seconds: float = Field(43200, ge=60)  # whatever is done: a shift is twelve hours
+    # Whose X-Forwarded-For and -Proto are believed: a proxy on this machine.
+    trusted_proxies: tuple[str, ...] = ("127.0.0.1", "::1")
 
     @model_validator(mode="after")
     def _stow_stays_here(self) -> Web:
@@ -333,10 +348,6 @@ class Settings(_Section):
         if not is_loopback(self.listener.host) and not self.listener.senders:
             raise ValueError(
                 "listener: open to the network with an empty list of senders; add [[listener.senders]]"
-            )
-        if not is_loopback(self.web.host):
-            raise ValueError(
-                "web.host: no sign-in yet, so the page stays on loopback: put a proxy with sign-in before it"
             )
         names = [destination.name for destination in self.destinations]
         if len(names) != len(set(names)):

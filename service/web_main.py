@@ -15,13 +15,14 @@ import uvicorn
 
 from hoichan import settings as settings_module
 from hoichan.adapters import logs
+from hoichan.adapters.passwords import Passwords
 from hoichan.adapters.records_read import ReadingSql
 from hoichan.errors import ConfigurationError, PortInUse
-from hoichan.settings import Settings
+from hoichan.settings import Settings, is_loopback
 from service.api.app import create_app
 from service.api.stow import StowDoor, stow_app
 from service.processes import announce, stop_event
-from service.wiring import open_house
+from service.wiring import House, open_house
 
 log = structlog.get_logger()
 
@@ -70,10 +71,13 @@ def serve(settings: Settings, door: socket.socket, *, ready_file: Path | None, l
     """Answer on the socket until a signal or the end of the lifeline."""
     logs.configure("web")
     house = open_house(settings)
+    check_people(house)
     app = create_app(
         settings,
         reading=ReadingSql(house.engine, house.objects),
         studies_port=house.studies,
+        people_sql=house.people,
+        passwords=Passwords(),
         clock=house.clock,
         spool_root=settings.storage.spool_dir,
     )
@@ -91,6 +95,8 @@ def serve(settings: Settings, door: socket.socket, *, ready_file: Path | None, l
             log_config=None,
             access_log=False,  # its lines hold the URL; ours hold the route template
             server_header=False,
+            proxy_headers=bool(settings.web.trusted_proxies),
+            forwarded_allow_ips=list(settings.web.trusted_proxies),
             timeout_graceful_shutdown=GRACE_SECONDS,
         ),
         ready_file,
@@ -103,6 +109,17 @@ def serve(settings: Settings, door: socket.socket, *, ready_file: Path | None, l
         server.run(sockets=[door])
     finally:
         house.engine.dispose()
+
+
+def check_people(house: House) -> None:
+    """Raises ConfigurationError for a page that the network reaches and nobody could sign in to."""
+    web = house.settings.web
+    if not is_loopback(web.host) and not house.people.any_user():
+        house.engine.dispose()
+        raise ConfigurationError(
+            "web.host is open to the network, but there is no account yet: "
+            "add the first with `hoichan user add`, or stay on loopback."
+        )
 
 
 class _Server(uvicorn.Server):

@@ -245,7 +245,7 @@ class PeopleSql:
             if row.blocked_until > now:
                 left: timedelta = row.blocked_until - now
                 return left
-            failures = row.failures + 1
+            failures = patience.remembered(row.failures, now - row.last_at) + 1
             connection.execute(
                 table.update()
                 .where(table.c.subject_sha256 == key)
@@ -253,11 +253,20 @@ class PeopleSql:
             )
             return timedelta(0)
 
-    def succeeded(self, subject: Subject, name: str) -> None:
-        """The password was right: failures before it no longer count."""
+    def succeeded(self, user_name: str, address: str) -> None:
+        """The password was right: the account's failures no longer count, nor does this try of the address.
+
+        Failures of others from that address stay: an own account must not buy an attacker more guesses.
+        """
+        table, now = sign_in_failures, self._clock.now()
         with self._writing() as connection:
             connection.execute(
-                sign_in_failures.delete().where(sign_in_failures.c.subject_sha256 == _subject(subject, name))
+                table.delete().where(table.c.subject_sha256 == _subject(Subject.ACCOUNT, user_name))
+            )
+            connection.execute(
+                table.update()
+                .where(table.c.subject_sha256 == _subject(Subject.ADDRESS, address), table.c.failures > 0)
+                .values(failures=table.c.failures - 1, blocked_until=now)
             )
 
 

@@ -45,6 +45,11 @@ class Patience:
     free: int
     first_seconds: float
     longest_seconds: float
+    forgets_one_every_seconds: float = 3600  # so that a ward's slips of a week do not add up
+
+    def remembered(self, failures: int, since: timedelta) -> int:
+        """How many of the failures still count, so long after the last of them."""
+        return max(0, failures - int(since.total_seconds() / self.forgets_one_every_seconds))
 
     def pause(self, failures: int) -> timedelta:
         """How long nothing more is tried after so many failures in a row."""
@@ -56,5 +61,7 @@ class Patience:
 
 
 ACCOUNT_PATIENCE = Patience(free=5, first_seconds=2, longest_seconds=900)
-ADDRESS_PATIENCE = Patience(free=20, first_seconds=2, longest_seconds=900)  # a ward shares one address
+ADDRESS_PATIENCE = Patience(  # a ward shares one address
+    free=20, first_seconds=2, longest_seconds=900, forgets_one_every_seconds=300
+)
 FORGOTTEN_AFTER = timedelta(hours=24)  # failures older than this no longer count

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from enum import StrEnum
 
+RESERVED = frozenset({"local", "system", "unknown"})  # have a meaning of their own in the audit log
 USER_NAME = re.compile(r"[a-z][a-z0-9._-]{1,31}")  # in the audit log for decades: plain, lower case
 
 
@@ -71,4 +72,4 @@ def may(role: Role, action: Action) -> bool:
 
 def is_user_name(text: str) -> bool:
     """Whether a text can be the name of an account."""
-    return USER_NAME.fullmatch(text) is not None
+    return USER_NAME.fullmatch(text) is not None and text not in RESERVED

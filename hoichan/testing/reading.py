@@ -11,8 +11,11 @@ import sqlalchemy as sa
 
 from hoichan.adapters.database import migrate, open_database
 from hoichan.adapters.objects_disk import ObjectsDisk
+from hoichan.adapters.passwords import Passwords
+from hoichan.adapters.people_sql import PeopleSql
 from hoichan.adapters.records_read import ReadingSql
 from hoichan.adapters.records_sql import StudiesSql
+from hoichan.guard.roles import Role
 from hoichan.privacy import Phi
 from hoichan.reporting import plan
 from hoichan.settings import DicomDestination, FhirDestination, Settings
@@ -47,6 +50,7 @@ class Record:
     engine: sa.Engine
     studies: StudiesSql
     reading: ReadingSql
+    people: PeopleSql
     clock: FakeClock
 
     @property
@@ -68,7 +72,19 @@ def a_record(folder: Path, settings: Settings | None = None) -> Record:
         engine=engine,
         studies=StudiesSql(engine, objects, clock),
         reading=ReadingSql(engine, objects),
+        people=PeopleSql(engine, clock),
         clock=clock,
+    )
+
+
+QUICK = Passwords(time_cost=1, memory_kib=64)  # argon2id at a cost for tests
+PASSWORD = "mưa rơi trên phố Huế"
+
+
+def add_user(record: Record, user_name: str, role: Role = Role.RADIOLOGIST) -> None:
+    """An account whose password is PASSWORD."""
+    record.people.add(
+        user_name, display_name=f"Người {user_name}", role=role, password_hash=QUICK.hashed(PASSWORD)
     )
 
 

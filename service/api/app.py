@@ -4,21 +4,34 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from starlette.staticfiles import StaticFiles
 
 import hoichan
+from hoichan.adapters.passwords import Passwords
+from hoichan.adapters.people_sql import PeopleSql
 from hoichan.adapters.records_read import ReadingSql
 from hoichan.ports import Clock, Studies
 from hoichan.settings import Settings
-from service.api import health, pages, problems, studies
+from service.api import health, pages, people, problems, studies
 from service.api.desk import Desk
 from service.api.doorkeeper import Doorkeeper
+from service.api.gate import admit
 from service.web.rendering import STATIC, Templates
+
+API_ROUTERS = (studies.router, health.router)
+PAGE_ROUTERS = (pages.router, people.router)
 
 
 def create_app(
-    settings: Settings, *, reading: ReadingSql, studies_port: Studies, clock: Clock, spool_root: Path
+    settings: Settings,
+    *,
+    reading: ReadingSql,
+    studies_port: Studies,
+    people_sql: PeopleSql,
+    passwords: Passwords,
+    clock: Clock,
+    spool_root: Path,
 ) -> FastAPI:
     """The page and the API over one record of studies."""
     app = FastAPI(
@@ -28,20 +41,24 @@ def create_app(
         "Nothing here has been verified by a physician unless its status says so.",
         docs_url=None,  # FastAPI's own page loads scripts from elsewhere; /docs is ours
         redoc_url=None,
-        openapi_url="/openapi.json",
+        openapi_url=None,  # FastAPI's own route would stand outside the gate
+        dependencies=[Depends(admit)],
     )
     app.state.desk = Desk(
         settings=settings,
         reading=reading,
         studies=studies_port,
+        people=people_sql,
+        passwords=passwords,
         clock=clock,
         spool_root=spool_root,
         templates=Templates(settings.site),
     )
     problems.register(app)
     app.add_middleware(Doorkeeper, names=settings.web.public_names)
-    app.include_router(studies.router)
-    app.include_router(health.router)
-    app.include_router(pages.router, include_in_schema=False)
+    for router in API_ROUTERS:
+        app.include_router(router)
+    for router in PAGE_ROUTERS:
+        app.include_router(router, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     return app

@@ -8,6 +8,8 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from hoichan.adapters.passwords import Passwords
+from hoichan.adapters.people_sql import PeopleSql
 from hoichan.adapters.records_read import ReadingSql
 from hoichan.ports import Clock, Studies
 from hoichan.settings import Settings
@@ -24,6 +26,8 @@ class Desk:
     settings: Settings
     reading: ReadingSql
     studies: Studies  # only for the one verb that writes: send a dead delivery again
+    people: PeopleSql
+    passwords: Passwords
     clock: Clock
     spool_root: Path
     templates: Templates

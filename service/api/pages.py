@@ -7,19 +7,17 @@ address holds a UID, a state and a page number, never more.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, JSONResponse
 
 from hoichan.adapters.views import DocumentView, ResultView, StudyView
-from hoichan.types import DocumentKind, Finding, Outcome, StudyInstanceUID, StudyState
-from service.api.desk import AtDesk, Desk
+from hoichan.types import DeliveryState, DocumentKind, Finding, Outcome, StudyInstanceUID, StudyState
+from service.api.desk import AtDesk
 from service.api.schemas import StudyDetailOut, StudyListOut, etag
+from service.api.show import query, show
 from service.api.studies import PAGE_SIZE, OnlyState, Page, StudyUid
-from service.web.rendering import COOKIE, LANGUAGES
 
-COOKIE_SECONDS = 365 * 86400
 SHOWN_FINDINGS = 4  # positives in a line of the list; the study page has them all
 PARTIAL = frozenset({Outcome.PARTIAL_WITH_FINDINGS, Outcome.PARTIAL_WITHOUT_FINDINGS})
 
@@ -47,7 +45,7 @@ def show_list(request: Request, desk: AtDesk, state: OnlyState = None, page: Pag
         if found.by_state.get(one) or state is one
     ]
     listing = StudyListOut.of(found, page=page, size=PAGE_SIZE)
-    return _page(
+    return show(
         request,
         desk,
         "list.html",
@@ -57,7 +55,7 @@ def show_list(request: Request, desk: AtDesk, state: OnlyState = None, page: Pag
         page=page,
         pages=listing.pages,
         etag=etag(listing),
-        poll=f"/api/v1/studies{_query(state=state, page=page if page > 1 else None)}",
+        poll=f"/api/v1/studies{query(state=state, page=page if page > 1 else None)}",
         partial=PARTIAL,
         shown=SHOWN_FINDINGS,
     )
@@ -68,7 +66,7 @@ def show_study(request: Request, desk: AtDesk, study_uid: StudyUid) -> HTMLRespo
     """One study: picture, findings, refusals, deliveries, documents, model."""
     view = desk.reading.study(StudyInstanceUID(study_uid))
     report = view.entry.report
-    return _page(
+    return show(
         request,
         desk,
         "study.html",
@@ -89,7 +87,15 @@ def show_study(request: Request, desk: AtDesk, study_uid: StudyUid) -> HTMLRespo
 def show_trail(request: Request, desk: AtDesk, study_uid: StudyUid) -> HTMLResponse:
     """Every step of one study, oldest first."""
     uid = StudyInstanceUID(study_uid)
-    return _page(request, desk, "trail.html", lines=desk.reading.trail(uid), study_uid=uid)
+    lines = desk.reading.trail(uid)
+    dead = [one for one in desk.reading.study(uid).deliveries if one.state is DeliveryState.DEAD]
+    return show(request, desk, "trail.html", lines=lines, study_uid=uid, dead=dead)
+
+
+@router.get("/openapi.json", response_class=JSONResponse)
+def show_description(request: Request) -> JSONResponse:
+    """The API for machines to read (OpenAPI 3.1)."""
+    return JSONResponse(request.app.openapi())
 
 
 @router.get("/docs")
@@ -101,31 +107,7 @@ def show_operations(request: Request, desk: AtDesk) -> HTMLResponse:
         for path, methods in description["paths"].items()
         for method, operation in methods.items()
     ]
-    return _page(request, desk, "docs.html", operations=operations)
-
-
-def _page(request: Request, desk: Desk, template: str, **values: object) -> HTMLResponse:
-    language = desk.templates.language(request)
-    kept = {key: value for key, value in request.query_params.items() if key in {"state", "page"}}
-    text = desk.templates.render(
-        template,
-        language=language,
-        path=request.url.path,
-        kept=kept,
-        now=desk.clock.now(),
-        query=_query,
-        **values,
-    )
-    response = HTMLResponse(text)
-    if request.query_params.get("lang") in LANGUAGES:
-        response.set_cookie(COOKIE, language, max_age=COOKIE_SECONDS, httponly=True, samesite="lax")
-    return response
-
-
-def _query(**values: object) -> str:
-    """`?a=b` of what is not None; "" when nothing is left."""
-    kept = {key: str(value) for key, value in values.items() if value is not None}
-    return f"?{urlencode(kept)}" if kept else ""
+    return show(request, desk, "docs.html", operations=operations)
 
 
 def _picture(view: StudyView) -> DocumentView | None:

@@ -3,7 +3,11 @@
 | error                 | status | retry |      | request                | status |
 | StudyUnknown          | 404    | no    |      | unknown path           | 404    |
 | RecordsUnavailable    | 503    | yes   |      | malformed value        | 422    |
-| any other of ours     | 500    | no    |      | method, host, origin   | 405, 421, 403 |
+| SignInRequired        | 401    | no    |      | method, host           | 405, 421 |
+| any other AccessError | 403    | no    |      | a body that is too big | 413    |
+| any other of ours     | 500    | no    |      |                        |        |
+
+A person who is not signed in is led to the sign-in page.
 
 `code` is stable. A detail never repeats what came in: a request may hold anything.
 """
@@ -16,26 +20,32 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
-from hoichan.errors import HoichanError, RecordsUnavailable, StudyUnknown
+from hoichan.errors import AccessError, HoichanError, RecordsUnavailable, SignInRequired, StudyUnknown
+from service.api.caller import frame, login_address
 from service.api.desk import desk_of
 
 MEDIA_TYPE = "application/problem+json"
 STATUS: tuple[tuple[type[HoichanError], HTTPStatus], ...] = (
     (StudyUnknown, HTTPStatus.NOT_FOUND),
     (RecordsUnavailable, HTTPStatus.SERVICE_UNAVAILABLE),
+    (SignInRequired, HTTPStatus.UNAUTHORIZED),
+    (AccessError, HTTPStatus.FORBIDDEN),
     (HoichanError, HTTPStatus.INTERNAL_SERVER_ERROR),
 )
 _REQUEST_CODES = {
     HTTPStatus.NOT_FOUND: "request.not_found",
     HTTPStatus.METHOD_NOT_ALLOWED: "request.method_not_allowed",
     HTTPStatus.UNPROCESSABLE_ENTITY: "request.malformed",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "request.too_large",
 }
 _FOR_MACHINES = ("/api/", "/healthz", "/readyz", "/metrics", "/openapi.json", "/static/")
 RETRY_AFTER_SECONDS = 5
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
+    401: {"description": "Sign in first", "content": {MEDIA_TYPE: {}}},
+    403: {"description": "The role does not allow it", "content": {MEDIA_TYPE: {}}},
     404: {"description": "Unknown", "content": {MEDIA_TYPE: {}}},
     422: {"description": "Malformed identifier or parameter", "content": {MEDIA_TYPE: {}}},
     503: {"description": "The record cannot be reached; try again", "content": {MEDIA_TYPE: {}}},
@@ -65,7 +75,7 @@ def problem_json(status: HTTPStatus, code: str, detail: str = "") -> JSONRespons
 
 def answer(request: Request, status: HTTPStatus, code: str, detail: str = "") -> Response:
     """A page for a person who asked for one, problem+json for everything else."""
-    if request.url.path.startswith(_FOR_MACHINES) or "text/html" not in request.headers.get("accept", ""):
+    if not for_people(request):
         return problem_json(status, code, detail)
     templates = desk_of(request).templates
     page = templates.render(
@@ -74,12 +84,21 @@ def answer(request: Request, status: HTTPStatus, code: str, detail: str = "") ->
         path=request.url.path,
         status=int(status),
         code=code,
+        **frame(request),
     )
     return HTMLResponse(page, status_code=status, headers={"Cache-Control": "no-store"})
 
 
+def for_people(request: Request) -> bool:
+    """Whether a page is asked for, and not data."""
+    path = request.url.path
+    return not path.startswith(_FOR_MACHINES) and "text/html" in request.headers.get("accept", "")
+
+
 async def _ours(request: Request, error: Exception) -> Response:
     assert isinstance(error, HoichanError)  # registered for this class only
+    if isinstance(error, SignInRequired) and "text/html" in request.headers.get("accept", ""):
+        return RedirectResponse(login_address(request), status_code=HTTPStatus.SEE_OTHER)
     return answer(request, status_of(error), error.code, str(error))
 
 

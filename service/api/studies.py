@@ -10,10 +10,11 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from hoichan.adapters.views import DocumentView
 from hoichan.errors import RecordsError, RecordsUnavailable
+from hoichan.guard.roles import Action
 from hoichan.types import DeliveryState, DocumentKind, StudyInstanceUID, StudyState
 from service.api import problems
+from service.api.caller import caller_of, lasting
 from service.api.desk import UID_MAXIMUM, UID_PATTERN, AtDesk
-from service.api.doorkeeper import is_same_origin
 from service.api.pictures import PictureShelf
 from service.api.schemas import DeliveryOut, StudyDetailOut, StudyListOut, TrailOut, etag
 
@@ -37,7 +38,7 @@ _shelf = PictureShelf()
 
 def _tagged(request: Request, model: StudyListOut | StudyDetailOut) -> Response:
     tag = etag(model)
-    headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
+    headers = {"ETag": tag, "Cache-Control": lasting(request, "private, no-cache")}
     if tag in request.headers.get("if-none-match", ""):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
     return Response(model.model_dump_json(), media_type="application/json", headers=headers)
@@ -81,8 +82,8 @@ def show_picture(
     if document is None:
         return problems.answer(request, HTTPStatus.NOT_FOUND, "document.unknown", "No picture was made.")
     tag = f'"{document.sha256}"'
-    lasting = "private, max-age=31536000, immutable" if v == document.sha256 else "private, no-cache"
-    headers = {"ETag": tag, "Cache-Control": lasting}
+    policy = "private, max-age=31536000, immutable" if v == document.sha256 else "private, no-cache"
+    headers = {"ETag": tag, "Cache-Control": lasting(request, policy)}
     if tag in request.headers.get("if-none-match", ""):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
     picture = _shelf.picture(document.sha256, lambda: desk.reading.content(document))
@@ -124,14 +125,12 @@ def download_document(
     status_code=HTTPStatus.ACCEPTED,
     response_model=DeliveryOut,
     responses={
-        403: {"description": "Asked from another site", "content": {problems.MEDIA_TYPE: {}}},
+        403: {"description": "Not allowed, or not from our page", "content": {problems.MEDIA_TYPE: {}}},
         409: {"description": "Not a dead delivery", "content": {problems.MEDIA_TYPE: {}}},
     },
 )
 def replay_delivery(request: Request, desk: AtDesk, idempotency_key: DeliveryKey) -> Response:
     """Send a dead delivery again: the same bytes under the same key."""
-    if not is_same_origin(request.headers):
-        return problems.answer(request, HTTPStatus.FORBIDDEN, "request.cross_origin")
     try:
         delivery = desk.studies.delivery(idempotency_key)
     except RecordsUnavailable:
@@ -142,9 +141,10 @@ def replay_delivery(request: Request, desk: AtDesk, idempotency_key: DeliveryKey
         return problems.answer(request, HTTPStatus.CONFLICT, "delivery.not_dead")
     desk.studies.revive(idempotency_key)
     if "text/html" in request.headers.get("accept", ""):
-        return RedirectResponse(
-            f"/studies/{delivery.study_instance_uid}#deliveries", status_code=HTTPStatus.SEE_OTHER
-        )
+        caller = caller_of(request)
+        seen = caller is not None and caller.may(Action.STUDY_READ)
+        place = f"/studies/{delivery.study_instance_uid}{'#deliveries' if seen else '/trail'}"
+        return RedirectResponse(place, status_code=HTTPStatus.SEE_OTHER)
     view = desk.reading.study(delivery.study_instance_uid)
     revived = next(one for one in view.deliveries if one.idempotency_key == idempotency_key)
     return JSONResponse(DeliveryOut.of(revived).model_dump(mode="json"), status_code=HTTPStatus.ACCEPTED)

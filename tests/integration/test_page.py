@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from hoichan.testing.reading import a_record, fill
+from hoichan.testing.reading import a_record, add_user, fill
 
 DEADLINE_SECONDS = 60
 COMMAND = (sys.executable, "-P", "-m", "service", "web")
@@ -101,6 +101,36 @@ def test_the_page_ends_with_whoever_started_it(page):
     assert page.get("/healthz")[0] == 200
     page.process.stdin.close()
     assert page.process.wait(DEADLINE_SECONDS) == 0
+
+
+def test_a_page_open_to_the_network_needs_an_account_first(filled, tmp_path):
+    def told(page):
+        try:
+            assert page.process.wait(DEADLINE_SECONDS) == 2
+            return page.process.stderr.read().decode().strip()
+        finally:
+            page.end()
+
+    folder = tmp_path / "data"
+    record = a_record(folder)
+    page = Page(folder, tmp_path / "first.ready", HOICHAN_WEB__HOST="0.0.0.0")
+    assert told(page) == (
+        "web.host is open to the network, but there is no account yet: "
+        "add the first with `hoichan user add`, or stay on loopback."
+    )
+    add_user(record, "bs.an")
+    record.engine.dispose()
+    page = Page(folder, tmp_path / "second.ready", HOICHAN_WEB__HOST="0.0.0.0")
+    try:
+        assert page.get("/healthz")[0] == 200
+        assert page.get("/api/v1/studies")[0] == 401
+        forwarded = {"X-Forwarded-For": "10.0.0.7", "X-Forwarded-Proto": "https"}
+        cookies = page.get("/login", **forwarded)[1]["Set-Cookie"]  # a proxy on this machine is believed
+        assert cookies.startswith("__Host-hoichan_visit=")
+        assert page.get("/metrics")[0] == 200
+        assert page.get("/metrics", **forwarded)[0] == 401
+    finally:
+        page.end()
 
 
 def test_a_taken_port_is_one_sentence_and_exit_code_2(filled, tmp_path):

@@ -186,10 +186,16 @@ def test_accounts_and_addresses_are_counted_apart(people):
 
 def test_the_right_password_and_a_day_wipe_the_slate(people, clock):
     waits(people, 4)
-    people.succeeded(Subject.ACCOUNT, "bs.an")
+    people.succeeded("bs.an", "10.0.0.7")
     assert waits(people, 4) == [0, 0, 0, 2]
     clock.advance(24 * 3600)
     assert waits(people, 3) == [0, 0, 0]
+
+
+def test_one_right_password_does_not_forgive_an_address_its_guesses(people):
+    assert waits(people, 3, "10.0.0.7", Subject.ADDRESS) == [0, 0, 0]
+    people.succeeded("bs.an", "10.0.0.7")
+    assert waits(people, 2, "10.0.0.7", Subject.ADDRESS) == [0, 2]
 
 
 def test_a_new_password_ends_the_pause(people):

@@ -86,8 +86,10 @@ def test_a_door_open_to_the_network_needs_a_list_of_senders(tmp_path):
     assert "empty list of senders" in fault(tmp_path, "[listener]\nhost = '0.0.0.0'\n")
 
 
-def test_the_page_stays_on_loopback_while_it_has_no_sign_in(tmp_path):
-    assert "no sign-in" in fault(tmp_path, "[web]\nhost = '0.0.0.0'\n")
+def test_a_session_ends_when_it_is_not_used_and_after_a_shift(tmp_path):
+    web = load(written(tmp_path, "[web]\nsign_in = 'always'\n"), environment={}).web
+    assert (web.sign_in, web.session_idle_seconds, web.session_seconds) == ("always", 1800, 43200)
+    assert "web.sign_in" in fault(tmp_path, "[web]\nsign_in = 'never'\n")
 
 
 def test_two_destinations_cannot_share_a_name(tmp_path):

@@ -75,7 +75,8 @@ function restore(place) {
 }
 
 async function takeOver() {
-  const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+  const answer = await fetch(location.href, { headers: { Accept: "text/html", "X-Hoichan-Poll": "1" } });
+  if (answer.redirected) return location.reload(); // signed out: nobody's data stays on the screen
   if (!answer.ok) throw new Error(String(answer.status));
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   const place = anchor();
@@ -95,7 +96,8 @@ async function takeOver() {
 async function poll() {
   clearTimeout(timer);
   try {
-    const answer = await fetch(body.dataset.poll, { headers: { "If-None-Match": tag }, cache: "no-store" });
+    const answer = await fetch(body.dataset.poll, { headers: { "If-None-Match": tag, "X-Hoichan-Poll": "1" }, cache: "no-store" });
+    if (answer.status === 401) return location.reload();
     if (answer.status === 200) tag = await takeOver();
     else if (answer.status !== 304) throw new Error(String(answer.status));
     tell(true);

@@ -1,6 +1,7 @@
 """What a password must be, and how pauses grow."""
 
 import unicodedata
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
@@ -48,3 +49,9 @@ def test_pauses_double_up_to_a_quarter_of_an_hour(failures, seconds):
 def test_an_address_is_shared_by_many_and_may_fail_more_often():
     assert ADDRESS_PATIENCE.pause(19).total_seconds() == 0
     assert ADDRESS_PATIENCE.pause(20).total_seconds() == 2
+
+
+def test_one_failure_is_forgotten_every_so_often():
+    assert ACCOUNT_PATIENCE.remembered(7, timedelta(minutes=59)) == 7
+    assert ACCOUNT_PATIENCE.remembered(7, timedelta(hours=2)) == 5
+    assert ADDRESS_PATIENCE.remembered(3, timedelta(hours=2)) == 0

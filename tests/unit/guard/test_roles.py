@@ -45,6 +45,8 @@ def test_a_user_name(name):
     assert is_user_name(name)
 
 
-@pytest.mark.parametrize("name", ["", "a", "1a", "An", "ấn", "bs an", "a" * 33, "bs.an\n", "../a", "-a"])
+@pytest.mark.parametrize(
+    "name", ["", "a", "1a", "An", "ấn", "bs an", "a" * 33, "bs.an\n", "../a", "-a", "local", "system"]
+)
 def test_no_user_name(name):
     assert not is_user_name(name)

@@ -10,8 +10,9 @@ from structlog.testing import capture_logs
 
 from hoichan.adapters.schema import studies
 from hoichan.settings import Settings
-from hoichan.testing.reading import HOSTILE_NAME, a_record, fill
+from hoichan.testing.reading import HOSTILE_NAME, QUICK, a_record, fill
 from service.api.app import create_app
+from service.api.caller import VISIT, token_of
 
 SAME = {"Sec-Fetch-Site": "same-origin"}
 PAGE = {"Accept": "text/html"}
@@ -37,10 +38,18 @@ class House:
             self.record.settings,
             reading=self.record.reading,
             studies_port=self.record.studies,
+            people_sql=self.record.people,
+            passwords=QUICK,
             clock=self.record.clock,
             spool_root=self.record.spool_root,
         )
-        self.client = TestClient(self.app, base_url="http://localhost:8080")
+        self.client = TestClient(self.app, base_url="http://localhost:8080", client=("127.0.0.1", 50000))
+
+    def token(self):
+        """The token that forms of this visitor carry."""
+        if VISIT not in self.client.cookies:
+            self.client.get("/docs")
+        return {"X-CSRF-Token": token_of(self.client.cookies[VISIT])}
 
     def study(self, name):
         return f"/studies/{self.uids[name]}"
@@ -174,27 +183,36 @@ def test_nothing_else_can_be_done(house, method):
 # ---------------------------------------------------------------------- replay
 def test_a_dead_delivery_is_sent_again(house):
     path = f"/api/v1/deliveries/{house.dead_key()}/replay"
-    answer = house.client.post(path, headers=SAME)
+    answer = house.client.post(path, headers=SAME | house.token())
     assert (answer.status_code, answer.json()["state"]) == (202, "pending")
-    again = house.client.post(path, headers=SAME)
+    again = house.client.post(path, headers=SAME | house.token())
     assert (again.status_code, again.json()["code"]) == (409, "delivery.not_dead")
 
 
 def test_the_button_leads_back_to_the_study(house):
     path = f"/api/v1/deliveries/{house.dead_key()}/replay"
-    answer = house.client.post(path, headers=SAME | PAGE, follow_redirects=False)
+    answer = house.client.post(path, headers=SAME | PAGE | house.token(), follow_redirects=False)
     assert (answer.status_code, answer.headers["location"]) == (303, house.study("urgent") + "#deliveries")
 
 
 @pytest.mark.parametrize("headers", [{}, {"Sec-Fetch-Site": "cross-site"}, {"Origin": "http://evil.example"}])
 def test_another_site_cannot_press_the_button(house, headers):
-    answer = house.client.post(f"/api/v1/deliveries/{house.dead_key()}/replay", headers=headers)
+    path = f"/api/v1/deliveries/{house.dead_key()}/replay"
+    answer = house.client.post(path, headers=headers | house.token())
     assert (answer.status_code, answer.json()["code"]) == (403, "request.cross_origin")
     assert house.dead_key()
 
 
+def test_a_form_without_the_token_of_its_reader_is_refused(house):
+    path = f"/api/v1/deliveries/{house.dead_key()}/replay"
+    for token in ({}, {"X-CSRF-Token": token_of("another visitor")}):
+        answer = house.client.post(path, headers=SAME | token)
+        assert (answer.status_code, answer.json()["code"]) == (403, "request.token_missing")
+    assert house.dead_key()
+
+
 def test_an_unknown_delivery_is_said_so(house):
-    answer = house.client.post("/api/v1/deliveries/1.2.3:pacs/replay", headers=SAME)
+    answer = house.client.post("/api/v1/deliveries/1.2.3:pacs/replay", headers=SAME | house.token())
     assert (answer.status_code, answer.json()["code"]) == (404, "delivery.unknown")
 
 
@@ -301,10 +319,12 @@ def test_a_full_disk_is_not_ready(house):
         settings,
         reading=house.record.reading,
         studies_port=house.record.studies,
+        people_sql=house.record.people,
+        passwords=QUICK,
         clock=house.record.clock,
         spool_root=house.record.spool_root,
     )
-    with TestClient(app, base_url="http://localhost") as client:
+    with TestClient(app, base_url="http://localhost", client=("127.0.0.1", 50000)) as client:
         assert client.get("/readyz").json()["checks"][1]["reason"] == "spool_full"
 
 

@@ -11,12 +11,13 @@ def family(kind):
 
 
 OURS = [kind for kind in family(errors.HoichanError) if kind.__module__ == "hoichan.errors"]
-KNOWN = {errors.StudyUnknown: 404, errors.RecordsUnavailable: 503}
+KNOWN = {errors.StudyUnknown: 404, errors.RecordsUnavailable: 503, errors.SignInRequired: 401}
 
 
 @pytest.mark.parametrize("kind", OURS, ids=lambda kind: kind.__name__)
 def test_every_error_has_a_status(kind):
-    assert status_of(kind.__new__(kind)) == KNOWN.get(kind, 500)
+    refused = 403 if issubclass(kind, errors.AccessError) else 500
+    assert status_of(kind.__new__(kind)) == KNOWN.get(kind, refused)
 
 
 def test_unavailable_says_when_to_come_again():

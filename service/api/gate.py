@@ -1,0 +1,149 @@
+"""Every route and the action it stands for. What is not in the table is closed to everybody.
+
+The gate is a dependency of the whole application: it runs before any handler, and before a malformed address
+is told to be one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from enum import Enum
+from http import HTTPStatus
+from urllib.parse import parse_qsl
+
+import structlog
+from fastapi import Request
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+
+from hoichan.adapters.people_sql import Lifetime
+from hoichan.errors import CrossOrigin, Forbidden, SignInRequired, TokenMissing
+from hoichan.guard.roles import Action
+from hoichan.settings import Web, is_loopback
+from service.api.caller import (
+    LOCAL,
+    POLL_HEADER,
+    SESSION,
+    Caller,
+    cookie,
+    is_at_this_machine,
+    is_token,
+)
+from service.api.desk import AtDesk, Desk
+from service.api.doorkeeper import is_same_origin
+
+log = structlog.get_logger()
+
+
+class Open(Enum):
+    """Routes that need no action."""
+
+    TO_MACHINES = "health checks: nobody is looked up"
+    TO_SIGN_IN = "whoever is there may ask"
+
+
+ROUTES: Mapping[tuple[str, str], Action | Open] = {
+    ("GET", "/healthz"): Open.TO_MACHINES,
+    ("GET", "/readyz"): Open.TO_MACHINES,
+    ("GET", "/metrics"): Action.METRICS_READ,  # open at this machine
+    ("GET", "/login"): Open.TO_SIGN_IN,
+    ("POST", "/login"): Open.TO_SIGN_IN,
+    ("POST", "/logout"): Action.ACCOUNT_OWN,
+    ("GET", "/account"): Action.ACCOUNT_OWN,
+    ("POST", "/account/password"): Action.ACCOUNT_OWN,
+    ("GET", "/"): Action.LIST_READ,
+    ("GET", "/studies/{study_uid}"): Action.STUDY_READ,
+    ("GET", "/studies/{study_uid}/trail"): Action.TRAIL_READ,
+    ("GET", "/docs"): Action.API_READ,
+    ("GET", "/openapi.json"): Action.API_READ,
+    ("GET", "/api/v1/studies"): Action.LIST_READ,
+    ("GET", "/api/v1/studies/{study_uid}"): Action.STUDY_READ,
+    ("GET", "/api/v1/studies/{study_uid}/trail"): Action.TRAIL_READ,
+    ("GET", "/api/v1/studies/{study_uid}/picture"): Action.STUDY_READ,
+    ("GET", "/api/v1/studies/{study_uid}/documents/{kind}"): Action.DOCUMENT_READ,
+    ("POST", "/api/v1/deliveries/{idempotency_key}/replay"): Action.DELIVERY_REPLAY,
+}
+LARGEST_FORM = 16 * 1024  # bytes
+_FORM = "application/x-www-form-urlencoded"
+
+
+async def admit(request: Request, desk: AtDesk) -> None:
+    """Let the request through, or raise SignInRequired, Forbidden, CrossOrigin or TokenMissing.
+
+    Afterwards `request.state.caller` is who asks, and `request.state.fields` are the fields of a form.
+    """
+    request.state.caller = None
+    request.state.fields = {}
+    if request.method == "POST":
+        if not is_same_origin(request.headers):
+            raise CrossOrigin
+        request.state.fields = await _fields(request)
+    await run_in_threadpool(_admit, request, desk)
+
+
+def lifetime(web: Web) -> Lifetime:
+    """How long sessions last here."""
+    return Lifetime(
+        idle=timedelta(seconds=web.session_idle_seconds), longest=timedelta(seconds=web.session_seconds)
+    )
+
+
+def needs_no_sign_in(request: Request, desk: Desk) -> bool:
+    """Whether this is a first look: somebody at this machine, and no account yet."""
+    web = desk.settings.web
+    return (
+        web.sign_in == "with_first_user"
+        and is_loopback(web.host)
+        and is_at_this_machine(request)
+        and not desk.people.any_user()
+    )
+
+
+def _admit(request: Request, desk: Desk) -> None:
+    wanted = ROUTES.get((request.method, request.scope["route"].path))
+    if wanted is Open.TO_MACHINES:
+        return
+    if wanted is Action.METRICS_READ and is_at_this_machine(request):
+        return
+    caller = _caller(request, desk)
+    request.state.caller = caller
+    if wanted is not Open.TO_SIGN_IN and caller is None:
+        raise SignInRequired
+    if request.method == "POST" and not is_token(request, request.state.fields):
+        raise TokenMissing
+    if wanted is Open.TO_SIGN_IN:
+        return
+    if caller is None or wanted is None or not caller.may(wanted):
+        log.warning("access_denied", user=caller.user_name if caller else "", action=str(wanted))
+        raise Forbidden
+
+
+def _caller(request: Request, desk: Desk) -> Caller | None:
+    session_id = cookie(request, SESSION)
+    if session_id:
+        by_hand = POLL_HEADER not in request.headers
+        user = desk.people.signed_in(session_id, lifetime(desk.settings.web), by_hand=by_hand)
+        if user is not None:
+            return Caller(
+                user_name=user.user_name,
+                display_name=user.display_name,
+                role=user.role,
+                session_id=session_id,
+            )
+    return LOCAL if needs_no_sign_in(request, desk) else None
+
+
+async def _fields(request: Request) -> dict[str, str]:
+    """The fields of a form; {} for a body of another kind. Raises HTTPException 413."""
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > LARGEST_FORM:
+            raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM:
+        return {}
+    try:
+        return dict(parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=20))
+    except ValueError:  # not a form after all
+        return {}
