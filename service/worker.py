@@ -27,6 +27,7 @@ from hoichan.types import StudyInstanceUID
 from service import wiring
 from service.arrivals import Arrivals
 from service.dispatch import Dispatcher
+from service.folders import watch
 from service.outbox import Outbox
 from service.pipeline import analyse
 from service.processes import announce, only_one
@@ -76,6 +77,7 @@ class Worker:
             self._arrivals.recover()
             log.info("worker_ready", worker=self._name, models=[m.name for m in self._manifests])
             announce(ready_file, {"models": len(self._manifests)})
+            watch(self._settings.folders, self._house.spool, stop)
             self._loop(stop)
         finally:
             self._engine.close()
