@@ -12,6 +12,8 @@ import ssl
 import threading
 import time
 import uuid
+from collections.abc import Callable
+from io import BytesIO
 from typing import Any, cast
 
 import structlog
@@ -19,6 +21,7 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, _config, evt
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 
+from dicom_listener import storage_commitment
 from dicom_listener.limits import Limits, Waiting
 from dicom_listener.senders import sender_of
 from dicom_listener.statuses import (
@@ -29,11 +32,14 @@ from dicom_listener.statuses import (
     Answer,
     Rejection,
     answer_to,
+    n_answer_to,
     response,
 )
+from dicom_listener.storage_commitment import Commitments
 from dicom_listener.tls import server_context
 from dicom_listener.transport import FilmHandler, FilmServer
 from hoichan.errors import ConfigurationError, IntakeError, PortInUse, TooFast
+from hoichan.intake.dataset import Header, read_header
 from hoichan.intake.door import is_uid
 from hoichan.intake.headers import EXPLICIT_LITTLE
 from hoichan.ports import Spool, Stored
@@ -66,6 +72,7 @@ class Door:
         )
         self._associations: dict[Any, str] = {}  # living associations that stored something -> our id
         self._lock = threading.Lock()
+        self._commitments = Commitments(spool, settings)
 
     @property
     def ports(self) -> dict[str, int]:
@@ -94,6 +101,7 @@ class Door:
             threading.Thread(
                 target=server.serve_forever, kwargs={"poll_interval": 0.1}, name=f"door-{name}", daemon=True
             ).start()
+        self._commitments.start()
         return next(iter(self.ports.values()))
 
     def _entity(self) -> AE:
@@ -106,7 +114,8 @@ class Door:
         entity.dimse_timeout = min(30, settings.network_timeout_seconds)
         for context in AllStoragePresentationContexts:
             entity.add_supported_context(str(context.abstract_syntax), SYNTAXES)
-        entity.add_supported_context(VERIFICATION)
+        for service in (VERIFICATION, storage_commitment.SOP_CLASS):
+            entity.add_supported_context(service)
         return entity
 
     def _listen(self, entity: AE, port: int, context: ssl.SSLContext | None = None) -> FilmServer:
@@ -115,6 +124,8 @@ class Door:
             (evt.EVT_REQUESTED, self._requested),
             (evt.EVT_C_ECHO, _echoed),
             (evt.EVT_C_STORE, self._received),
+            (evt.EVT_N_ACTION, self._commitment_asked),
+            (evt.EVT_ESTABLISHED, lambda event: self._commitments.opened(event.assoc)),
             (evt.EVT_RELEASED, self._ended),
             (evt.EVT_ABORTED, self._ended),
             (evt.EVT_CONN_CLOSE, self._ended),
@@ -139,6 +150,7 @@ class Door:
 
     def close(self, *, grace_seconds: float = 2) -> None:
         """Takes no new association, lets running ones end for a moment, then aborts them."""
+        self._commitments.stop()
         servers, self._servers = list(self._servers.values()), {}
         for server in servers:
             server.shutdown()
@@ -242,13 +254,39 @@ class Door:
                 name = self._associations.setdefault(association, uuid.uuid4().hex[:12])
                 self._spool.opened(stored.study_instance_uid, name)
 
+    def _commitment_asked(self, event: Any) -> tuple[Dataset, None]:  # noqa: ANN401
+        requestor = event.assoc.requestor
+        return _answered(
+            event,
+            event.request.ActionInformation,
+            lambda header: self._commitments.asked(
+                event.request, header, ae_title=requestor.ae_title, address=requestor.address
+            ),
+        )
+
     def _ended(self, event: Any) -> None:  # noqa: ANN401 (an untyped pynetdicom Event)
         event.assoc.dul.socket.gone()
         self._limits.leave(event.assoc)
+        self._commitments.closed(event.assoc)
         with self._lock:
             name = self._associations.pop(event.assoc, None)
         if name is not None:
             self._spool.released(name)
+
+
+def _answered(
+    event: Any,  # noqa: ANN401 (an untyped pynetdicom Event)
+    data_set: BytesIO | None,
+    work: Callable[[Header], Answer],
+) -> tuple[Dataset, None]:
+    """The response to a DIMSE-N request; like `_store` it lets no error out."""
+    try:
+        syntax = str(event.context.transfer_syntax)
+        answer = work(read_header(data_set.getvalue() if data_set else b"", syntax))
+    except Exception as error:  # noqa: BLE001 (outermost: pynetdicom would print the text)
+        answer = n_answer_to(error)
+        log.warning("request_failed", error=type(error).__name__, status=f"{answer.status:#06x}")
+    return response(answer), None
 
 
 def _living(servers: list[FilmServer]) -> list[Any]:

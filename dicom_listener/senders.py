@@ -12,11 +12,17 @@ from hoichan.settings import Sender
 def sender_of(
     senders: Sequence[Sender], *, ae_title: str, address: str, certificate: Certificate | None = None
 ) -> Sender | None:
-    """The entry under which somebody may store; None: not at all.
+    """The entry under which somebody may store; None: not at all, or not without the right certificate.
 
     The first entry that fits title and network decides, so a later `*` does not waive the certificate that
     it asks for. An IPv4 address in IPv6 form counts as IPv4.
     """
+    sender = entry_of(senders, ae_title=ae_title, address=address)
+    return sender if sender is not None and _shows(sender, certificate) else None
+
+
+def entry_of(senders: Sequence[Sender], *, ae_title: str, address: str) -> Sender | None:
+    """The entry that title and network fit, whatever certificate it asks for."""
     try:
         peer = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -26,7 +32,7 @@ def sender_of(
     for sender in senders:
         fits = sender.ae_title in ("*", ae_title.strip())
         if fits and peer in ipaddress.ip_network(sender.host, strict=False):
-            return sender if _shows(sender, certificate) else None
+            return sender
     return None
 
 

@@ -71,6 +71,19 @@ def answer_to(error: Exception) -> Answer:
     return ANSWERS[Exception]
 
 
+# DIMSE-N, PS3.7 annex C
+UNAVAILABLE = Answer(status=0x0213, comment="No room or no writable disk; ask again later")
+UNREADABLE = Answer(status=0x0110, comment="The data set of the request cannot be read")
+NO_SUCH_CLASS = Answer(status=0x0118, comment="This SOP class is not served here")
+
+
+def n_answer_to(error: Exception) -> Answer:
+    """The same for DIMSE-N, which has other numbers for it."""
+    if isinstance(error, NotDicom):
+        return UNREADABLE
+    return UNAVAILABLE if answer_to(error).status == 0xA700 else ANSWERS[Exception]
+
+
 def response(answer: Answer) -> Dataset:
     """The status elements of the C-STORE response."""
     data_set = Dataset()

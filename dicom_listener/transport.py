@@ -143,10 +143,28 @@ class _RingingQueue(queue.Queue[Any]):
 
 
 class _PatientQueue(queue.Queue[Any]):
-    """Messages of the peer; looking for one waits a moment for it."""
+    """Messages of the peer; looking for a request waits a moment for it.
+
+    Who waits for the answer to a report of ours gets answers only: the peer may ask for something meanwhile,
+    and pynetdicom would take that for the answer.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._answers: queue.Queue[Any] = queue.Queue(maxsize=8)  # one is waited for; more is nonsense
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:  # noqa: ANN401
+        _, message = item
+        if message is None or getattr(message, "MessageIDBeingRespondedTo", None) is not None:
+            with suppress(queue.Full):
+                self._answers.put_nowait(item)
+        if message is None or message.is_valid_request:  # None: nothing more will come
+            super().put(item, block, timeout)
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:  # noqa: ANN401
-        return super().get(True, timeout if block else _PATIENCE_SECONDS)
+        if block:
+            return self._answers.get(True, timeout)
+        return super().get(True, _PATIENCE_SECONDS)
 
 
 class _Shared(list[Any]):

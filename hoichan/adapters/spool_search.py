@@ -24,7 +24,8 @@ def locate(studies: Path, instances: Collection[str]) -> Mapping[str, str]:
         (entry.stat().st_mtime_ns, entry.path) for half in studies.iterdir() for entry in os.scandir(half)
     ]
     for _, folder in sorted(folders, reverse=True):
-        here = wanted.intersection(entry.name for entry in os.scandir(folder))
+        with os.scandir(folder) as entries:
+            here = wanted.intersection(entry.name for entry in entries)
         if here:
             sync_folder(Path(folder))  # a writer may have died between link and fsync
         for name in here:

@@ -96,6 +96,17 @@ def read_spooled(spool: Spool, spooled: Spooled, zone: tzinfo) -> Study:
     )
 
 
+def read_header(data: bytes, transfer_syntax_uid: str) -> Header:
+    """The attributes of a small data set, such as that of a DIMSE-N request. Raises NotDicom."""
+    plain = inflated(data, transfer_syntax_uid)
+    syntax = syntax_of(transfer_syntax_uid)
+    raw: dict[BaseTag, DataElement | RawDataElement] = {
+        BaseTag(element.tag): _raw(plain, element, syntax, longest=len(plain))
+        for element in walk(plain, syntax, stop_at=PIXEL_DATA)
+    }
+    return Header(Dataset(raw))
+
+
 def describe(
     data_set: Dataset,
     *,
@@ -311,7 +322,13 @@ class Header:
         try:
             return [
                 Header(
-                    Dataset({BaseTag(e.tag): _raw(element.value, e, syntax) for e in found}), self._declared
+                    Dataset(
+                        {
+                            BaseTag(e.tag): _raw(element.value, e, syntax, longest=len(element.value))
+                            for e in found
+                        }
+                    ),
+                    self._declared,
                 )
                 for found in items(element.value, syntax, whole)
             ]
@@ -332,9 +349,9 @@ class Header:
         return self._data_set.get_item(tag)
 
 
-def _raw(data: Buffer, element: Element, syntax: Syntax) -> RawDataElement:
+def _raw(data: Buffer, element: Element, syntax: Syntax, *, longest: int = _HEADER_LIMIT) -> RawDataElement:
     """An undecoded element; the value of an overlong one is left out."""
-    value = data[element.start : element.start + element.length] if element.length <= _HEADER_LIMIT else None
+    value = data[element.start : element.start + element.length] if element.length <= longest else None
     return RawDataElement(
         BaseTag(element.tag), element.vr, element.length, value, element.start, syntax.implicit, syntax.little
     )

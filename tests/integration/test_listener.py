@@ -46,7 +46,7 @@ def opened(spool, **settings):
 
 
 @contextmanager
-def association(port, title="CR_ROOM1", contexts=None, timeout=DEADLINE_SECONDS, **options):
+def association(port, title="CR_ROOM1", contexts=None, timeout=DEADLINE_SECONDS, more_handlers=(), **options):
     entity = AE(ae_title=title)
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = timeout
     sockets = []  # pynetdicom leaves its socket open when the other side hangs up first
@@ -54,7 +54,10 @@ def association(port, title="CR_ROOM1", contexts=None, timeout=DEADLINE_SECONDS,
         "127.0.0.1",
         port,
         contexts=contexts or [build_context(COMPUTED_RADIOGRAPHY, EXPLICIT_LITTLE)],
-        evt_handlers=[(evt.EVT_CONN_OPEN, lambda event: sockets.append(event.assoc.dul.socket.socket))],
+        evt_handlers=[
+            (evt.EVT_CONN_OPEN, lambda event: sockets.append(event.assoc.dul.socket.socket)),
+            *more_handlers,
+        ],
         **options,
     )
     try:
