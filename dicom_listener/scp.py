@@ -21,7 +21,7 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, _config, evt
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 
-from dicom_listener import storage_commitment
+from dicom_listener import steps, storage_commitment
 from dicom_listener.limits import Limits, Waiting
 from dicom_listener.senders import sender_of
 from dicom_listener.statuses import (
@@ -114,7 +114,7 @@ class Door:
         entity.dimse_timeout = min(30, settings.network_timeout_seconds)
         for context in AllStoragePresentationContexts:
             entity.add_supported_context(str(context.abstract_syntax), SYNTAXES)
-        for service in (VERIFICATION, storage_commitment.SOP_CLASS):
+        for service in (VERIFICATION, storage_commitment.SOP_CLASS, steps.MPPS, steps.IAN):
             entity.add_supported_context(service)
         return entity
 
@@ -125,6 +125,8 @@ class Door:
             (evt.EVT_C_ECHO, _echoed),
             (evt.EVT_C_STORE, self._received),
             (evt.EVT_N_ACTION, self._commitment_asked),
+            (evt.EVT_N_CREATE, self._step_created),
+            (evt.EVT_N_SET, self._step_changed),
             (evt.EVT_ESTABLISHED, lambda event: self._commitments.opened(event.assoc)),
             (evt.EVT_RELEASED, self._ended),
             (evt.EVT_ABORTED, self._ended),
@@ -262,6 +264,18 @@ class Door:
             lambda header: self._commitments.asked(
                 event.request, header, ae_title=requestor.ae_title, address=requestor.address
             ),
+        )
+
+    def _step_created(self, event: Any) -> tuple[Dataset, None]:  # noqa: ANN401
+        request = event.request
+        return _answered(
+            event, request.AttributeList, lambda header: steps.created(self._spool, request, header)
+        )
+
+    def _step_changed(self, event: Any) -> tuple[Dataset, None]:  # noqa: ANN401
+        request = event.request
+        return _answered(
+            event, request.ModificationList, lambda header: steps.changed(self._spool, request, header)
         )
 
     def _ended(self, event: Any) -> None:  # noqa: ANN401 (an untyped pynetdicom Event)

@@ -108,7 +108,7 @@ class Study:
     study_datetime: datetime | None  # (0008,0020)+(0008,0030)+(0008,0201)
     study_description: str | None  # (0008,1030)
     calling_ae_title: str  # who pushed it
-    closed_by: str = ""  # the evidence that closed this revision: association_released | quiet_time | cap
+    closed_by: str = ""  # the evidence that closed this revision, see `hoichan.intake.assembly`
     series: tuple[Series, ...]
     state: StudyState
 

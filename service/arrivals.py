@@ -16,6 +16,7 @@ import structlog
 from hoichan.errors import IntakeError
 from hoichan.intake.assembly import completeness, merge
 from hoichan.intake.dataset import read_spooled
+from hoichan.intake.evidence import evidence_of
 from hoichan.ports import Clock, Engine, Spool, Spooled, Studies
 from hoichan.settings import Settings
 from hoichan.types import Study, StudyInstanceUID
@@ -83,6 +84,7 @@ class Arrivals:
             now=self._clock.now(),
             rules=self._settings.assembly,
             senders=self._settings.listener.senders,
+            evidence=evidence_of(self._spool, uid),
         )
         if not verdict.complete:
             if verdict.look_again_at is not None:  # an association may end without a further mark

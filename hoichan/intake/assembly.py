@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 from hoichan.errors import IntakeError
+from hoichan.intake.evidence import Evidence, Source
 from hoichan.settings import Assembly, Sender
 from hoichan.types import Instance, Patient, Series, Study, StudyState
 
@@ -71,14 +72,24 @@ class Completeness:
     """Whether a revision can be closed now."""
 
     complete: bool
-    closed_by: str  # association_released | quiet_time | cap; "" while incomplete
+    closed_by: str  # mpps | ian | association_released | quiet_time | cap; "" while incomplete
     look_again_at: datetime | None  # when waiting alone can change the answer; None when complete
 
 
 def completeness(
-    study: Study, *, is_open: bool, now: datetime, rules: Assembly, senders: Sequence[Sender] = ()
+    study: Study,
+    *,
+    is_open: bool,
+    now: datetime,
+    rules: Assembly,
+    senders: Sequence[Sender] = (),
+    evidence: Evidence | None = None,
 ) -> Completeness:
     """Closed when no association sends any more and the quiet time is over, or when the cap is reached.
+
+    At once when everything is here that a finished modality (MPPS) or an image manager (IAN) has named; a
+    modality that has begun and not finished holds it until the cap. Images that came after the named ones
+    have their quiet time, else each of them would be a revision.
 
     The cap counts from the first arrival of the present burst: arrivals that follow each other within the
     quiet time. So an image of yesterday does not make today's late ones close at once. `is_open` tells
@@ -86,6 +97,10 @@ def completeness(
     """
     if not study.instances:
         return Completeness(complete=False, closed_by="", look_again_at=None)
+    evidence = evidence or Evidence()
+    closed_by = "" if evidence.in_progress else _fulfilled(study, evidence)
+    if closed_by:
+        return Completeness(complete=True, closed_by=closed_by, look_again_at=None)
     quiet = timedelta(seconds=quiet_seconds(study, rules, senders))
     arrivals = sorted(instance.received_at for instance in study.instances)
     first = last = arrivals[-1]
@@ -95,13 +110,25 @@ def completeness(
         first = arrival
     capped_at = first + timedelta(seconds=rules.cap_seconds)
     quiet_at = last + quiet
-    if not is_open and now >= quiet_at:
+    is_held = is_open or evidence.in_progress
+    if not is_held and now >= quiet_at:
         closed_by = "quiet_time" if _is_volume(study) else "association_released"
         return Completeness(complete=True, closed_by=closed_by, look_again_at=None)
     if now >= capped_at:
         return Completeness(complete=True, closed_by="cap", look_again_at=None)
-    look_again_at = capped_at if is_open else min(quiet_at, capped_at)
+    look_again_at = capped_at if is_held else min(quiet_at, capped_at)
     return Completeness(complete=False, closed_by="", look_again_at=look_again_at)
+
+
+def _fulfilled(study: Study, evidence: Evidence) -> str:
+    """Whose named instances are all here, with nothing else after them; "" when nobody's are."""
+    arrivals = {instance.sop_instance_uid: instance.received_at for instance in study.instances}
+    last = max(arrivals.values())
+    for source in Source:
+        expected = evidence.expected.get(source)
+        if expected and expected <= arrivals.keys() and max(arrivals[uid] for uid in expected) == last:
+            return source.value
+    return ""
 
 
 def quiet_seconds(study: Study, rules: Assembly, senders: Sequence[Sender] = ()) -> float:

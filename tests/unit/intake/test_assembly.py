@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from hoichan.errors import IntakeError
 from hoichan.intake.assembly import TRANSITIONS, StudyEvent, completeness, merge, next_state
+from hoichan.intake.evidence import Evidence, Source
 from hoichan.settings import Assembly, Sender
 from hoichan.testing.datasets import described, film
 from hoichan.types import StudyState
@@ -68,6 +69,49 @@ def test_late_images_have_their_own_quiet_time_however_old_the_first_is():
     assert not completeness(study, is_open=False, now=after(5007), rules=RULES).complete
     assert not completeness(study, is_open=True, now=after(5500), rules=RULES).complete
     assert completeness(study, is_open=False, now=after(5008), rules=RULES).complete
+
+
+def named(source, *instances, in_progress=False):
+    uids = frozenset(film(instance=instance).SOPInstanceUID for instance in instances)
+    return Evidence(expected={source: uids} if instances else {}, in_progress=in_progress)
+
+
+@pytest.mark.parametrize("source", list(Source))
+def test_everything_named_is_here_so_it_closes_at_once(source):
+    study = merge([part("1"), part("2", at=1)])
+    done = completeness(study, is_open=True, now=after(1), rules=RULES, evidence=named(source, "1", "2"))
+    assert (done.complete, done.closed_by, done.look_again_at) == (True, source.value, None)
+
+
+def test_one_named_image_is_missing_so_the_quiet_time_counts():
+    evidence = named(Source.MPPS, "1", "2")
+    assert not completeness(part("1"), is_open=False, now=after(4), rules=RULES, evidence=evidence).complete
+    done = completeness(part("1"), is_open=False, now=after(5), rules=RULES, evidence=evidence)
+    assert done.closed_by == "association_released"
+
+
+def test_a_modality_at_work_holds_it_until_the_cap_whatever_else_is_said():
+    for evidence in (named(Source.MPPS, in_progress=True), named(Source.IAN, "1", in_progress=True)):
+        held = completeness(part("1"), is_open=False, now=after(600), rules=RULES, evidence=evidence)
+        assert (held.complete, held.look_again_at) == (False, after(900))
+        done = completeness(part("1"), is_open=False, now=after(900), rules=RULES, evidence=evidence)
+        assert done.closed_by == "cap"
+
+
+def test_images_after_the_named_ones_have_their_quiet_time():
+    study = merge([part("1"), part("late", at=100)])
+    evidence = named(Source.MPPS, "1")
+    assert not completeness(study, is_open=False, now=after(101), rules=RULES, evidence=evidence).complete
+    assert completeness(study, is_open=False, now=after(105), rules=RULES, evidence=evidence).complete
+
+
+def test_one_of_two_witnesses_is_enough():
+    uid = film(instance="1").SOPInstanceUID
+    evidence = Evidence(expected={Source.MPPS: frozenset({uid, "1.9"}), Source.IAN: frozenset({uid})})
+    assert (
+        completeness(part("1"), is_open=False, now=after(0), rules=RULES, evidence=evidence).closed_by
+        == "ian"
+    )
 
 
 @given(st.lists(st.floats(0, 3000), min_size=1, max_size=8), st.floats(0, 5000), st.booleans())

@@ -7,6 +7,7 @@ import pytest
 from hoichan.adapters.database import migrate, open_database
 from hoichan.adapters.objects_disk import ObjectsDisk
 from hoichan.adapters.records_sql import StudiesSql
+from hoichan.intake.evidence import Notice, Source, StepState, keep
 from hoichan.settings import Settings
 from hoichan.testing.datasets import encode, film
 from hoichan.testing.ports import FakeClock, FakeEngine
@@ -84,6 +85,46 @@ def test_late_instance_makes_a_new_revision(door):
     door.arrivals.step()
     assert list(door.engine.studies) == [(uid, 1, 0), (uid, 2, 0)]
     assert len(door.studies.load(uid, 2).instances) == 2
+
+
+def step(door, uid, state, *instances):
+    keep(
+        door.spool,
+        Notice(
+            uid="1.2.9",
+            source=Source.MPPS,
+            state=state,
+            studies=(uid,),
+            instances=frozenset(film(instance=instance).SOPInstanceUID for instance in instances),
+        ),
+    )
+
+
+def test_a_modality_that_has_finished_closes_its_study_at_once(door):
+    uid = film().StudyInstanceUID
+    step(door, uid, StepState.IN_PROGRESS)
+    door.arrivals.step()  # nothing is here yet
+    door.receive(film(instance="1"))
+    door.clock.advance(60)
+    door.arrivals.step()
+    assert door.engine.studies == {}
+    step(door, uid, StepState.COMPLETED, "1", "2")
+    door.receive(film(instance="2"))
+    door.arrivals.step()
+    assert list(door.engine.studies) == [(uid, 1, 0)]
+    assert door.studies.load(uid, 1).closed_by == "mpps"
+
+
+def test_a_modality_that_never_finishes_holds_its_study_until_the_cap(door):
+    uid = door.receive(film())
+    step(door, uid, StepState.IN_PROGRESS)
+    door.arrivals.step()
+    door.clock.advance(899)
+    door.arrivals.step()
+    assert door.engine.studies == {}
+    door.clock.advance(1)
+    door.arrivals.step()
+    assert door.studies.load(uid, 1).closed_by == "cap"
 
 
 def test_a_mark_that_was_lost_is_found_at_the_next_start(door):
