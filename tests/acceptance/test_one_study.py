@@ -89,7 +89,7 @@ def test_the_trail_of_a_study_says_what_happened(house, films):
     events = [entry["event"] for entry in house.trail(film.StudyInstanceUID)]
     assert events == ["instances_received", "study_assembled", "report_saved", "delivery_acknowledged"]
     said = house.run("study", film.StudyInstanceUID, check=True).stdout
-    assert "Nhận ảnh" in said.splitlines()[0]
+    assert "Nhận 1 ảnh" in said.splitlines()[0]
     assert house.run("study", "1.2.3").returncode == 1
 
 
