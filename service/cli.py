@@ -17,7 +17,7 @@ import typer
 from hoichan import __version__
 from hoichan.errors import ConfigurationError, HoichanError, ManifestInvalid
 from hoichan.settings import Settings, load
-from service import cli_deidentify, cli_import, cli_models, cli_people
+from service import cli_deidentify, cli_film, cli_import, cli_models, cli_people
 
 if TYPE_CHECKING:
     from service.wiring import House
@@ -30,6 +30,7 @@ app = typer.Typer(
 app.add_typer(cli_models.app, name="model")
 app.command("deidentify")(cli_deidentify.deidentify)
 app.command("import")(cli_import.import_files)
+app.command("import-film")(cli_film.import_film)
 app.add_typer(cli_people.app, name="user")
 
 Config = Annotated[Path | None, typer.Option("--config", help="Configuration file (TOML).")]
