@@ -7,6 +7,7 @@ every process of the machine can read. Exit code 0 done, 1 refused, 2 used wrong
 from __future__ import annotations
 
 import json
+import os
 import sys
 from getpass import getpass
 from pathlib import Path
@@ -20,7 +21,7 @@ from hoichan.guard.roles import ASSIGNABLE, Role
 from hoichan.settings import load
 
 if TYPE_CHECKING:
-    from hoichan.adapters.people_sql import PeopleSql
+    from service.wiring import House
 
 app = typer.Typer(no_args_is_help=True, help="Accounts of those who sign in at the page.")
 
@@ -55,16 +56,18 @@ def add_user(
     """Add an account. From the first one on the page asks for a sign-in."""
     from hoichan.adapters.passwords import Passwords  # noqa: PLC0415
 
-    people = _people(config, data_dir)
+    house = _house(config, data_dir)
     password = _new_password(name)
-    people.add(name, display_name=display_name or name, role=role, password_hash=Passwords().hashed(password))
+    kept = Passwords().hashed(password)
+    house.people.add(name, display_name=display_name or name, role=role, password_hash=kept)
+    _record(house, f"add {name} {role}")
     print(f"{name} can sign in as {role}.")
 
 
 @app.command("list")
 def list_users(config: Config = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Show every account."""
-    found = _people(config, data_dir).users()
+    found = _house(config, data_dir).people.users()
     if as_json:
         lines = [
             {
@@ -88,14 +91,18 @@ def list_users(config: Config = None, data_dir: DataDir = None, as_json: AsJson 
 @app.command("disable")
 def disable_user(name: Name, config: Config = None, data_dir: DataDir = None) -> None:
     """Close an account and end its sessions. Accounts are never deleted: the audit log speaks of them."""
-    _people(config, data_dir).disable(name)
+    house = _house(config, data_dir)
+    house.people.disable(name)
+    _record(house, f"disable {name}")
     print(f"{name} can no longer sign in.")
 
 
 @app.command("enable")
 def enable_user(name: Name, config: Config = None, data_dir: DataDir = None) -> None:
     """Open a closed account again."""
-    _people(config, data_dir).enable(name)
+    house = _house(config, data_dir)
+    house.people.enable(name)
+    _record(house, f"enable {name}")
     print(f"{name} can sign in again.")
 
 
@@ -104,9 +111,10 @@ def set_password(name: Name, config: Config = None, data_dir: DataDir = None) ->
     """Set another password, end every session and every pause of the account."""
     from hoichan.adapters.passwords import Passwords  # noqa: PLC0415
 
-    people = _people(config, data_dir)
-    people.user(name)
-    people.set_password(name, Passwords().hashed(_new_password(name)))
+    house = _house(config, data_dir)
+    house.people.user(name)
+    house.people.set_password(name, Passwords().hashed(_new_password(name)))
+    _record(house, f"password {name}")
     print(f"{name} has another password.")
 
 
@@ -123,7 +131,25 @@ def _new_password(user_name: str) -> str:
     return password
 
 
-def _people(config: Path | None, data_dir: Path | None) -> PeopleSql:
+def _record(house: House, detail: str) -> None:
+    """Into the audit log: the account of the operating system, and what it did to whom."""
+    from hoichan.guard.audit import Audited, AuditRecord  # noqa: PLC0415
+
+    house.audit.append(
+        AuditRecord(
+            what=Audited.USER_CHANGED,
+            when=house.clock.now(),
+            who=f"uid:{os.getuid()}",
+            role="shell",
+            source="",
+            detail=detail,
+        )
+    )
+
+
+def _house(config: Path | None, data_dir: Path | None) -> House:
     from service.wiring import open_house  # noqa: PLC0415
 
-    return open_house(load(config, data_dir=data_dir)).people
+    house = open_house(load(config, data_dir=data_dir))
+    house.audit.check()  # nothing is changed that could not be recorded
+    return house

@@ -72,12 +72,14 @@ def serve(settings: Settings, door: socket.socket, *, ready_file: Path | None, l
     logs.configure("web")
     house = open_house(settings)
     check_people(house)
+    house.audit.check()
     app = create_app(
         settings,
         reading=ReadingSql(house.engine, house.objects),
         studies_port=house.studies,
         people_sql=house.people,
         passwords=Passwords(),
+        audit=house.audit,
         clock=house.clock,
         spool_root=settings.storage.spool_dir,
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from hoichan.adapters.audit_sql import KEY_FILE, AuditSql
 from hoichan.adapters.clock import SystemClock
 from hoichan.adapters.database import migrate, open_database
 from hoichan.adapters.objects_disk import ObjectsDisk
@@ -35,6 +36,7 @@ class House:
     objects: ObjectsDisk
     studies: StudiesSql
     people: PeopleSql
+    audit: AuditSql
     spool: DiskSpool
 
 
@@ -51,6 +53,7 @@ def open_house(settings: Settings) -> House:
         objects=objects,
         studies=StudiesSql(engine, objects, clock),
         people=PeopleSql(engine, clock),
+        audit=AuditSql(engine, settings.storage.data_dir / KEY_FILE),
         spool=DiskSpool(
             settings.storage.spool_dir,
             reserve_bytes=settings.storage.reserve_bytes,

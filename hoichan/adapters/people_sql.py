@@ -127,6 +127,14 @@ class PeopleSql:
             raise UserUnknown("No account has this name: `hoichan user list` shows them.")
         return _user(row)
 
+    def role(self, user_name: str) -> Role | None:
+        """The role of an account, closed or not; None where there is none."""
+        with self._reading() as connection:
+            role: str | None = connection.execute(
+                sa.select(users.c.role).where(users.c.user_name == user_name)
+            ).scalar()
+        return Role(role) if role else None
+
     def password_hash(self, user_name: str) -> str | None:
         """The kept hash of an account that may sign in; None for one that is disabled or not there."""
         with self._reading() as connection:

@@ -86,6 +86,8 @@ class Audited(StrEnum):
     EXPORTED = "exported"
     MODEL_CHANGED = "model_changed"
     SETTINGS_CHANGED = "settings_changed"
+    USER_CHANGED = "user_changed"  # added, closed, opened, another password
+    ACCESS_REFUSED = "access_refused"  # the role does not allow it
     NODE_REFUSED = "node_refused"  # wrong AE title, network or certificate
     BREAK_GLASS = "break_glass"
     LOG_READ = "audit_log_read"
@@ -113,6 +115,8 @@ EVENTS: Mapping[Audited, Event] = {
         (Audited.EXPORTED, _EXPORT, None, "R"),
         (Audited.MODEL_CHANGED, _ALERT, ("110131", "Software Configuration"), "E"),
         (Audited.SETTINGS_CHANGED, _ALERT, ("110129", "Security Configuration"), "E"),
+        (Audited.USER_CHANGED, _ALERT, ("110137", "User Security Attributes Changed"), "E"),
+        (Audited.ACCESS_REFUSED, _ALERT, ("110132", "Use of Restricted Function"), "E"),
         (Audited.NODE_REFUSED, _ALERT, ("110126", "Node Authentication"), "E"),
         (Audited.BREAK_GLASS, _ALERT, ("110127", "Emergency Override Started"), "E"),
         (Audited.LOG_READ, _LOG_USED, None, "R"),
@@ -127,7 +131,7 @@ class AuditRecord:
     what: Audited
     when: datetime  # aware; kept in UTC to the microsecond
     who: str  # user name, AE title or "system"; not a display name
-    role: str  # radiologist, technician, reader, engineer, administrator, auditor, system
+    role: str  # of `hoichan.guard.roles`; "shell" for a command, "system", "unknown"
     source: str  # address or AE title it came from; "" when inside
     outcome: Outcome = Outcome.SUCCESS
     uids: tuple[str, ...] = ()  # study, series, instance or report UIDs

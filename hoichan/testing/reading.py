@@ -9,6 +9,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from hoichan.adapters.audit_sql import KEY_FILE, AuditSql
 from hoichan.adapters.database import migrate, open_database
 from hoichan.adapters.objects_disk import ObjectsDisk
 from hoichan.adapters.passwords import Passwords
@@ -51,6 +52,7 @@ class Record:
     studies: StudiesSql
     reading: ReadingSql
     people: PeopleSql
+    audit: AuditSql
     clock: FakeClock
 
     @property
@@ -73,6 +75,7 @@ def a_record(folder: Path, settings: Settings | None = None) -> Record:
         studies=StudiesSql(engine, objects, clock),
         reading=ReadingSql(engine, objects),
         people=PeopleSql(engine, clock),
+        audit=AuditSql(engine, settings.storage.data_dir / KEY_FILE),
         clock=clock,
     )
 

@@ -8,19 +8,21 @@ from fastapi import Depends, FastAPI
 from starlette.staticfiles import StaticFiles
 
 import hoichan
+from hoichan.adapters.audit_sql import AuditSql
 from hoichan.adapters.passwords import Passwords
 from hoichan.adapters.people_sql import PeopleSql
 from hoichan.adapters.records_read import ReadingSql
 from hoichan.ports import Clock, Studies
 from hoichan.settings import Settings
-from service.api import health, pages, people, problems, studies
+from service.api import auditing, health, pages, people, problems, studies
 from service.api.desk import Desk
 from service.api.doorkeeper import Doorkeeper
 from service.api.gate import admit
+from service.api.witness import Witness
 from service.web.rendering import STATIC, Templates
 
 API_ROUTERS = (studies.router, health.router)
-PAGE_ROUTERS = (pages.router, people.router)
+PAGE_ROUTERS = (pages.router, people.router, auditing.router)
 
 
 def create_app(
@@ -30,6 +32,7 @@ def create_app(
     studies_port: Studies,
     people_sql: PeopleSql,
     passwords: Passwords,
+    audit: AuditSql,
     clock: Clock,
     spool_root: Path,
 ) -> FastAPI:
@@ -50,6 +53,7 @@ def create_app(
         studies=studies_port,
         people=people_sql,
         passwords=passwords,
+        witness=Witness(audit, clock),
         clock=clock,
         spool_root=spool_root,
         templates=Templates(settings.site),

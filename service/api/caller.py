@@ -49,7 +49,7 @@ class Caller:
         """Where this role begins."""
         if self.may(Action.LIST_READ):
             return "/"
-        return "/account"
+        return "/audit" if self.may(Action.AUDIT_READ) else "/account"
 
 
 LOCAL = Caller(user_name="local", display_name="", role=Role.LOCAL)

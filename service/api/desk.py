@@ -13,6 +13,7 @@ from hoichan.adapters.people_sql import PeopleSql
 from hoichan.adapters.records_read import ReadingSql
 from hoichan.ports import Clock, Studies
 from hoichan.settings import Settings
+from service.api.witness import Witness
 from service.web.rendering import Templates
 
 UID_PATTERN = r"^[0-9]+(\.[0-9]+)*$"  # PS3.5 9.1, lenient on leading zeros: some modalities send them
@@ -28,6 +29,7 @@ class Desk:
     studies: Studies  # only for the one verb that writes: send a dead delivery again
     people: PeopleSql
     passwords: Passwords
+    witness: Witness
     clock: Clock
     spool_root: Path
     templates: Templates

@@ -6,6 +6,7 @@ is told to be one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from enum import Enum
@@ -19,6 +20,7 @@ from starlette.exceptions import HTTPException
 
 from hoichan.adapters.people_sql import Lifetime
 from hoichan.errors import CrossOrigin, Forbidden, SignInRequired, TokenMissing
+from hoichan.guard.audit import Audited, Outcome
 from hoichan.guard.roles import Action
 from hoichan.settings import Web, is_loopback
 from service.api.caller import (
@@ -30,7 +32,7 @@ from service.api.caller import (
     is_at_this_machine,
     is_token,
 )
-from service.api.desk import AtDesk, Desk
+from service.api.desk import UID_MAXIMUM, UID_PATTERN, AtDesk, Desk
 from service.api.doorkeeper import is_same_origin
 
 log = structlog.get_logger()
@@ -55,6 +57,7 @@ ROUTES: Mapping[tuple[str, str], Action | Open] = {
     ("GET", "/"): Action.LIST_READ,
     ("GET", "/studies/{study_uid}"): Action.STUDY_READ,
     ("GET", "/studies/{study_uid}/trail"): Action.TRAIL_READ,
+    ("GET", "/audit"): Action.AUDIT_READ,
     ("GET", "/docs"): Action.API_READ,
     ("GET", "/openapi.json"): Action.API_READ,
     ("GET", "/api/v1/studies"): Action.LIST_READ,
@@ -116,7 +119,16 @@ def _admit(request: Request, desk: Desk) -> None:
         return
     if caller is None or wanted is None or not caller.may(wanted):
         log.warning("access_denied", user=caller.user_name if caller else "", action=str(wanted))
+        uids = (request.path_params["study_uid"],) if _names_a_study(request) else ()
+        desk.witness.record(
+            request, Audited.ACCESS_REFUSED, *uids, detail=str(wanted), outcome=Outcome.MINOR_FAILURE
+        )
         raise Forbidden
+
+
+def _names_a_study(request: Request) -> bool:
+    uid = request.path_params.get("study_uid", "")
+    return len(uid) <= UID_MAXIMUM and re.fullmatch(UID_PATTERN, uid) is not None
 
 
 def _caller(request: Request, desk: Desk) -> Caller | None:

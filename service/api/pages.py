@@ -12,6 +12,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, JSONResponse
 
 from hoichan.adapters.views import DocumentView, ResultView, StudyView
+from hoichan.guard.audit import Audited
 from hoichan.types import DeliveryState, DocumentKind, Finding, Outcome, StudyInstanceUID, StudyState
 from service.api.desk import AtDesk
 from service.api.schemas import StudyDetailOut, StudyListOut, etag
@@ -37,6 +38,7 @@ class Filter:
 def show_list(request: Request, desk: AtDesk, state: OnlyState = None, page: Page = 1) -> HTMLResponse:
     """The reading list."""
     found = desk.reading.reading_list(state=state, limit=PAGE_SIZE, offset=(page - 1) * PAGE_SIZE)
+    desk.witness.record(request, Audited.QUERIED, detail=f"state={state}" if state else "")
     unsigned = sum(count for one, count in found.by_state.items() if one is not StudyState.SIGNED)
     choices = [Filter(state=None, count=unsigned, chosen=state is None)]
     choices += [
@@ -65,6 +67,7 @@ def show_list(request: Request, desk: AtDesk, state: OnlyState = None, page: Pag
 def show_study(request: Request, desk: AtDesk, study_uid: StudyUid) -> HTMLResponse:
     """One study: picture, findings, refusals, deliveries, documents, model."""
     view = desk.reading.study(StudyInstanceUID(study_uid))
+    desk.witness.record(request, Audited.VIEWED, study_uid, detail="study")
     report = view.entry.report
     return show(
         request,
@@ -88,6 +91,7 @@ def show_trail(request: Request, desk: AtDesk, study_uid: StudyUid) -> HTMLRespo
     """Every step of one study, oldest first."""
     uid = StudyInstanceUID(study_uid)
     lines = desk.reading.trail(uid)
+    desk.witness.record(request, Audited.VIEWED, study_uid, detail="trail")
     dead = [one for one in desk.reading.study(uid).deliveries if one.state is DeliveryState.DEAD]
     return show(request, desk, "trail.html", lines=lines, study_uid=uid, dead=dead)
 

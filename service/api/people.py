@@ -17,6 +17,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from hoichan.adapters.people_sql import Subject
+from hoichan.guard.audit import Audited, Outcome
 from hoichan.guard.passwords import ACCOUNT_PATIENCE, ADDRESS_PATIENCE, SHORTEST, weakness
 from hoichan.guard.roles import Role, is_user_name
 from service.api.caller import (
@@ -61,17 +62,21 @@ def sign_in(request: Request, desk: AtDesk) -> Response:
     wait = _wait(request, desk, name)
     if wait:
         log.warning("sign_in_paused", seconds=ceil(wait.total_seconds()))
+        _tell_failed(request, desk, name, detail="paused")
         return _sign_in_page(request, desk, back=back, name=name, wait=wait)
     if not _is_password(desk, name, fields.get("password", "")):
         log.warning("sign_in_failed")  # without the name: people type passwords there
+        _tell_failed(request, desk, name)
         return _sign_in_page(request, desk, back=back, name=name, wrong=True)
     desk.people.succeeded(name, address_of(request))
     desk.people.sweep_sessions(lifetime(desk.settings.web))
     if cookie(request, SESSION):
         desk.people.end_session(cookie(request, SESSION))
     user = desk.people.user(name)
+    caller = Caller(user_name=name, display_name=user.display_name, role=user.role)
+    desk.witness.record(request, Audited.LOGIN, caller=caller)
     log.info("signed_in", user=name, role=user.role.value)
-    response = _go(back or Caller(user_name=name, display_name="", role=user.role).home)
+    response = _go(back or caller.home)
     set_cookie(request, response, SESSION, desk.people.begin_session(name))
     drop_cookie(request, response, VISIT)
     return response
@@ -82,6 +87,7 @@ def sign_out(request: Request, desk: AtDesk) -> Response:
     """End the session; the browser forgets what it kept."""
     caller = _caller(request)
     desk.people.end_session(caller.session_id)
+    desk.witness.record(request, Audited.LOGOUT)
     log.info("signed_out", user=caller.user_name)
     response = _go("/login")
     drop_cookie(request, response, SESSION)
@@ -111,9 +117,11 @@ def change_password(request: Request, desk: AtDesk) -> Response:
         desk.people.succeeded(caller.user_name, address_of(request))
         problem = weakness(new, caller.user_name) if new == fields.get("again") else "again"
     if problem:
+        desk.witness.record(request, Audited.USER_CHANGED, detail="password", outcome=Outcome.MINOR_FAILURE)
         page = show(request, desk, "account.html", shortest=SHORTEST, done="", problem=problem)
         page.status_code = HTTPStatus.FORBIDDEN
         return page
+    desk.witness.record(request, Audited.USER_CHANGED, detail=f"password {caller.user_name}")
     desk.people.set_password(caller.user_name, desk.passwords.hashed(new))
     log.info("password_changed", user=caller.user_name)
     response = _go("/account?done=password")
@@ -125,6 +133,13 @@ def _wait(request: Request, desk: Desk, name: str) -> timedelta:
     """How long to wait before the next try; zero when it may be made. The try is counted."""
     address = desk.people.try_sign_in(Subject.ADDRESS, address_of(request), ADDRESS_PATIENCE)
     return address or desk.people.try_sign_in(Subject.ACCOUNT, name, ACCOUNT_PATIENCE)
+
+
+def _tell_failed(request: Request, desk: Desk, name: str, *, detail: str = "") -> None:
+    """Record the failure; under a name only where there is such an account."""
+    role = desk.people.role(name)
+    who = Caller(user_name=name, display_name="", role=role) if role else None
+    desk.witness.record(request, Audited.LOGIN, detail=detail, outcome=Outcome.MINOR_FAILURE, caller=who)
 
 
 def _is_password(desk: Desk, name: str, password: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Annotated
 
@@ -10,6 +11,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from hoichan.adapters.views import DocumentView
 from hoichan.errors import RecordsError, RecordsUnavailable
+from hoichan.guard.audit import Audited
 from hoichan.guard.roles import Action
 from hoichan.types import DeliveryState, DocumentKind, StudyInstanceUID, StudyState
 from service.api import problems
@@ -36,11 +38,13 @@ router = APIRouter(prefix="/api/v1", tags=["studies"], responses=problems.RESPON
 _shelf = PictureShelf()
 
 
-def _tagged(request: Request, model: StudyListOut | StudyDetailOut) -> Response:
+def _tagged(request: Request, model: StudyListOut | StudyDetailOut, tell: Callable[[], None]) -> Response:
+    """The model, unless the asker has it already; what is shown is told to the audit log first."""
     tag = etag(model)
     headers = {"ETag": tag, "Cache-Control": lasting(request, "private, no-cache")}
     if tag in request.headers.get("if-none-match", ""):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+    tell()
     return Response(model.model_dump_json(), media_type="application/json", headers=headers)
 
 
@@ -48,19 +52,26 @@ def _tagged(request: Request, model: StudyListOut | StudyDetailOut) -> Response:
 def list_studies(request: Request, desk: AtDesk, state: OnlyState = None, page: Page = 1) -> Response:
     """The reading list: most urgent tier first, then oldest first. Send the ETag back to poll cheaply."""
     found = desk.reading.reading_list(state=state, limit=PAGE_SIZE, offset=(page - 1) * PAGE_SIZE)
-    return _tagged(request, StudyListOut.of(found, page=page, size=PAGE_SIZE))
+    detail = f"state={state}" if state else ""
+    listed = StudyListOut.of(found, page=page, size=PAGE_SIZE)
+    return _tagged(request, listed, lambda: desk.witness.record(request, Audited.QUERIED, detail=detail))
 
 
 @router.get("/studies/{study_uid}", response_model=StudyDetailOut)
 def show_study(request: Request, desk: AtDesk, study_uid: StudyUid) -> Response:
     """One study with its newest report, and its series, documents and deliveries."""
-    return _tagged(request, StudyDetailOut.of_view(desk.reading.study(StudyInstanceUID(study_uid))))
+    detail = StudyDetailOut.of_view(desk.reading.study(StudyInstanceUID(study_uid)))
+    return _tagged(
+        request, detail, lambda: desk.witness.record(request, Audited.VIEWED, study_uid, detail="study")
+    )
 
 
 @router.get("/studies/{study_uid}/trail")
-def show_trail(desk: AtDesk, study_uid: StudyUid) -> TrailOut:
+def show_trail(request: Request, desk: AtDesk, study_uid: StudyUid) -> TrailOut:
     """What happened to the study, oldest first. Identifiers, codes and counts only."""
-    return TrailOut.of(study_uid, list(desk.reading.trail(StudyInstanceUID(study_uid))))
+    lines = list(desk.reading.trail(StudyInstanceUID(study_uid)))
+    desk.witness.record(request, Audited.VIEWED, study_uid, detail="trail")
+    return TrailOut.of(study_uid, lines)
 
 
 @router.get(
@@ -86,6 +97,7 @@ def show_picture(
     headers = {"ETag": tag, "Cache-Control": lasting(request, policy)}
     if tag in request.headers.get("if-none-match", ""):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+    desk.witness.record(request, Audited.VIEWED, study_uid, document.uid, detail="picture")
     picture = _shelf.picture(document.sha256, lambda: desk.reading.content(document))
     return Response(picture.content, media_type=picture.media_type, headers=headers)
 
@@ -109,6 +121,7 @@ def download_document(
         return problems.answer(
             request, HTTPStatus.NOT_FOUND, "document.unknown", "No such document was made."
         )
+    desk.witness.record(request, Audited.EXPORTED, study_uid, document.uid, detail=kind.value)
     ending = _ENDINGS.get(document.media_type, "bin")
     return Response(
         desk.reading.content(document),
@@ -139,6 +152,13 @@ def replay_delivery(request: Request, desk: AtDesk, idempotency_key: DeliveryKey
         return problems.answer(request, HTTPStatus.NOT_FOUND, "delivery.unknown")
     if delivery.state is not DeliveryState.DEAD:
         return problems.answer(request, HTTPStatus.CONFLICT, "delivery.not_dead")
+    desk.witness.record(
+        request,
+        Audited.SENDING,
+        delivery.study_instance_uid,
+        delivery.report_uid,
+        detail=f"replay {delivery.destination}",
+    )
     desk.studies.revive(idempotency_key)
     if "text/html" in request.headers.get("accept", ""):
         caller = caller_of(request)

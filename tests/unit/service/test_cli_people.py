@@ -1,11 +1,14 @@
 """`hoichan user`: accounts from the shell."""
 
 import json
+import os
 
 import pytest
 from typer.testing import CliRunner
 
-from hoichan.errors import AccountRefused, UserExists, UserUnknown
+from hoichan.adapters.audit_sql import AuditSql, Wanted
+from hoichan.adapters.database import open_database
+from hoichan.errors import AccountRefused, ConfigurationError, UserExists, UserUnknown
 from service.cli import app
 
 SECRET = "mưa rơi trên phố Huế\n"
@@ -52,6 +55,32 @@ def test_what_cannot_be_done_is_one_of_our_errors(hoichan, arguments, stdin, err
 def test_a_taken_name(hoichan):
     assert hoichan("add", "bs.an", "--role", "auditor", stdin=SECRET).exit_code == 0
     assert isinstance(hoichan("add", "bs.an", "--role", "auditor", stdin=SECRET).exception, UserExists)
+
+
+def test_every_change_of_an_account_is_in_the_audit_log(hoichan, tmp_path):
+    hoichan("add", "bs.an", "--role", "radiologist", stdin=SECRET)
+    hoichan("password", "bs.an", stdin="một mật khẩu khác hẳn\n")
+    hoichan("disable", "bs.an")
+    hoichan("enable", "bs.an")
+    engine = open_database(f"sqlite:///{tmp_path / 'hoichan.sqlite'}")
+    log = AuditSql(engine, tmp_path / "audit.key")
+    _, lines = log.search(Wanted(), limit=9)
+    told = [line.record for line in reversed(lines)]
+    assert [one.detail for one in told] == [
+        "add bs.an radiologist",
+        "password bs.an",
+        "disable bs.an",
+        "enable bs.an",
+    ]
+    assert {(one.who, one.role) for one in told} == {(f"uid:{os.getuid()}", "shell")}
+    engine.dispose()
+
+
+def test_nothing_is_changed_that_could_not_be_recorded(hoichan, tmp_path):
+    hoichan("add", "bs.an", "--role", "auditor", stdin=SECRET)
+    (tmp_path / "audit.key").unlink()
+    told = hoichan("add", "bs.binh", "--role", "auditor", stdin=SECRET)
+    assert isinstance(told.exception, ConfigurationError)
 
 
 @pytest.mark.parametrize("role", ["local", "doctor", ""])

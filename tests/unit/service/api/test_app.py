@@ -40,6 +40,7 @@ class House:
             studies_port=self.record.studies,
             people_sql=self.record.people,
             passwords=QUICK,
+            audit=self.record.audit,
             clock=self.record.clock,
             spool_root=self.record.spool_root,
         )
@@ -321,6 +322,7 @@ def test_a_full_disk_is_not_ready(house):
         studies_port=house.record.studies,
         people_sql=house.record.people,
         passwords=QUICK,
+        audit=house.record.audit,
         clock=house.record.clock,
         spool_root=house.record.spool_root,
     )

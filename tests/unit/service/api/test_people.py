@@ -33,6 +33,7 @@ class Site:
             studies_port=self.record.studies,
             people_sql=self.record.people,
             passwords=QUICK,
+            audit=self.record.audit,
             clock=self.record.clock,
             spool_root=self.record.spool_root,
         )

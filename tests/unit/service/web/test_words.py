@@ -7,6 +7,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from hoichan.guard.audit import Audited
+from hoichan.guard.roles import Role
 from hoichan.ports import TrailEntry
 from hoichan.types import DeliveryState, Outcome, RefusalCode, StudyState
 from service.web import people
@@ -17,6 +19,7 @@ NOW = datetime(2026, 11, 20, 18, 30, tzinfo=UTC)
 EVENTS = {
     "instances_received": {"instances": 2, "sender": "CR_ROOM1"},
     "study_assembled": {"revision": 1, "instances": 2, "closed_by": "quiet_time"},
+    "rejection_received": {"title": "113037", "instances": 2, "sender": "PACS"},
     "study_failed": {"revision": 1, "code": "model.runner_failed"},
     "analysis_requested_again": {"revision": 1},
     "delivery_acknowledged": {"destination": "pacs", "attempt": 1, "acknowledgement": "0x0000"},
@@ -47,6 +50,13 @@ def test_both_catalogues_say_the_same_things():
 
 def test_vietnamese_is_composed():
     assert all(unicodedata.is_normalized("NFC", text) for text in catalogue("vi").values())
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_role_and_audited_event_has_words(language):
+    t = words(language)
+    assert all(t(f"role.{role}") for role in Role)
+    assert all(t(f"audited.{what}") for what in Audited)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
