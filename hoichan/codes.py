@@ -231,6 +231,10 @@ REFUSALS: Mapping[RefusalCode, Mapping[str, str]] = {
         "vi": "Ca chụp không có hình ảnh để phân tích.",
         "en": "The study holds no image to analyse.",
     },
+    RefusalCode.REJECTED_IMAGE: {
+        "vi": "Hình ảnh đã bị loại bỏ bằng phiếu từ chối (rejection note).",
+        "en": "The image has been taken back by a rejection note.",
+    },
     RefusalCode.WRONG_MODALITY: {
         "vi": "Loại máy chụp không thuộc phạm vi của mô hình.",
         "en": "The modality is outside what the model was made for.",

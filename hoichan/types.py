@@ -50,6 +50,7 @@ class Instance:
     path: PurePosixPath  # inside the spool, relative
     sha256: Sha256  # of the data set as it was sent, without file meta
     received_at: datetime  # aware, UTC
+    rejected: bool = False  # a rejection note has taken it back: nobody is to judge it
 
 
 # 2 -------------------------------------------------------------------- Series
@@ -194,6 +195,7 @@ class RefusalCode(StrEnum):
 
     NO_MODEL = "no_model"
     NO_IMAGE = "no_image"
+    REJECTED_IMAGE = "rejected_image"
     WRONG_MODALITY = "wrong_modality"
     WRONG_BODY_PART = "wrong_body_part"
     WRONG_VIEW = "wrong_view"

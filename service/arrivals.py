@@ -17,6 +17,7 @@ from hoichan.errors import IntakeError
 from hoichan.intake.assembly import completeness, merge
 from hoichan.intake.dataset import read_spooled
 from hoichan.intake.evidence import evidence_of
+from hoichan.intake.rejections import KEY_OBJECT_SELECTION, read_rejection
 from hoichan.ports import Clock, Engine, Spool, Spooled, Studies
 from hoichan.settings import Settings
 from hoichan.types import Study, StudyInstanceUID
@@ -52,10 +53,16 @@ class Arrivals:
         self.resume()
 
     def resume(self) -> None:
-        """Give the engine every assembled revision it may not know; set aside what it gave up."""
+        """Give the engine every assembled revision it may not know, and again what it gave up.
+
+        It gives up when the record could not be reached for minutes; a study is not to blame for that.
+        One that kills its workers is set aside by the worker's own count.
+        """
         for uid, revision, run in self._studies.unfinished():
             if self._engine.gave_up(uid, revision, run):
-                self._studies.fail(uid, revision, code="engine.gave_up")
+                again = self._studies.take_up(uid, revision)
+                if again is not None:
+                    self._engine.enqueue_study(uid, revision, again)
             else:
                 self._engine.enqueue_study(uid, revision, run)
 
@@ -114,6 +121,32 @@ class Arrivals:
             arrived = merge(parts)
             added = self._studies.add_arrivals(arrived, arrived.instances)
             log.info("instances_recorded", study=uid, instances=added, sender=arrived.calling_ae_title)
+
+            self._tell_rejections(arrived)
+
+    def _tell_rejections(self, arrived: Study) -> None:
+        """A line on the trail of every study whose images a new note takes back."""
+        for instance in arrived.instances:
+            if instance.sop_class_uid != KEY_OBJECT_SELECTION:
+                continue
+            try:
+                rejection = read_rejection(self._spool, instance.path)
+            except IntakeError as error:
+                log.error("spooled_file_unreadable", study=arrived.study_instance_uid, code=error.code)
+                continue
+            if rejection is None:
+                continue
+            for study, instances in rejection.instances.items():
+                if self._studies.current(study) is None:
+                    continue
+                self._studies.note(
+                    study,
+                    "rejection_received",
+                    title=rejection.title,
+                    instances=len(instances),
+                    sender=arrived.calling_ae_title,
+                )
+                log.info("rejection_received", study=study, title=rejection.title, instances=len(instances))
 
     def _read(self, uid: StudyInstanceUID, spooled: Sequence[Spooled]) -> list[Study]:
         parts = []

@@ -22,8 +22,9 @@ import structlog
 from hoichan.adapters.engine_dbos import EngineDbos
 from hoichan.adapters.heartbeats_sql import HeartbeatsSql
 from hoichan.errors import HoichanError, RecordsUnavailable
+from hoichan.intake.rejections import mark_rejected, withdrawn
 from hoichan.settings import Settings
-from hoichan.types import StudyInstanceUID
+from hoichan.types import Study, StudyInstanceUID
 from service import wiring
 from service.arrivals import Arrivals
 from service.dispatch import Dispatcher
@@ -128,7 +129,7 @@ class Worker:
             return
         try:
             report = analyse(
-                self._studies.load(uid, revision),
+                self._without_rejected(self._studies.load(uid, revision)),
                 manifests=self._manifests,
                 runner=self._runner,
                 encoder=self._encoder,
@@ -144,6 +145,11 @@ class Worker:
             self._studies.fail(uid, revision, code=_code(error))
         finally:
             self._studies.end(uid, revision)
+
+    def _without_rejected(self, study: Study) -> Study:
+        """Also by a note that came after this revision was closed: its work may have waited."""
+        known = self._studies.current(study.study_instance_uid)
+        return mark_rejected(study, withdrawn(self._house.spool, known or study))
 
 
 def executor_id(settings: Settings) -> str:

@@ -108,6 +108,8 @@ def _objections(
 ) -> Iterator[tuple[RefusalCode, str]]:
     """What speaks against it, the plainest first."""
     accepts = manifest.accepts
+    if instance.rejected:
+        yield RefusalCode.REJECTED_IMAGE, ""
     if series.modality.upper() not in accepts.modality:
         yield RefusalCode.WRONG_MODALITY, f"Modality={_plain(series.modality)}"
     part = _body_part(series)

@@ -17,6 +17,7 @@ from hoichan.intake.headers import DEFLATED, EXPLICIT_LITTLE, PIXEL_DATA, syntax
 from hoichan.types import Sha256, Study
 from hoichan.uids import derived_uid
 
+KEY_OBJECT_SELECTION = "1.2.840.10008.5.1.4.1.1.88.59"
 COMPUTED_RADIOGRAPHY = "1.2.840.10008.5.1.4.1.1.1"
 MARKER = "MARKER"
 
@@ -63,6 +64,30 @@ def encode(data_set: Dataset, transfer_syntax_uid: str = EXPLICIT_LITTLE) -> byt
     stream = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     packed = stream.compress(plain) + stream.flush()
     return packed + b"\0" * (len(packed) % 2)
+
+
+def rejection_note(*rejected: Dataset, title: str = "113001") -> Dataset:
+    """A key object selection that takes films of one study back; `title`: the code value in DCM."""
+    note = film(study="note", instance=title, pixels=None)
+    note.SOPClassUID, note.Modality = KEY_OBJECT_SELECTION, "KO"
+    note.StudyInstanceUID = rejected[0].StudyInstanceUID
+    concept = Dataset()
+    concept.CodeValue, concept.CodingSchemeDesignator, concept.CodeMeaning = title, "DCM", "Rejected"
+    note.ConceptNameCodeSequence = [concept]
+    references = []
+    for data_set in rejected:
+        reference = Dataset()
+        reference.ReferencedSOPClassUID = data_set.SOPClassUID
+        reference.ReferencedSOPInstanceUID = data_set.SOPInstanceUID
+        references.append(reference)
+    of_series = Dataset()
+    of_series.SeriesInstanceUID = rejected[0].SeriesInstanceUID
+    of_series.ReferencedSOPSequence = references
+    of_study = Dataset()
+    of_study.StudyInstanceUID = rejected[0].StudyInstanceUID
+    of_study.ReferencedSeriesSequence = [of_series]
+    note.CurrentRequestedProcedureEvidenceSequence = [of_study]
+    return note
 
 
 def described(

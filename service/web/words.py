@@ -178,6 +178,8 @@ class Words:
             details["reason"] = self.reason(details["code"])
         if "closed_by" in details:
             details["closed_by"] = self.known(f"closed_by.{details['closed_by']}", "closed_by.other")
+        if "title" in details:
+            details["title"] = self.known(f"rejection.{details['title']}", "rejection.other")
         if "until" in details:
             details["until"] = self._local(details["until"])
         sentence = self._sentences.get(key)

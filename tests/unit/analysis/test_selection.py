@@ -39,6 +39,7 @@ def test_ways_of_writing_chest(part):
 @pytest.mark.parametrize(
     ("change", "code", "detail"),
     [
+        ({"instance": {"rejected": True}}, RefusalCode.REJECTED_IMAGE, ""),
         ({"series": {"modality": "CT"}}, RefusalCode.WRONG_MODALITY, "Modality=CT"),
         (
             {"series": {"body_part_examined": "RIBCAGE"}},

@@ -8,8 +8,9 @@ from hoichan.adapters.database import migrate, open_database
 from hoichan.adapters.objects_disk import ObjectsDisk
 from hoichan.adapters.records_sql import StudiesSql
 from hoichan.intake.evidence import Notice, Source, StepState, keep
+from hoichan.intake.rejections import withdrawn
 from hoichan.settings import Settings
-from hoichan.testing.datasets import encode, film
+from hoichan.testing.datasets import encode, film, rejection_note
 from hoichan.testing.ports import FakeClock, FakeEngine
 from hoichan.testing.spool import FakeSpool
 from hoichan.types import StudyState
@@ -127,6 +128,20 @@ def test_a_modality_that_never_finishes_holds_its_study_until_the_cap(door):
     assert door.studies.load(uid, 1).closed_by == "cap"
 
 
+def test_a_rejection_note_stands_on_the_trail_once_and_makes_a_revision(door):
+    uid = door.receive(film())
+    door.clock.advance(5)
+    door.arrivals.step()
+    door.receive(rejection_note(film(), title="113037"))
+    for _ in range(3):
+        door.clock.advance(5)
+        door.arrivals.step()
+    told = [line.details for line in door.studies.trail(uid) if line.event == "rejection_received"]
+    assert told == [{"title": "113037", "instances": 1, "sender": "CR1"}]
+    assert list(door.engine.studies) == [(uid, 1, 0), (uid, 2, 0)]
+    assert withdrawn(door.spool, door.studies.current(uid)) == {film().SOPInstanceUID}
+
+
 def test_a_mark_that_was_lost_is_found_at_the_next_start(door):
     uid = door.receive(film())
     door.spool.take_fresh()  # taken by a worker that died before it wrote anything down
@@ -148,13 +163,15 @@ def test_a_revision_the_engine_never_heard_of_is_given_to_it(door):
     assert list(door.engine.studies) == [(uid, 1, 0)]
 
 
-def test_work_the_engine_gave_up_is_set_aside_in_sight(door):
+def test_work_the_engine_gave_up_is_taken_up_again(door):
     uid = door.receive(film())
     door.clock.advance(5)
     door.arrivals.step()
-    door.engine.given_up.add((uid, 1, 0))
+    door.engine.given_up.add((uid, 1, 0))  # the record could not be reached for minutes
     door.arrivals.resume()
-    assert door.studies.current(uid).state is StudyState.FAILED
+    door.arrivals.resume()
+    assert list(door.engine.studies) == [(uid, 1, 0), (uid, 1, 1)]
+    assert door.studies.current(uid).state is StudyState.ASSEMBLED
 
 
 def test_a_round_that_fails_keeps_its_marks(door, tmp_path):
