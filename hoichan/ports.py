@@ -199,6 +199,10 @@ class Studies(Protocol):
         """Have the newest revision analysed again if it failed; its number, or None if it did not fail."""
         ...
 
+    def take_up(self, study: StudyInstanceUID, revision: int) -> int | None:
+        """Count another run of a revision whose work was given up; the run, or None when it has an answer."""
+        ...
+
     def own(self, candidates: Sequence[SOPInstanceUID]) -> set[SOPInstanceUID]:
         """Those of the instances that are documents of ours, come back from a PACS."""
         ...

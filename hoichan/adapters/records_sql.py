@@ -192,6 +192,19 @@ class StudiesSql(DeliveriesSql):
                 self._trail(connection, study, "analysis_requested_again", {"revision": revision})
             return revision
 
+    def take_up(self, study: StudyInstanceUID, revision: int) -> int | None:
+        """Count another run of a revision whose work was given up; the run, or None when it has an answer."""
+        with self._transaction() as connection:
+            run: int | None = connection.execute(
+                _revision(study, revision)
+                .where(revisions.c.state == StudyState.ASSEMBLED)
+                .values(runs=revisions.c.runs + 1)
+                .returning(revisions.c.runs)
+            ).scalar()
+            if run is not None:
+                self._trail(connection, study, "analysis_taken_up_again", {"revision": revision})
+            return run
+
     def own(self, candidates: Sequence[SOPInstanceUID]) -> set[SOPInstanceUID]:
         """Those of the instances that are documents of ours, come back from a PACS."""
         with self._transaction() as connection:

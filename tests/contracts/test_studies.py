@@ -203,6 +203,15 @@ def test_a_failed_revision_can_be_asked_for_again(studies):
     assert studies.rerun(study.study_instance_uid) is None
 
 
+def test_a_revision_without_an_answer_can_be_taken_up_again(studies, clock):
+    study = assembled(studies, described(film()))
+    uid = study.study_instance_uid
+    assert studies.take_up(uid, 1) == 1
+    assert studies.unfinished() == [(uid, 1, 1)]
+    save(studies, study, clock)
+    assert studies.take_up(uid, 1) is None
+
+
 def test_documents_of_ours_are_known(studies, clock):
     study = assembled(studies, described(film()))
     report, _ = save(studies, study, clock)
