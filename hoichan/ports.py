@@ -77,7 +77,11 @@ class Notes(Protocol):
 
 
 class Spool(Protocol):
-    """Where the door puts what it accepts, and the only tie between the door and the house."""
+    """Where every door puts what it accepts, and the only tie between the doors and the house.
+
+    Any number of doors, in threads and processes, may store at the same time: of two that bring the same SOP
+    Instance UID one is first, and the other hears `duplicate` or `quarantined`.
+    """
 
     def store(
         self,

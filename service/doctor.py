@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 from collections.abc import Callable, Iterator
@@ -38,6 +39,7 @@ def examine(settings: Settings) -> list[Check]:
         _database,
         _names,
         _models,
+        _folders,
         _destinations,
     ]
     found: list[Check] = []
@@ -99,6 +101,20 @@ def _models(settings: Settings) -> Iterator[Check]:
         yield Check(name=f"model {name}", passed=False, detail=str(error))
     if not shelf.manifests and not shelf.invalid:
         yield Check(name="models", passed=False, detail="none: every study will be NOT ANALYSED")
+
+
+def _folders(settings: Settings) -> Iterator[Check]:
+    for folder in settings.folders:
+        name = f"folder of {folder.sender}"
+        wanted = os.R_OK | os.X_OK | (0 if folder.after == "keep" else os.W_OK)
+        if not folder.path.is_dir():
+            detail = f"{folder.path} is not there: make it, mount it, or correct folders.path"
+            yield Check(name=name, passed=False, detail=detail)
+        elif not os.access(folder.path, wanted):
+            detail = f"{folder.path} does not allow after = {folder.after!r}: change its permissions, or keep"
+            yield Check(name=name, passed=False, detail=detail)
+        else:
+            yield Check(name=name, passed=True, detail=f"{folder.path}, after = {folder.after!r}")
 
 
 def _destinations(settings: Settings) -> Iterator[Check]:

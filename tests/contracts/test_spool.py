@@ -15,13 +15,19 @@ from hoichan.testing.datasets import COMPUTED_RADIOGRAPHY, encode, film
 
 
 @pytest.fixture(params=["fake", "disk"])
-def spool(request, tmp_path):
+def doors(request, tmp_path):
+    """Two doors of one spool: on the disk as two processes have them."""
     if request.param == "disk":
-        yield DiskSpool(tmp_path / "spool")
+        yield DiskSpool(tmp_path / "spool"), DiskSpool(tmp_path / "spool")
         return
     fake = FakeSpool()
-    yield fake
+    yield fake, fake
     fake.close()
+
+
+@pytest.fixture
+def spool(doors):
+    return doors[0]
 
 
 def store(spool, data_set=None, *, data=None, syntax=EXPLICIT_LITTLE, title="CR_ROOM1", instance=None):
@@ -182,3 +188,42 @@ def test_a_note_never_lies_outside(spool):
 
 def test_there_is_room(spool):
     assert spool.free_bytes() > 0
+
+
+def test_what_one_door_took_the_other_knows(doors):
+    one, other = doors
+    first = store(one)
+    assert store(other).duplicate
+    assert store(other, film(pixels=b"\2\1" * 64)).quarantined == "changed_content"
+    late = store(other, film(instance="2"))
+    assert {spooled.path for spooled in one.listing(first.study_instance_uid)} == {first.path, late.path}
+    assert one.take_fresh() == [first.study_instance_uid] and other.take_fresh() == []
+
+
+def test_a_study_is_open_until_the_last_door_has_done(doors):
+    one, other = doors
+    study = store(one).study_instance_uid
+    one.opened(study, "dimse")
+    other.opened(study, "stow")
+    one.released("dimse")
+    assert one.is_open(study) and other.is_open(study)
+    other.released("stow")
+    assert not one.is_open(study) and not other.is_open(study)
+
+
+def test_many_threads_at_two_doors_keep_the_first(doors):
+    barrier = threading.Barrier(6)
+    answers = []
+
+    def send(number):
+        barrier.wait()
+        stored = store(doors[number % 2], film(pixels=bytes([number // 3, 0]) * 64))
+        answers.append((stored.duplicate, stored.quarantined))
+
+    threads = [threading.Thread(target=send, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(answers, key=str) == [(False, "changed_content")] * 3 + [(False, None)] + [(True, None)] * 2
+    assert len(doors[0].listing(film().StudyInstanceUID)) == 1
