@@ -25,7 +25,7 @@ from pynetdicom import AE, build_role
 
 from dicom_listener.senders import entry_of
 from dicom_listener.statuses import SUCCESS, Answer
-from hoichan.adapters.tls import client_context
+from hoichan.adapters.tls import client_args
 from hoichan.intake.dataset import Header
 from hoichan.intake.door import is_uid
 from hoichan.ports import Spool
@@ -237,13 +237,12 @@ class Commitments:
         entity.dimse_timeout = entity.network_timeout = 30
         entity.add_requested_context(SOP_CLASS)
         try:
-            tls_args = (client_context(sender.commitment_tls), host) if sender.commitment_tls else None
             association = entity.associate(
                 host,
                 port,
                 ae_title=request.ae_title,
                 ext_neg=[build_role(SOP_CLASS, scp_role=True)],
-                tls_args=tls_args,
+                tls_args=client_args(sender.commitment_tls, host),
             )
         except OSError:  # an unknown host, or certificates that cannot be used
             return None

@@ -277,6 +277,7 @@ class DicomDestination(_Destination):
     port: Port
     ae_title: AeTitle
     calling_ae_title: AeTitle | None = None  # None: the listener's own title
+    tls: ClientTls | None = None  # None: plain DICOM
     send: tuple[Literal["sr", "sc"], ...] = ("sc", "sr")  # the picture first: the SR points to it
 
 

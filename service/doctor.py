@@ -134,6 +134,8 @@ def _destinations(settings: Settings) -> Iterator[Check]:
 def _echo(name: str, settings: Settings, destination: DicomDestination) -> Check:
     from pynetdicom import AE  # noqa: PLC0415
 
+    from hoichan.adapters.tls import client_args  # noqa: PLC0415
+
     where = f"{destination.ae_title}@{destination.host}:{destination.port}"
     try:
         socket.create_connection((destination.host, destination.port), timeout=5).close()
@@ -142,9 +144,18 @@ def _echo(name: str, settings: Settings, destination: DicomDestination) -> Check
     entity = AE(ae_title=destination.calling_ae_title or settings.listener.ae_title)
     entity.add_requested_context("1.2.840.10008.1.1")
     entity.acse_timeout = entity.dimse_timeout = 5
-    association = entity.associate(destination.host, destination.port, ae_title=destination.ae_title)
+    try:
+        tls_args = client_args(destination.tls, destination.host)
+    except OSError as error:
+        detail = f"the certificates of {name}.tls cannot be used ({type(error).__name__})"
+        return Check(name=name, passed=False, detail=detail)
+    association = entity.associate(
+        destination.host, destination.port, ae_title=destination.ae_title, tls_args=tls_args
+    )
     if not association.is_established:
         detail = f"{where} rejects our AE title {entity.ae_title}: register it there, or correct ae_title"
+        if tls_args:
+            detail += "; or the certificates of one side are not known to the other"
         return Check(name=name, passed=False, detail=detail)
     association.send_c_echo()
     association.release()

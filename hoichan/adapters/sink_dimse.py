@@ -1,4 +1,4 @@
-"""Sends documents to a PACS by C-STORE, one association a delivery (PS3.4 B.2)."""
+"""Sends documents to a PACS by C-STORE, one association a delivery, plain or TLS (PS3.4 B.2)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pydicom import Dataset, dcmread
 from pynetdicom import AE
 from pynetdicom.association import Association
 
+from hoichan.adapters.tls import client_args
 from hoichan.errors import Refused, Unreachable
 from hoichan.settings import DicomDestination
 from hoichan.types import Delivery, Document
@@ -54,8 +55,13 @@ class DimseSink:
             (data_set.SOPClassUID, data_set.file_meta.TransferSyntaxUID) for data_set in data_sets
         ):
             ae.add_requested_context(sop_class, syntax)
+        destination = self._destination
+        try:
+            tls_args = client_args(destination.tls, destination.host)
+        except OSError as error:
+            raise Unreachable(destination.name, "the certificates of tls cannot be used") from error
         association = ae.associate(
-            self._destination.host, self._destination.port, ae_title=self._destination.ae_title
+            destination.host, destination.port, ae_title=destination.ae_title, tls_args=tls_args
         )
         if association.is_established:
             return association

@@ -7,6 +7,11 @@ import ssl
 from hoichan.settings import ClientTls
 
 
+def client_args(tls: ClientTls | None, host: str) -> tuple[ssl.SSLContext, str] | None:
+    """The `tls_args` of pynetdicom; None for plain DICOM. Raises OSError."""
+    return None if tls is None else (client_context(tls), host)
+
+
 def client_context(tls: ClientTls) -> ssl.SSLContext:
     """How we speak TLS to a receiver. Raises OSError (an SSLError is one) for files that cannot be used."""
     context = ssl.create_default_context(cafile=tls.ca)

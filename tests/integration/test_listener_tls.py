@@ -1,5 +1,6 @@
 """DICOM over TLS (PS3.15 B.12): who gets in, and who does not."""
 
+import gc
 import hashlib
 import shutil
 import socket
@@ -12,11 +13,15 @@ from pynetdicom import build_context
 from structlog.testing import capture_logs
 
 from dicom_listener import Door
-from hoichan.errors import ConfigurationError
-from hoichan.settings import Listener, Sender, ServerTls
-from hoichan.testing import FakeSpool
+from hoichan.adapters.encoder import DocumentEncoder
+from hoichan.adapters.sink_dimse import DimseSink
+from hoichan.errors import ConfigurationError, Unreachable
+from hoichan.reporting import plan
+from hoichan.settings import ClientTls, DicomDestination, Listener, Sender, ServerTls, Settings
+from hoichan.testing import FakeSpool, FolderOfFilms, a_film, a_report, a_study, as_bytes
 from hoichan.testing.certificates import Authority
 from hoichan.testing.datasets import film
+from hoichan.testing.reports import REPORTED_AT
 from tests.integration.test_listener import association, send, wait_for
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="the openssl program is missing")
@@ -218,3 +223,44 @@ def test_dcmtk_with_and_without_a_certificate(authority, stranger):
         assert echoscu(ports["tls"], "+tls", rogue_key, rogue_cert, *trust) != 0
         assert echoscu(ports["tls"]) != 0
         assert echoscu(ports["plain"]) == 0
+
+
+# The other direction: what we send ---------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def documents(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("films")
+    (folder / "film.dcm").write_bytes(as_bytes(a_film()))
+    study = a_study()
+    return study, DocumentEncoder(FolderOfFilms(folder), Settings()).encode(study, a_report(study))
+
+
+def deliver(documents, port, tls):
+    study, encoded = documents
+    destination = DicomDestination(
+        name="pacs", kind="dicom", host="localhost", port=port, ae_title="PACS", tls=tls, timeout_seconds=5
+    )
+    (delivery,) = plan(a_report(study), study, [destination], encoded, REPORTED_AT)
+    return DimseSink(destination, "HOICHAN").deliver(delivery, encoded)
+
+
+def test_results_go_to_a_receiver_by_mutual_tls(authority, documents):
+    cert, key = pair(authority, "ct-room")
+    spool = FakeSpool()
+    with opened(spool, tls=served(authority)) as ports:
+        tls = ClientTls(ca=authority.certificate, cert=cert, key=key)
+        assert deliver(documents, ports["tls"], tls) == "0x0000"
+    assert len(spool.listing(documents[0].study_instance_uid)) == 2
+    spool.close()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # pynetdicom's own socket
+def test_a_receiver_that_nobody_vouches_for_gets_nothing(authority, stranger, documents, tmp_path):
+    spool = FakeSpool()
+    with opened(spool, tls=served(authority, mutual=False)) as ports:
+        for ca in (stranger.certificate, tmp_path / "absent.pem"):
+            with pytest.raises(Unreachable):
+                deliver(documents, ports["tls"], ClientTls(ca=ca))
+        gc.collect()
+    assert spool.every_study() == []
