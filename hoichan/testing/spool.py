@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
@@ -54,6 +55,7 @@ class FakeSpool:
         self.quarantine: dict[PurePosixPath, tuple[str, bytes]] = {}  # path -> reason, data set
         self.notes = FakeNotes()
         self._now = now
+        self._lock = threading.Lock()  # a door stores from many threads
         self._files: dict[PurePosixPath, tuple[datetime, bytes]] = {}
         self._studies: dict[StudyInstanceUID, list[PurePosixPath]] = {}
         self._fresh: dict[StudyInstanceUID, None] = {}
@@ -81,7 +83,8 @@ class FakeSpool:
                 sop_instance_uid=sop_instance_uid,
             )
         except IntakeError as error:
-            self._set_aside(data_set, sha256, error.code)
+            with self._lock:
+                self._set_aside(data_set, sha256, error.code)
             raise
         study = identity.study_instance_uid
         path = PurePosixPath("studies", study, f"{identity.sop_instance_uid}.dcm")
@@ -92,16 +95,17 @@ class FakeSpool:
             calling_ae_title=calling_ae_title,
             sha256=sha256,
         )
-        known = self._files.get(path)
-        duplicate = known is not None and read_meta(known[1]).sha256 == sha256
-        quarantined = None
-        if known is None:
-            self._files[path] = (self._now(), head + data_set)
-            self._studies.setdefault(study, []).append(path)
-            self._fresh[study] = None
-        elif not duplicate:
-            quarantined = "changed_content"
-            path = self._set_aside(data_set, sha256, quarantined)
+        with self._lock:
+            known = self._files.get(path)
+            duplicate = known is not None and read_meta(known[1]).sha256 == sha256
+            quarantined = None
+            if known is None:
+                self._files[path] = (self._now(), head + data_set)
+                self._studies.setdefault(study, []).append(path)
+                self._fresh[study] = None
+            elif not duplicate:
+                quarantined = "changed_content"
+                path = self._set_aside(data_set, sha256, quarantined)
         return Stored(
             sop_instance_uid=SOPInstanceUID(sop_instance_uid),
             study_instance_uid=study,

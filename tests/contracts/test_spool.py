@@ -1,6 +1,7 @@
 """What every spool promises; the same tests on the fake and on the disk."""
 
 import hashlib
+import threading
 from contextlib import suppress
 from pathlib import PurePosixPath
 
