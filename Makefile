@@ -70,15 +70,18 @@ peers:           ## Third-party programs for test-peers and bench (Debian packag
 	    chromium fonts-noto-core >/dev/null; \
 	else echo "As root: apt-get install orthanc orthanc-dicomweb orthanc-gdcm dcmtk pixelmed-apps postgresql chromium"; exit 2; fi
 
+# not .venv/bin first: pynetdicom brings programs named like those of dcmtk
 test-peers: .venv/.peers .venv-emr/.emr .node/.mllp peers  ## Real PACS, EMR, validators and browser
-	PATH="$(CURDIR)/.venv/bin:$$PATH:$(CURDIR)/.venv-emr/bin" HOICHAN_MLLP_NODE="$(CURDIR)/.node/node_modules" \
+	PATH="$$PATH:$(CURDIR)/.venv-emr/bin" HOICHAN_MLLP_NODE="$(CURDIR)/.node/node_modules" \
 	  .venv/bin/pytest -q tests/peers
 
 test-chaos: .venv/.dev  ## kill -9, full disk; CHAOS_ROUNDS sets how often
 	.venv/bin/pytest -q tests/chaos
 
 bench: .venv/.peers peers  ## Figures, side by side with a peer, by hand
+	.venv/bin/python -m benches.footprint
 	.venv/bin/python -m benches.receive
+	.venv/bin/python -m benches.flow
 
 clean:           ## Remove what was built; data stays
 	rm -rf .venv .venv-train .venv-emr .node build dist .mypy_cache .ruff_cache .pytest_cache
