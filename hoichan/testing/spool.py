@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 import json
+import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
