@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import socket
-import ssl
 import threading
 import time
 import uuid
@@ -36,7 +35,7 @@ from dicom_listener.statuses import (
     response,
 )
 from dicom_listener.storage_commitment import Commitments
-from dicom_listener.tls import server_context
+from dicom_listener.tls import Credentials
 from dicom_listener.transport import FilmHandler, FilmServer
 from hoichan.errors import ConfigurationError, IntakeError, PortInUse, TooFast
 from hoichan.intake.dataset import Header, read_header
@@ -85,13 +84,14 @@ class Door:
         Raises PortInUse, or ConfigurationError for an address or a certificate that cannot be used.
         """
         settings = self._settings
-        contexts = {"tls": server_context(settings.tls)} if settings.tls is not None else {}
+        credentials = Credentials(settings.tls) if settings.tls is not None else None
         entity = self._entity()
         try:
             if settings.plain:
                 self._servers["plain"] = self._listen(entity, settings.port)
-            if settings.tls is not None:
-                self._servers["tls"] = self._listen(entity, settings.tls_port, contexts["tls"])
+            if credentials is not None:
+                self._servers["tls"] = self._listen(entity, settings.tls_port)
+                self._servers["tls"].credentials = credentials
         except ConfigurationError:
             for server in self._servers.values():
                 server.server_close()
@@ -118,7 +118,7 @@ class Door:
             entity.add_supported_context(service)
         return entity
 
-    def _listen(self, entity: AE, port: int, context: ssl.SSLContext | None = None) -> FilmServer:
+    def _listen(self, entity: AE, port: int) -> FilmServer:
         settings = self._settings
         handlers: list[Any] = [
             (evt.EVT_REQUESTED, self._requested),
@@ -135,7 +135,6 @@ class Door:
         try:
             server: Any = entity.make_server(
                 _address(settings.host, port),
-                ssl_context=context,
                 evt_handlers=handlers,
                 server_class=FilmServer,
                 request_handler=FilmHandler,

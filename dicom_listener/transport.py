@@ -22,7 +22,7 @@ import structlog
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
 from dicom_listener.limits import Waiting
-from dicom_listener.tls import certificate_of
+from dicom_listener.tls import Credentials, certificate_of
 
 log = structlog.get_logger()
 
@@ -181,6 +181,7 @@ class FilmServer(ThreadedAssociationServer):
     """A server that knows who waits, and gives bells back when their connections end."""
 
     waiting: Waiting
+    credentials: Credentials | None = None  # None: plain DICOM
     request_seconds: float  # from the connection to the end of TLS, and again to the association request
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:  # noqa: ANN401 (handed on as they are)
@@ -230,9 +231,9 @@ class FilmHandler(RequestHandler):
         """Agrees upon TLS where this port wants it, and starts the association."""
         server = cast(FilmServer, self.server)
         try:
-            if server.ssl_context is not None:
+            if server.credentials is not None:
                 self.request.settimeout(server.request_seconds)
-                self.request = server.ssl_context.wrap_socket(self.request, server_side=True)
+                self.request = server.credentials.context().wrap_socket(self.request, server_side=True)
         except OSError as error:  # an SSLError is one too; its reason is a constant of OpenSSL
             reason = getattr(error, "reason", None) or type(error).__name__
             log.warning("tls_refused", address=self.client_address[0], reason=str(reason))

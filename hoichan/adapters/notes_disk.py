@@ -16,8 +16,12 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import structlog
+
 from hoichan.adapters.parts import Parts, sync_folder
 from hoichan.errors import IntakeError, SpoolFull
+
+log = structlog.get_logger()
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*\Z")
 
@@ -40,11 +44,14 @@ class DiskNotes:
             self._parts.replace(json.dumps(note, indent=1).encode(), target)
 
     def read(self, path: PurePosixPath) -> Mapping[str, Any] | None:
-        """A note; None where there is none. Raises SpoolFull when the disk fails."""
+        """A note; None where there is none, or a damaged one. Raises SpoolFull when the disk fails."""
         with _full_on_error():
             try:
                 note: Mapping[str, Any] = json.loads(self._place(path).read_bytes())
             except FileNotFoundError:
+                return None
+            except ValueError:  # never by us: notes appear whole
+                log.error("note_damaged", folder=path.parts[0])
                 return None
         return note
 

@@ -3,16 +3,19 @@
 import hashlib
 import threading
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 import pytest
 
 from hoichan.adapters.spool_disk import DiskSpool
 from hoichan.errors import IncompleteObject, IntakeError, NotDicom, WrongSopClass
+from hoichan.intake.evidence import Evidence, Notice, Source, StepState, evidence_of, keep, step
 from hoichan.intake.headers import DEFLATED, EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from hoichan.intake.part10 import read_meta
 from hoichan.testing import FakeSpool
 from hoichan.testing.datasets import COMPUTED_RADIOGRAPHY, encode, film
+from hoichan.types import SOPInstanceUID, StudyInstanceUID
 
 
 @pytest.fixture(params=["fake", "disk"])
@@ -180,6 +183,25 @@ def test_notes_are_kept_replaced_and_taken_away(spool):
     spool.notes.remove(folder / "b.json")
     spool.notes.remove(folder / "b.json")
     assert spool.notes.names(folder) == [folder / "a.json"]
+
+
+def test_what_is_said_of_a_study_is_kept_and_has_it_looked_at(spool):
+    study = StudyInstanceUID("1.2.3")
+    assert evidence_of(spool, study) == Evidence() and step(spool, "1.9") is None
+    begun = Notice(
+        uid="1.9",
+        source=Source.MPPS,
+        state=StepState.IN_PROGRESS,
+        studies=(study, StudyInstanceUID("1.2.4")),
+        instances=frozenset(),
+    )
+    keep(spool, begun)
+    assert step(spool, "1.9") == begun
+    assert sorted(spool.take_fresh()) == ["1.2.3", "1.2.4"]
+    named = frozenset({SOPInstanceUID("1.2.3.1"), SOPInstanceUID("1.2.3.2")})
+    keep(spool, replace(begun, state=StepState.COMPLETED, instances=named))
+    assert evidence_of(spool, study) == Evidence(expected={Source.MPPS: named})
+    assert spool.every_study() == []
 
 
 def test_a_note_never_lies_outside(spool):

@@ -192,6 +192,29 @@ def test_certificates_that_cannot_be_used_are_said(authority, tmp_path):
             Door(FakeSpool(), Listener(port=0, tls_port=0, tls=tls)).open()
 
 
+def test_renewed_certificates_are_taken_up_and_broken_ones_are_not(authority, stranger, tmp_path):
+    def put(source, name):
+        for file, kind in zip(pair(source, name), ("door.crt", "door.key"), strict=True):
+            shutil.copy(file, tmp_path / kind)
+
+    put(authority, "door")
+    tls = ServerTls(cert=tmp_path / "door.crt", key=tmp_path / "door.key")
+    with opened(tls=tls) as ports, capture_logs() as lines:
+        put(authority, "mr-room")
+        with (
+            socket.create_connection(("127.0.0.1", ports["tls"]), timeout=5) as raw,
+            client(authority).wrap_socket(raw, server_hostname="localhost") as line,
+        ):
+            ((_, name),) = line.getpeercert()["subject"][0]
+            assert name == "mr-room"
+        (tmp_path / "door.key").write_text("half")
+        assert echo(ports["tls"], client(authority))
+    assert [line["event"] for line in lines if "renewed" in line["event"]] == [
+        "certificates_renewed",
+        "certificates_not_renewed",
+    ]
+
+
 def test_a_key_with_a_password_is_said_and_not_asked_for(authority, tmp_path):
     cert, key = pair(authority, "door")
     locked = tmp_path / "locked.key"
