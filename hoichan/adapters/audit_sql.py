@@ -64,12 +64,14 @@ class AuditSql:
             return self._kept_key
 
     def _made_key(self) -> bytes:
-        if self.head().length:
+        if not self.head().length:
+            _make_key(self._key_file)
+        key = _read_key(self._key_file)  # ours, or that of another who started at the same time
+        if not key:
             raise ConfigurationError(
                 f"The key of the audit log is not at {self._key_file}: put it back from the backup."
             )
-        _make_key(self._key_file)
-        return _read_key(self._key_file)
+        return key
 
     def check(self) -> None:
         """Raises ConfigurationError where nothing can be recorded: the key is gone, or others may read it."""
@@ -159,10 +161,16 @@ class AuditSql:
         return total, [Line(position=row.position, record=_record(row)) for row in rows]
 
     def _rows(self) -> Iterator[sa.Row[tuple[object, ...]]]:
-        with self._connection() as connection:
-            rows = connection.execution_options(yield_per=_AT_ONCE).execute(
-                sa.select(audit).order_by(audit.c.position)
-            )
+        """Every row in order. Page by page: what was read does not change, and nothing stays open."""
+        rows: Sequence[sa.Row[tuple[object, ...]]] = ()
+        while True:
+            page = sa.select(audit).order_by(audit.c.position).limit(_AT_ONCE)
+            if rows:
+                page = page.where(audit.c.position > rows[-1].position)
+            with self._connection() as connection:
+                rows = connection.execute(page).all()
+            if not rows:
+                return
             yield from rows
 
     @contextmanager

@@ -11,7 +11,7 @@ from hoichan.adapters.audit_sql import AuditSql, Wanted
 from hoichan.adapters.database import migrate, open_database
 from hoichan.adapters.schema import audit, metadata
 from hoichan.errors import ConfigurationError, RecordsUnavailable
-from hoichan.guard.audit import GENESIS, Audited, AuditRecord, Head, Outcome
+from hoichan.guard.audit import GENESIS, Audited, AuditRecord, Head, Outcome, chain
 
 KINDS = ["sqlite", *(["postgresql"] if os.environ.get("HOICHAN_TEST_POSTGRESQL") else [])]
 NOON = datetime(2026, 11, 21, 12, 0, 0, 123456, tzinfo=UTC)
@@ -126,6 +126,22 @@ def test_records_are_found(filled, wanted, positions):
     total, lines = filled.search(wanted, limit=100)
     assert [line.position for line in lines] == positions
     assert total == len(positions)
+
+
+def test_a_log_longer_than_one_reading_is_verified_to_its_end(log, engine):
+    for number in range(7):
+        log.append(a_record(number))
+    with engine.begin() as connection:
+        rows = connection.execute(sa.select(audit)).mappings().all()
+        before = bytes.fromhex(rows[-1]["hash"])
+        key, more = log._key(), []
+        for position in range(8, 2011):
+            before = chain(before, a_record(6), key)
+            more.append({**rows[6], "position": position, "hash": before.hex()})
+        connection.execute(audit.insert(), more)
+    assert log.verify() is None
+    tamper(engine, audit.update().where(audit.c.position == 2005).values(who="x"))
+    assert log.verify() == 2004
 
 
 # ---------------------------------------------------------------------- tampering
