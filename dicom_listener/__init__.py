@@ -1,4 +1,4 @@
-"""The front door: C-ECHO and C-STORE, and nothing else. It knows neither database nor model."""
+"""The front door: takes objects and what is said about them. It knows neither database nor model."""
 
 from __future__ import annotations
 

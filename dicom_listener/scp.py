@@ -95,6 +95,7 @@ class Door:
         except ConfigurationError:
             for server in self._servers.values():
                 server.server_close()
+            self._servers.clear()
             raise
         for name, server in self._servers.items():
             entity._servers.append(server)  # as start_server does: shutdown() asks for it

@@ -348,10 +348,10 @@ def test_an_address_of_another_machine_is_said():
 
 
 class Process:
-    def __init__(self, folder: Path, *arguments, port=0):
+    def __init__(self, folder: Path, *arguments, port=0, more=""):
         self.folder = folder
         self.config = folder / "hoichan.toml"
-        self.config.write_text(f"[listener]\nport = {port}\n[storage]\nreserve_bytes = 0\n")
+        self.config.write_text(f"[storage]\nreserve_bytes = 0\n[listener]\nport = {port}\n{more}")
         self.ready = folder / "ready.json"
         self.ready.unlink(missing_ok=True)
         self.log = folder / "log.txt"

@@ -215,6 +215,17 @@ def test_renewed_certificates_are_taken_up_and_broken_ones_are_not(authority, st
     ]
 
 
+def test_a_door_that_did_not_open_can_be_closed(authority):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        door = Door(FakeSpool(), Listener(port=0, tls_port=taken.getsockname()[1], tls=served(authority)))
+        with pytest.raises(ConfigurationError):
+            door.open()
+        door.close()
+    assert door.ports == {}
+
+
 def test_a_key_with_a_password_is_said_and_not_asked_for(authority, tmp_path):
     cert, key = pair(authority, "door")
     locked = tmp_path / "locked.key"

@@ -6,6 +6,7 @@ from pathlib import PurePosixPath
 import pytest
 from pydicom.dataset import Dataset
 from pynetdicom import build_context
+from structlog.testing import capture_logs
 
 from dicom_listener import Door
 from dicom_listener.steps import IAN, MPPS
@@ -99,6 +100,19 @@ def test_a_notice_of_availability_is_kept(spool):
     with modality(spool) as made:
         assert made.send_n_create(notice, IAN, "1.2.3.10")[0].Status == 0x0000
     assert evidence_of(spool, film().StudyInstanceUID).expected == {Source.IAN: {film().SOPInstanceUID}}
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
+@pytest.mark.filterwarnings("ignore:The value length")
+def test_nothing_of_a_patient_is_said_of_a_malformed_step(spool, tmp_path, capfd):
+    odd = begun()
+    odd.ScheduledStepAttributesSequence[0].StudyInstanceUID = MARKER
+    with capture_logs() as lines, modality(spool) as made:
+        assert made.send_n_create(odd, MPPS, STEP)[0].Status == 0x0120
+        odd.PerformedProcedureStepStatus = MARKER
+        assert made.send_n_create(odd, MPPS, STEP)[0].Status == 0x0106
+    said = capfd.readouterr()
+    assert MARKER not in str(lines) + said.out + said.err + str(list(tmp_path.rglob("*")))
 
 
 def test_an_unknown_step_and_an_unknown_class_are_refused(spool):

@@ -1,6 +1,7 @@
 """Storage commitment as SCP (PS3.4 annex J), with pynetdicom as the modality that wants to be sure."""
 
 import queue
+import signal
 import socket
 import threading
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from hoichan.intake.headers import EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from hoichan.settings import Listener, Sender
 from hoichan.testing import FakeSpool
 from hoichan.testing.datasets import COMPUTED_RADIOGRAPHY, film
-from tests.integration.test_listener import DEADLINE_SECONDS, association, send, wait_for
+from tests.integration.test_listener import DEADLINE_SECONDS, Process, association, send, wait_for
 
 COMMITMENT, INSTANCE = "1.2.840.10008.1.20.1", "1.2.840.10008.1.20.1.1"
 CONTEXTS = [
@@ -190,6 +191,28 @@ def test_a_requester_that_is_down_is_told_later_also_after_a_restart(tmp_path):
     with requester.listening(hears), opened(DiskSpool(tmp_path), senders=settings):
         assert requester.heard.get(timeout=DEADLINE_SECONDS)[2] == [film().SOPInstanceUID]
         wait_for(lambda: spool.notes.names(COMMITMENTS) == [])
+
+
+def test_a_request_survives_kill_9(tmp_path):
+    requester, hears = Requester(), free_port()
+    more = (
+        "commitment_retry_seconds = 0.2\n[[listener.senders]]\n"
+        f'ae_title = "CR_ROOM1"\nhost = "127.0.0.1"\ncommitment_port = {hears}\n'
+    )
+    first = Process(tmp_path, more=more)
+    try:
+        with association(first.port, contexts=CONTEXTS) as made:
+            send(made, film())
+            assert ask(made, request((COMPUTED_RADIOGRAPHY, film().SOPInstanceUID))) == 0x0000
+            first.end(signal.SIGKILL)
+    finally:
+        first.end(signal.SIGKILL)
+    second = Process(tmp_path, more=more)
+    try:
+        with requester.listening(hears):
+            assert requester.heard.get(timeout=DEADLINE_SECONDS)[2] == [film().SOPInstanceUID]
+    finally:
+        second.end(signal.SIGTERM)
 
 
 def test_a_requester_that_cannot_take_it_now_is_told_again():
