@@ -299,7 +299,8 @@ def _door(settings: Settings, facts: dict[str, dict[str, object]]) -> str:
 
 
 def _page(settings: Settings, facts: dict[str, dict[str, object]]) -> str:
-    return f"http://{settings.web.host}:{facts['web']['port']}/"
+    scheme = "https" if settings.web.tls else "http"
+    return f"{scheme}://{settings.web.host}:{facts['web']['port']}/"
 
 
 def _say(text: str) -> None:

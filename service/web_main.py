@@ -12,11 +12,13 @@ from pathlib import Path
 
 import structlog
 import uvicorn
+from fastapi import FastAPI
 
 from hoichan import settings as settings_module
 from hoichan.adapters import logs
 from hoichan.adapters.passwords import Passwords
 from hoichan.adapters.records_read import ReadingSql
+from hoichan.adapters.tls import page_context
 from hoichan.errors import ConfigurationError, PortInUse
 from hoichan.settings import Settings, is_loopback
 from service.api.app import create_app
@@ -91,18 +93,7 @@ def serve(settings: Settings, door: socket.socket, *, ready_file: Path | None, l
             reserve_bytes=settings.storage.reserve_bytes,
         )
         app.mount("/dicom-web", stow_app(stow))
-    server = _Server(
-        uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=False,  # its lines hold the URL; ours hold the route template
-            server_header=False,
-            proxy_headers=bool(settings.web.trusted_proxies),
-            forwarded_allow_ips=list(settings.web.trusted_proxies),
-            timeout_graceful_shutdown=GRACE_SECONDS,
-        ),
-        ready_file,
-    )
+    server = _Server(_configuration(settings, app), ready_file)
     # uvicorn takes the signals while it serves and raises them again when it has shut down: this event's
     # handlers then have nothing left to do. The end of the lifeline reaches the server through the event.
     stop = stop_event(stdin_lifeline=lifeline)
@@ -111,6 +102,22 @@ def serve(settings: Settings, door: socket.socket, *, ready_file: Path | None, l
         server.run(sockets=[door])
     finally:
         house.engine.dispose()
+
+
+def _configuration(settings: Settings, app: FastAPI) -> uvicorn.Config:
+    configuration = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,  # its lines hold the URL; ours hold the route template
+        server_header=False,
+        proxy_headers=bool(settings.web.trusted_proxies),
+        forwarded_allow_ips=list(settings.web.trusted_proxies),
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    configuration.load()
+    if settings.web.tls is not None:
+        configuration.ssl = page_context(settings.web.tls)
+    return configuration
 
 
 def check_people(house: House) -> None:

@@ -1,10 +1,11 @@
-"""TLS towards a receiver: 1.2 or later, its certificate is always checked."""
+"""TLS towards a receiver, whose certificate is always checked, and at our page: 1.2 or later."""
 
 from __future__ import annotations
 
 import ssl
 
-from hoichan.settings import ClientTls
+from hoichan.errors import ConfigurationError
+from hoichan.settings import ClientTls, ServerTls
 
 
 def client_args(tls: ClientTls | None, host: str) -> tuple[ssl.SSLContext, str] | None:
@@ -19,3 +20,25 @@ def client_context(tls: ClientTls) -> ssl.SSLContext:
     if tls.cert is not None:
         context.load_cert_chain(tls.cert, tls.key)
     return context
+
+
+def page_context(tls: ServerTls) -> ssl.SSLContext:
+    """How the page speaks TLS to browsers. Raises ConfigurationError for files that cannot be used."""
+    try:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=tls.ca)
+        context.load_cert_chain(tls.cert, tls.key, password=_no_password)
+    except OSError as error:  # an SSLError is one
+        raise ConfigurationError(
+            "web.tls: certificate, key or authority cannot be used: check that each file is there, is PEM, "
+            "and that the key is that of the certificate and has no password."
+        ) from error
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    if tls.ca is not None:
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def _no_password() -> str:
+    """An encrypted key would otherwise ask the terminal."""
+    return ""

@@ -6,12 +6,14 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
 
 import pytest
 
+from hoichan.testing.certificates import Authority
 from hoichan.testing.reading import a_record, add_user, fill
 
 DEADLINE_SECONDS = 60
@@ -129,6 +131,35 @@ def test_a_page_open_to_the_network_needs_an_account_first(filled, tmp_path):
         assert cookies.startswith("__Host-hoichan_visit=")
         assert page.get("/metrics")[0] == 200
         assert page.get("/metrics", **forwarded)[0] == 401
+    finally:
+        page.end()
+
+
+def test_the_page_speaks_tls(filled, tmp_path):
+    authority = Authority(tmp_path)
+    certificate, key = authority.issue("page")
+    files = {"HOICHAN_WEB__TLS__CERT": str(certificate), "HOICHAN_WEB__TLS__KEY": str(key)}
+    page = Page(filled[0], tmp_path / "web.ready", **files)
+    try:
+        trusting = ssl.create_default_context(cafile=authority.certificate)
+        connection = http.client.HTTPSConnection("localhost", page.port, timeout=30, context=trusting)
+        connection.request("GET", "/")
+        answer = connection.getresponse()
+        assert answer.status == 200
+        assert answer.headers["Set-Cookie"].startswith("__Host-hoichan_visit=")
+        assert "Secure" in answer.headers["Set-Cookie"]
+        connection.close()
+        with pytest.raises((http.client.HTTPException, OSError)):
+            page.get("/healthz")
+    finally:
+        page.end()
+
+
+def test_a_certificate_that_cannot_be_used_is_one_sentence(filled, tmp_path):
+    page = Page(filled[0], tmp_path / "web.ready", HOICHAN_WEB__TLS__CERT=str(tmp_path / "none.pem"))
+    try:
+        assert page.process.wait(DEADLINE_SECONDS) == 2
+        assert page.process.stderr.read().decode().startswith("web.tls: ")
     finally:
         page.end()
 
