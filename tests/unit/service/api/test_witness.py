@@ -8,6 +8,7 @@ from fastapi.testclient import TestClient
 
 from hoichan.adapters.audit_sql import Wanted
 from hoichan.adapters.schema import audit
+from hoichan.errors import RecordsUnavailable
 from hoichan.guard.audit import Outcome
 from hoichan.guard.roles import Role
 from hoichan.testing.reading import PASSWORD, PEOPLE, QUICK, a_record, add_user, fill
@@ -61,6 +62,34 @@ def site(tmp_path):
     site = Site(tmp_path)
     yield site
     site.record.engine.dispose()
+
+
+class Disk:
+    """The audit log on a disk that can be full."""
+
+    def __init__(self, audit):
+        self.audit = audit
+        self.full = False
+
+    def append(self, record):
+        if self.full:
+            raise RecordsUnavailable
+        return self.audit.append(record)
+
+
+def test_a_full_disk_does_not_blind_the_reader_and_no_look_is_forgotten(site):
+    witness = site.app.state.desk.witness
+    witness.audit = disk = Disk(site.record.audit)
+    reader, uid = site.browser("bs.an"), site.uids["urgent"]
+    disk.full = True
+    assert reader.get(f"/studies/{uid}").status_code == 200
+    assert (
+        reader.get(f"/api/v1/studies/{uid}/documents/sr").status_code == 503
+    )  # leaves the house: not unrecorded
+    assert site.told() == []
+    disk.full = False
+    reader.get("/")
+    assert [what for what, *_ in site.told()] == ["study_viewed", "queried"]
 
 
 def sign_in(browser, name, password):
@@ -179,15 +208,11 @@ def test_a_newcomer_is_recorded_too(tmp_path):
     site.record.engine.dispose()
 
 
-def test_what_cannot_be_recorded_is_not_shown(site):
+def test_what_cannot_be_recorded_does_not_leave_the_house(site):
     browser = site.browser("bs.an")
     audit.drop(site.record.engine)
-    for path in (
-        "/",
-        f"/studies/{site.uids['urgent']}",
-        f"/api/v1/studies/{site.uids['urgent']}/documents/sr",
-    ):
-        answer = browser.get(path)
+    for kind in ("sr", "sc", "fhir"):
+        answer = browser.get(f"/api/v1/studies/{site.uids['urgent']}/documents/{kind}")
         assert (answer.status_code, answer.json()["code"]) == (503, "records.unavailable")
 
 
