@@ -1,6 +1,7 @@
 """Files at the door: every way in that brings Part 10 files ends here, and from here in the spool.
 
-STOW-RS, watched folders, media and imports differ only in where the bytes come from.
+STOW-RS, watched folders, media and imports differ only in where the bytes come from. A file is what its data
+set says: many programs that change UIDs forget the file meta, so that is wrong where the two disagree.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ def take_in(
     """Keeps one Part 10 file; on return its data set is safe on disk, byte for byte.
 
     `calling_ae_title`: who is said to have sent it. `study_instance_uid`: the only study that it may belong
-    to. Raises SpoolFull (again later), NotDicom, IncompleteObject, WrongSopClass and WrongStudy (never).
+    to. Raises SpoolFull (again later), NotDicom, IncompleteObject and WrongStudy (never).
     """
     part = split(file)
     sop_class, sop_instance = names_of(part)
@@ -45,12 +46,10 @@ def take_in(
 
 
 def names_of(file: File) -> tuple[str, str]:
-    """SOP Class UID and SOP Instance UID: of the file meta, or of the data set where the meta has none.
+    """SOP Class UID and SOP Instance UID: of the data set, or of the file meta where the data set has none.
 
-    "" for what stands nowhere. Raises NotDicom where the data set must be asked and cannot be read.
+    "" for what stands nowhere. Raises NotDicom where the beginning of the data set cannot be read.
     """
-    if file.sop_class_uid and file.sop_instance_uid:
-        return file.sop_class_uid, file.sop_instance_uid
     plain = inflated(file.data_set, file.transfer_syntax_uid)
     found = {
         element.tag: plain[element.start : element.start + min(element.length, 66)]
@@ -59,8 +58,8 @@ def names_of(file: File) -> tuple[str, str]:
     }
     texts = {tag: value.decode("ascii", "replace").rstrip(" \0") for tag, value in found.items()}
     return (
-        file.sop_class_uid or texts.get(_SOP_CLASS, ""),
-        file.sop_instance_uid or texts.get(_SOP_INSTANCE, ""),
+        texts.get(_SOP_CLASS) or file.sop_class_uid,
+        texts.get(_SOP_INSTANCE) or file.sop_instance_uid,
     )
 
 

@@ -6,7 +6,7 @@
 | same SOP Instance UID, other bytes      | 273   0x0111    | no; quarantined   |
 | no room, or no writable disk            | 42752 0xA700    | yes               |
 | a UID is missing or malformed           | 43264 0xA900    | no                |
-| file meta and data set disagree         | 43264 0xA900    | no                |
+| the object contradicts its request      | 43264 0xA900    | no                |
 | not of the study that the URL names     | 43264 0xA900    | no                |
 | cannot be read, is cut off, or no DICOM | 49152 0xC000    | no                |
 | any other fault                         | 272   0x0110    | no                |

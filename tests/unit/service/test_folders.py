@@ -127,7 +127,7 @@ def test_a_copy_that_pauses_is_taken_when_it_goes_on(site):
     [
         (b"a text", "intake.not_dicom"),
         (as_file(film())[:-9], "intake.not_dicom"),
-        (as_file(film(), sop_instance_uid="1.2"), "intake.wrong_sop_class"),
+        (as_file(film(), meta_syntax=""), "intake.incomplete_object"),
         (zipped(("../evil", as_file(film()))), "intake.archive_refused.unsafe_path"),
         (zipped(("inner.zip", zipped(("film", b"x")))), "intake.archive_refused.nested"),
         (zipped(("readme.txt", b"no film")), "intake.not_dicom"),

@@ -287,7 +287,7 @@ def test_nothing_of_a_patient_leaves(site):
     with capture_logs() as lines:
         answers = [
             site.post(body(marked)),
-            site.post(body(marked[:-3], marked, b"MARKER", as_file(marked_film(), sop_instance_uid=MARKER))),
+            site.post(body(marked[:-3], marked, b"MARKER", as_file(marked_film(), meta_syntax=MARKER))),
             site.post(body(marked), f"{URL}/{MARKER}"),
             site.post(b"--edge\r\nMARKER: MARKER\r\nMARKER\r\n\r\nMARKER"),
             site.post(marked),
