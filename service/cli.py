@@ -223,7 +223,8 @@ def replay(
     data_dir: DataDir = None,
 ) -> None:
     """Repeat what failed: the analysis, and every delivery that is not acknowledged."""
-    from service import explain  # noqa: PLC0415
+    from hoichan.guard.audit import Audited  # noqa: PLC0415
+    from service import explain, shell  # noqa: PLC0415
     from service.status import replay as replay_study  # noqa: PLC0415
 
     house = _house(config, data_dir)
@@ -231,6 +232,7 @@ def replay(
     if not house.studies.trail(explain.study_uid(uid)):
         _say(f"No study {uid} is known here.")
         raise typer.Exit(1)
+    shell.record(house, Audited.SENDING, uid, detail="replay")
     done = replay_study(house, uid)
     if done.analysed_again is None and not done.deliveries:
         print("Nothing to repeat: the analysis has its answer and every delivery is acknowledged.")

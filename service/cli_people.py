@@ -7,7 +7,6 @@ every process of the machine can read. Exit code 0 done, 1 refused, 2 used wrong
 from __future__ import annotations
 
 import json
-import os
 import sys
 from getpass import getpass
 from pathlib import Path
@@ -132,19 +131,10 @@ def _new_password(user_name: str) -> str:
 
 
 def _record(house: House, detail: str) -> None:
-    """Into the audit log: the account of the operating system, and what it did to whom."""
-    from hoichan.guard.audit import Audited, AuditRecord  # noqa: PLC0415
+    from hoichan.guard.audit import Audited  # noqa: PLC0415
+    from service.shell import record  # noqa: PLC0415
 
-    house.audit.append(
-        AuditRecord(
-            what=Audited.USER_CHANGED,
-            when=house.clock.now(),
-            who=f"uid:{os.getuid()}",
-            role="shell",
-            source="",
-            detail=detail,
-        )
-    )
+    record(house, Audited.USER_CHANGED, detail=detail)
 
 
 def _house(config: Path | None, data_dir: Path | None) -> House:

@@ -11,6 +11,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from hoichan.adapters import database
+from hoichan.adapters.audit_sql import KEY_FILE, AuditSql
+from hoichan.adapters.clock import SystemClock
+from hoichan.adapters.people_sql import PeopleSql
 from hoichan.analysis.manifests import discover, shelf_roots
 from hoichan.errors import HoichanError
 from hoichan.settings import (
@@ -19,6 +22,7 @@ from hoichan.settings import (
     FolderDestination,
     Hl7Destination,
     Settings,
+    is_loopback,
 )
 
 
@@ -37,6 +41,7 @@ def examine(settings: Settings) -> list[Check]:
         _data_dir,
         _space,
         _database,
+        _page,
         _names,
         _models,
         _folders,
@@ -81,6 +86,31 @@ def _database(settings: Settings) -> Check:
         detail = f"schema {version}, this program needs {database.HEAD}: run `hoichan migrate`"
         return Check(name="database", passed=False, detail=detail)
     return Check(name="database", passed=True, detail=f"schema {version or 'not made yet'}")
+
+
+def _page(settings: Settings) -> Check:
+    """Whether the page may be opened as wide as it is, and can record who looks."""
+    web, engine = settings.web, database.open_database(settings.storage.database_url)
+    try:
+        if database.schema_version(engine) != database.HEAD:
+            return Check(name="page", passed=True, detail="no account yet")
+        key_file = settings.storage.data_dir / KEY_FILE
+        log = AuditSql(engine, key_file)
+        if key_file.exists() or log.head().length:  # makes none: the service may run as another user
+            log.check()
+        accounts = len(PeopleSql(engine, SystemClock()).users())
+    except HoichanError as error:
+        return Check(name="page", passed=False, detail=str(error))
+    finally:
+        engine.dispose()
+    if not is_loopback(web.host) and not accounts:
+        detail = f"open on {web.host} without an account: add the first with `hoichan user add`"
+        return Check(name="page", passed=False, detail=detail)
+    if not is_loopback(web.host) and web.tls is None:
+        detail = f"open on {web.host} without TLS, passwords can be read on the way: set web.tls"
+        return Check(name="page", passed=False, detail=detail)
+    how = f"{accounts} accounts" if accounts else "no account yet: whoever sits at this machine sees it"
+    return Check(name="page", passed=True, detail=how)
 
 
 def _names(settings: Settings) -> Check:

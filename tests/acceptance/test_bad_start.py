@@ -60,6 +60,10 @@ def test_a_door_open_to_the_network_without_senders(new_house, refused):
     assert "senders" in refused(new_house(config='[listener]\nhost = "0.0.0.0"\n'))
 
 
+def test_a_page_open_to_the_network_without_an_account(new_house, refused):
+    assert "hoichan user add" in refused(new_house(environment={"HOICHAN_WEB__HOST": "0.0.0.0"}))
+
+
 @pytest.mark.parametrize("role", ["LISTENER", "WEB"])
 def test_a_port_that_is_taken(new_house, refused, taken_port, role):
     said = refused(new_house(environment={f"HOICHAN_{role}__PORT": taken_port}))

@@ -5,9 +5,10 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+from hoichan.adapters.audit_sql import Wanted
 from hoichan.adapters.schema import audit
 from hoichan.guard.audit import Audited, AuditRecord
-from hoichan.testing.reading import a_record
+from hoichan.testing.reading import a_record, fill
 from service.cli import app
 
 
@@ -88,3 +89,17 @@ def test_a_head_that_is_none_is_used_wrongly(hoichan, head):
 def test_an_empty_log_is_intact(hoichan):
     assert hoichan("verify").exit_code == 0
     assert hoichan("head").stdout == f"0:{'0' * 64}\n"
+
+
+def test_a_replay_at_the_shell_is_recorded(record, tmp_path):
+    uids = fill(record)
+    told = CliRunner().invoke(app, ["replay", uids["urgent"], "--data-dir", str(tmp_path)])
+    assert told.exit_code == 0
+    _, lines = record.audit.search(Wanted(), limit=9)
+    (only,) = [line.record for line in lines]
+    assert (only.what, only.uids, only.role, only.detail) == (
+        Audited.SENDING,
+        (uids["urgent"],),
+        "shell",
+        "replay",
+    )

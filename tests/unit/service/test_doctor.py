@@ -1,6 +1,7 @@
 import pytest
 
 from hoichan.settings import Folder, Settings, Storage
+from hoichan.testing.reading import a_record, add_user
 from service.doctor import examine
 
 
@@ -16,3 +17,31 @@ def test_a_watched_folder_must_be_there(tmp_path, made, passed, says):
     )
     (check,) = [one for one in examine(settings) if one.name == "folder of GATEWAY"]
     assert check.passed is passed and says in check.detail
+
+
+def page_check(folder, **web):
+    settings = Settings.model_validate({"storage": {"data_dir": folder, "reserve_bytes": 0}, "web": web})
+    (check,) = [one for one in examine(settings) if one.name == "page"]
+    return check
+
+
+def test_an_open_page_needs_accounts_and_tls(tmp_path):
+    assert page_check(tmp_path).detail == "no account yet"
+    record = a_record(tmp_path)
+    assert page_check(tmp_path).passed
+    assert "hoichan user add" in page_check(tmp_path, host="0.0.0.0").detail
+    add_user(record, "bs.an")
+    assert page_check(tmp_path).detail == "1 accounts"
+    plain = page_check(tmp_path, host="0.0.0.0")
+    assert not plain.passed and "web.tls" in plain.detail
+    assert page_check(tmp_path, host="0.0.0.0", tls={"cert": "page.pem"}).passed
+    assert not (tmp_path / "audit.key").exists()
+    record.engine.dispose()
+
+
+def test_a_key_of_the_audit_log_that_others_can_read_is_told(tmp_path):
+    record = a_record(tmp_path)
+    record.audit.check()
+    (tmp_path / "audit.key").chmod(0o644)
+    assert "chmod 600" in page_check(tmp_path).detail
+    record.engine.dispose()
