@@ -17,10 +17,10 @@ from hoichan.errors import IntakeError
 from hoichan.intake.assembly import completeness, merge
 from hoichan.intake.dataset import read_spooled
 from hoichan.intake.evidence import evidence_of
-from hoichan.intake.rejections import KEY_OBJECT_SELECTION, read_rejection
 from hoichan.ports import Clock, Engine, Spool, Spooled, Studies
 from hoichan.settings import Settings
 from hoichan.types import Study, StudyInstanceUID
+from service.rejections import is_of_results_only, rejection_in, tell
 
 log = structlog.get_logger()
 
@@ -117,36 +117,15 @@ class Arrivals:
         parts = [part for part in parts if part.instances[0].sop_instance_uid not in own]
         if own:
             log.info("own_documents_returned", study=uid, instances=len(own))
+        noted = [(part, note) for part in parts if (note := rejection_in(self._spool, part)) is not None]
+        of_results = [part for part, note in noted if is_of_results_only(self._studies, note)]
+        parts = [part for part in parts if part not in of_results]
         if parts:
             arrived = merge(parts)
             added = self._studies.add_arrivals(arrived, arrived.instances)
             log.info("instances_recorded", study=uid, instances=added, sender=arrived.calling_ae_title)
-
-            self._tell_rejections(arrived)
-
-    def _tell_rejections(self, arrived: Study) -> None:
-        """A line on the trail of every study whose images a new note takes back."""
-        for instance in arrived.instances:
-            if instance.sop_class_uid != KEY_OBJECT_SELECTION:
-                continue
-            try:
-                rejection = read_rejection(self._spool, instance.path)
-            except IntakeError as error:
-                log.error("spooled_file_unreadable", study=arrived.study_instance_uid, code=error.code)
-                continue
-            if rejection is None:
-                continue
-            for study, instances in rejection.instances.items():
-                if self._studies.current(study) is None:
-                    continue
-                self._studies.note(
-                    study,
-                    "rejection_received",
-                    title=rejection.title,
-                    instances=len(instances),
-                    sender=arrived.calling_ae_title,
-                )
-                log.info("rejection_received", study=study, title=rejection.title, instances=len(instances))
+        for part, note in noted:
+            tell(self._studies, part, note)
 
     def _read(self, uid: StudyInstanceUID, spooled: Sequence[Spooled]) -> list[Study]:
         parts = []

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+
 import pytest
+from pydicom import dcmread
 
 from hoichan.adapters.database import migrate, open_database
+from hoichan.adapters.encoder import DocumentEncoder
 from hoichan.adapters.objects_disk import ObjectsDisk
 from hoichan.adapters.records_sql import StudiesSql
 from hoichan.intake.evidence import Notice, Source, StepState, keep
 from hoichan.intake.rejections import withdrawn
 from hoichan.settings import Settings
+from hoichan.testing import FolderOfFilms, a_film, a_report, a_study, as_bytes
 from hoichan.testing.datasets import encode, film, rejection_note
 from hoichan.testing.ports import FakeClock, FakeEngine
 from hoichan.testing.spool import FakeSpool
-from hoichan.types import StudyState
+from hoichan.types import DocumentKind, StudyState
 from service.arrivals import Arrivals
 
 EXPLICIT = "1.2.840.10008.1.2.1"
@@ -137,9 +142,30 @@ def test_a_rejection_note_stands_on_the_trail_once_and_makes_a_revision(door):
         door.clock.advance(5)
         door.arrivals.step()
     told = [line.details for line in door.studies.trail(uid) if line.event == "rejection_received"]
-    assert told == [{"title": "113037", "instances": 1, "sender": "CR1"}]
+    note = rejection_note(film(), title="113037").SOPInstanceUID
+    assert told == [{"title": "113037", "instances": 1, "sender": "CR1", "note": note}]
     assert list(door.engine.studies) == [(uid, 1, 0), (uid, 2, 0)]
     assert withdrawn(door.spool, door.studies.current(uid)) == {film().SOPInstanceUID}
+
+
+def test_a_note_that_rejects_our_result_is_told_and_gives_no_other_answer(door, tmp_path):
+    (tmp_path / "film.dcm").write_bytes(as_bytes(a_film()))
+    study = a_study()
+    door.studies.add_arrivals(study, study.instances)
+    door.studies.assemble(study)
+    report = a_report(study)
+    documents = DocumentEncoder(FolderOfFilms(tmp_path), Settings()).encode(study, report)
+    door.studies.save(study, report=report, documents=documents, deliveries=())
+    (sr,) = (document for document in documents if document.kind is DocumentKind.SR)
+    uid = door.receive(rejection_note(dcmread(BytesIO(sr.content))))
+    assert uid == study.study_instance_uid
+    for _ in range(3):
+        door.spool.mark_fresh(uid)
+        door.clock.advance(60)
+        door.arrivals.step()
+    told = [line.details["instances"] for line in door.studies.trail(uid) if line.event == "result_rejected"]
+    assert told == [1]
+    assert door.engine.studies == {}
 
 
 def test_a_mark_that_was_lost_is_found_at_the_next_start(door):

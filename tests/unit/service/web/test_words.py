@@ -20,6 +20,7 @@ EVENTS = {
     "instances_received": {"instances": 2, "sender": "CR_ROOM1"},
     "study_assembled": {"revision": 1, "instances": 2, "closed_by": "quiet_time"},
     "rejection_received": {"title": "113037", "instances": 2, "sender": "PACS"},
+    "result_rejected": {"title": "113001", "instances": 1, "sender": "PACS", "note": "1.2.3"},
     "study_failed": {"revision": 1, "code": "model.runner_failed"},
     "analysis_requested_again": {"revision": 1},
     "delivery_acknowledged": {"destination": "pacs", "attempt": 1, "acknowledgement": "0x0000"},
