@@ -26,6 +26,7 @@ from pynetdicom import AE, build_role
 from dicom_listener.senders import entry_of
 from dicom_listener.statuses import SUCCESS, Answer
 from hoichan.adapters.tls import client_args
+from hoichan.errors import SpoolFull
 from hoichan.intake.dataset import Header
 from hoichan.intake.door import is_uid
 from hoichan.ports import Spool
@@ -151,8 +152,7 @@ class Commitments:
         while not self._stopped.is_set():
             try:
                 wait = self._round()
-            except Exception as error:  # noqa: BLE001 (outermost: the thread must live)
-                log.error("commitment_round_failed", error=type(error).__name__)
+            except SpoolFull:
                 wait = self._settings.commitment_retry_seconds
             with self._changed:
                 if not self._stopped.is_set():
@@ -165,7 +165,7 @@ class Commitments:
             failed, due_at = self._tries.get(path, (0, 0.0))
             if self._stopped.is_set():
                 break
-            if due_at <= time.monotonic() and self._settle(path):
+            if due_at <= time.monotonic() and self._is_settled(path):
                 self._tries.pop(path, None)
                 continue
             if due_at <= time.monotonic():
@@ -177,18 +177,23 @@ class Commitments:
             waits.append(max(due_at - time.monotonic(), 0.01))
         return min(waits)
 
+    def _is_settled(self, path: PurePosixPath) -> bool:
+        try:
+            return self._settle(path)
+        except Exception as error:  # noqa: BLE001 (outermost: neither the thread nor the next note may suffer)
+            log.error("commitment_failed", note=path.stem, error=type(error).__name__)
+            return False
+
     def _settle(self, path: PurePosixPath) -> bool:
         """Whether a request needs no further try: it was reported, or is too old."""
         note = self._spool.notes.read(path)
         if note is None:
             return True
         request = _from_note(note)
-        event_type, report = self._judge(request)
         fields = {"transaction": request.transaction_uid, "ae_title": request.ae_title}
-        status = self._tell(request, event_type, report)
+        status = self._report(request)
         if status is not None and status not in _TRY_AGAIN:
-            failed = len(report.get("FailedSOPSequence", ()))
-            log.info("commitment_reported", status=f"{status:#06x}", failed=failed, **fields)
+            log.info("commitment_reported", status=f"{status:#06x}", **fields)
         elif datetime.now(UTC) - request.asked_at > _GIVEN_UP_AFTER:
             log.error("commitment_given_up", **fields)
         else:
@@ -197,39 +202,17 @@ class Commitments:
         self._spool.notes.remove(path)
         return True
 
-    def _judge(self, request: Request) -> tuple[int, Dataset]:
-        """The event type and its information (PS3.4 table J.3-2): what is filed, and what is not."""
-        filed = self._spool.locate({uid for _, uid in request.references})
-        safe, failed = [], []
-        for sop_class, uid in request.references:
-            item = Dataset()
-            item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = sop_class, uid
-            if filed.get(uid) == sop_class:
-                safe.append(item)
-            else:
-                item.FailureReason = OTHER_CLASS if uid in filed else NOT_HERE
-                failed.append(item)
-        report = Dataset()
-        report.TransactionUID = request.transaction_uid
-        if safe:
-            report.ReferencedSOPSequence = safe
-        if failed:
-            report.FailedSOPSequence = failed
-        return (SOME_FAILED if failed else ALL_SAFE), report
-
-    def _tell(self, request: Request, event_type: int, report: Dataset) -> int | None:
+    def _report(self, request: Request) -> int | None:
         """The requester's status; None when it could not be reached."""
         senders = self._settings.allowed
         sender = entry_of(senders, ae_title=request.ae_title, address=request.address)
         if sender is not None and sender.commitment_port is not None:
-            return self._call(request, sender, sender.commitment_port, event_type, report)
+            return self._call(request, sender, sender.commitment_port)
         with self._changed:
             association = self._open.get(request.ae_title)
-        return _send(association, event_type, report) if association is not None else None
+        return self._send(association, request) if association is not None else None
 
-    def _call(
-        self, request: Request, sender: Sender, port: int, event_type: int, report: Dataset
-    ) -> int | None:
+    def _call(self, request: Request, sender: Sender, port: int) -> int | None:
         """Reports on a new association, on which we keep the role of SCP (PS3.4 J.3.3)."""
         host = sender.commitment_host or request.address
         entity = AE(ae_title=self._settings.ae_title)
@@ -247,20 +230,41 @@ class Commitments:
         except OSError:  # an unknown host, or certificates that cannot be used
             return None
         try:
-            return _send(association, event_type, report)
+            return self._send(association, request)
         finally:
             if association.is_established:
                 association.release()
 
+    def _send(self, association: Any, request: Request) -> int | None:  # noqa: ANN401
+        if not association.is_established:
+            return None
+        event_type, report = self._judge(request)
+        try:
+            answer, _ = association.send_n_event_report(report, event_type, SOP_CLASS, SOP_INSTANCE)
+        except (RuntimeError, ValueError):  # it ended meanwhile, or the context was not accepted
+            return None
+        return int(answer.Status) if "Status" in answer else None
 
-def _send(association: Any, event_type: int, report: Dataset) -> int | None:  # noqa: ANN401
-    if not association.is_established:
-        return None
-    try:
-        answer, _ = association.send_n_event_report(report, event_type, SOP_CLASS, SOP_INSTANCE)
-    except (RuntimeError, ValueError):  # it ended meanwhile, or the context was not accepted
-        return None
-    return int(answer.Status) if "Status" in answer else None
+    def _judge(self, request: Request) -> tuple[int, Dataset]:
+        """The event type and its information (PS3.4 table J.3-2): what is filed, and what is not."""
+        filed = self._spool.locate({uid for _, uid in request.references})
+        safe, failed = [], []
+        for sop_class, uid in request.references:
+            item = Dataset()
+            item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = sop_class, uid
+            if filed.get(uid) == sop_class:
+                safe.append(item)
+            else:
+                item.FailureReason = OTHER_CLASS if uid in filed else NOT_HERE
+                failed.append(item)
+        log.info("commitment_judged", transaction=request.transaction_uid, safe=len(safe), failed=len(failed))
+        report = Dataset()
+        report.TransactionUID = request.transaction_uid
+        if safe:
+            report.ReferencedSOPSequence = safe
+        if failed:
+            report.FailedSOPSequence = failed
+        return (SOME_FAILED if failed else ALL_SAFE), report
 
 
 def _to_note(request: Request) -> Mapping[str, Any]:

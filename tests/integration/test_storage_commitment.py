@@ -215,6 +215,16 @@ def test_a_request_survives_kill_9(tmp_path):
         second.end(signal.SIGTERM)
 
 
+def test_a_note_that_nobody_understands_holds_no_other_back():
+    spool, requester = FakeSpool(), Requester()
+    spool.notes.write(COMMITMENTS / "00.json", {"of": "another version"})
+    with requester.listening() as hears, opened(spool, senders=sender(commitment_port=hears)) as port:
+        with association(port, contexts=CONTEXTS) as made:
+            ask(made, request((COMPUTED_RADIOGRAPHY, "1.9.9")))
+        assert requester.heard.get(timeout=DEADLINE_SECONDS)[0] == 2
+    assert spool.notes.names(COMMITMENTS) == [COMMITMENTS / "00.json"]
+
+
 def test_a_requester_that_cannot_take_it_now_is_told_again():
     requester = Requester(status=0x0213)
     with (
