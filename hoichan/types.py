@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
 from pathlib import PurePosixPath
-from typing import NewType
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, NewType
 
 from hoichan.privacy import Phi
+
+if TYPE_CHECKING:  # no command that only names a study should wait for it
+    import numpy as np
+    from numpy.typing import NDArray
 
 StudyInstanceUID = NewType("StudyInstanceUID", str)
 SeriesInstanceUID = NewType("SeriesInstanceUID", str)

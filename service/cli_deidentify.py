@@ -25,7 +25,7 @@ from hoichan.errors import ConfigurationError, NotDeidentifiable, StorageUnusabl
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-    from hoichan.guard import Options
+    from hoichan.guard.deidentify import Options
 
 _KEY_BYTES = 32
 _DEFAULT_KEY = Path("keys") / "deidentify.key"  # inside the data folder
@@ -66,7 +66,7 @@ def deidentify(
     """Write DICOM files again without the person they are of (PS3.15, Basic Profile with options)."""
     from rich.progress import Progress  # noqa: PLC0415
 
-    from hoichan.guard import Options  # noqa: PLC0415
+    from hoichan.guard.deidentify import Options  # noqa: PLC0415
     from hoichan.settings import load  # noqa: PLC0415
 
     if shift_times and not keep_dates:
@@ -106,7 +106,7 @@ class _Job:
         from pydicom import dcmread  # noqa: PLC0415
         from pydicom.errors import InvalidDicomError  # noqa: PLC0415
 
-        from hoichan.guard import deidentify as without_person  # noqa: PLC0415
+        from hoichan.guard.deidentify import deidentify as without_person  # noqa: PLC0415
         from hoichan.guard.reading import UNREADABLE  # noqa: PLC0415
 
         line: dict[str, Any] = {"path": str(file)}
