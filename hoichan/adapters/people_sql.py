@@ -10,7 +10,7 @@ import hashlib
 import ipaddress
 import secrets
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -205,16 +205,19 @@ class PeopleSql:
             return None
         over = now - row.seen_at >= lifetime.idle or now - row.begun_at >= lifetime.longest
         if over or row.disabled_at is not None:
-            self.end_session(session_id)
+            with suppress(RecordsUnavailable):  # over is over, also on a full disk
+                self.end_session(session_id)
             return None
         if by_hand and now - row.seen_at >= min(_SEEN_EVERY, lifetime.idle / 2):
-            with self._writing() as connection:
-                connection.execute(
-                    sessions.update()
-                    .where(sessions.c.session_sha256 == digest(session_id))
-                    .values(seen_at=now)
-                )
+            with suppress(RecordsUnavailable):  # a full disk must not blind the reader
+                self._keep_alive(session_id, now)
         return _user(row)
+
+    def _keep_alive(self, session_id: str, now: datetime) -> None:
+        with self._writing() as connection:
+            connection.execute(
+                sessions.update().where(sessions.c.session_sha256 == digest(session_id)).values(seen_at=now)
+            )
 
     def end_session(self, session_id: str) -> None:
         """Sign out. Nothing happens when the session is over already."""

@@ -138,6 +138,19 @@ def test_a_session_ends_after_a_shift_whatever_is_done(people, clock):
     assert people.signed_in(session, LIFETIME, by_hand=True) is None
 
 
+def test_a_disk_that_takes_nothing_keeps_nobody_out_who_is_in(people, engine, clock):
+    if engine.dialect.name != "sqlite":
+        pytest.skip("SQLite's way to be read-only")
+    an(people)
+    session = people.begin_session("bs.an")
+    with engine.connect() as connection:  # the pool gives this one out again
+        connection.exec_driver_sql("PRAGMA query_only=ON")
+    clock.advance(20 * 60)
+    assert people.signed_in(session, LIFETIME, by_hand=True)
+    clock.advance(10 * 60)
+    assert people.signed_in(session, LIFETIME, by_hand=True) is None
+
+
 @pytest.mark.parametrize("change", ["disable", "set_password"])
 def test_a_changed_account_is_out_everywhere(people, change):
     an(people)
