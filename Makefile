@@ -2,7 +2,7 @@
 PYTHON ?= python3
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .DELETE_ON_ERROR:
-.PHONY: run test test-train test-peers test-chaos check bench peers clean help
+.PHONY: run smoke test test-train test-peers test-chaos check bench peers clean help
 
 help:            ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -50,6 +50,16 @@ endef
 run: .venv/.run  ## Install, and show the main job on a real film; stays up until Ctrl-C
 	.venv/bin/hoichan demo
 
+# The wheel with nothing but what it says it needs, started from elsewhere.
+.venv-wheel/.wheel: pyproject.toml
+	$(call environment,.venv-wheel)
+	.venv-wheel/bin/pip install -q '.[demo]'
+	touch $@
+
+smoke: .venv-wheel/.wheel  ## The main job from an installed wheel, then the end
+	folder=$$(mktemp -d) && cd / && HOICHAN_LISTENER__PORT=0 HOICHAN_WEB__PORT=0 \
+	  $(CURDIR)/.venv-wheel/bin/hoichan demo --once --data-dir "$$folder" && rm -rf "$$folder"
+
 check: .venv/.dev  ## Format, lint, types, floors
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
@@ -84,4 +94,4 @@ bench: .venv/.peers peers  ## Figures, side by side with a peer, by hand
 	.venv/bin/python -m benches.flow
 
 clean:           ## Remove what was built; data stays
-	rm -rf .venv .venv-train .venv-emr .node build dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-wheel .venv-train .venv-emr .node build dist .mypy_cache .ruff_cache .pytest_cache
