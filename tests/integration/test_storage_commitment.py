@@ -177,6 +177,7 @@ def test_a_requester_that_went_hears_it_when_it_comes_back():
 
         with association(port, contexts=CONTEXTS[1:], more_handlers=[(evt.EVT_N_EVENT_REPORT, hear)]):
             assert heard.get(timeout=DEADLINE_SECONDS) == (2, "1.2.3.4.5", [], {"1.9.9": 0x0112})
+            wait_for(lambda: spool.notes.names(COMMITMENTS) == [])  # our answer is out: now we may leave
 
 
 def test_a_requester_that_is_down_is_told_later_also_after_a_restart(tmp_path):
@@ -290,3 +291,4 @@ def test_a_busy_association_loses_nothing_to_a_report():
         assert ask(made, request((COMPUTED_RADIOGRAPHY, "1.9.9"))) == 0x0000
         heard.get(timeout=DEADLINE_SECONDS)
         assert [send(made, film(instance=str(number))).Status for number in range(3)] == [0x0000] * 3
+        wait_for(lambda: spool.notes.names(COMMITMENTS) == [])
