@@ -1,0 +1,50 @@
+"""The settings of every process, read once from TOML and the environment.
+
+`HOICHAN_SECTION__KEY` overrides a key of the file. Unknown keys are an error, and so are unsafe
+values: nothing starts with a door open to the network and an empty list of senders.
+"""
+
+from hoichan.settings.base import AeTitle, Port, Section, is_loopback
+from hoichan.settings.destinations import (
+    AnyDestination,
+    Auth,
+    Destination,
+    DicomDestination,
+    FhirDestination,
+    FolderDestination,
+    Hl7Destination,
+)
+from hoichan.settings.listener import LOOPBACK_SENDERS, Listener, Sender
+from hoichan.settings.loading import ENVIRONMENT_PREFIX, Settings, load
+from hoichan.settings.storage import Site, Storage
+from hoichan.settings.tls import ClientTls, ServerTls
+from hoichan.settings.web import Folder, Web
+from hoichan.settings.work import Assembly, Work
+
+__all__ = [
+    "ENVIRONMENT_PREFIX",
+    "LOOPBACK_SENDERS",
+    "AeTitle",
+    "AnyDestination",
+    "Assembly",
+    "Auth",
+    "ClientTls",
+    "Destination",
+    "DicomDestination",
+    "FhirDestination",
+    "Folder",
+    "FolderDestination",
+    "Hl7Destination",
+    "Listener",
+    "Port",
+    "Section",
+    "Sender",
+    "ServerTls",
+    "Settings",
+    "Site",
+    "Storage",
+    "Web",
+    "Work",
+    "is_loopback",
+    "load",
+]

@@ -1,0 +1,79 @@
+"""Who gets the results, and in which dialect."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AnyHttpUrl, Field, SecretStr
+
+from hoichan.settings.base import AeTitle, Port, Section
+from hoichan.settings.tls import ClientTls
+
+
+class Auth(Section):
+    """How we show who we are to a receiver."""
+
+    kind: Literal["none", "basic", "bearer"] = "none"
+    username: str = ""
+    password: SecretStr = SecretStr("")
+    token: SecretStr = SecretStr("")
+
+
+class _Destination(Section):
+    name: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")
+    timeout_seconds: float = Field(30, gt=0)
+
+
+class DicomDestination(_Destination):
+    """A PACS that takes C-STORE."""
+
+    kind: Literal["dicom"]
+    host: str
+    port: Port
+    ae_title: AeTitle
+    calling_ae_title: AeTitle | None = None  # None: the listener's own title
+    tls: ClientTls | None = None  # None: plain DICOM
+    send: tuple[Literal["sr", "sc"], ...] = ("sc", "sr")  # the picture first: the SR points to it
+
+
+class FhirDestination(_Destination):
+    """An EMR that takes FHIR R4 transactions."""
+
+    kind: Literal["fhir"]
+    url: AnyHttpUrl  # base URL, without a trailing Bundle
+    auth: Auth = Auth()
+    unread_status: Literal["partial", "preliminary"] = "partial"  # of a report that nobody has read
+    patient_identifier_system: str | None = None  # None: IssuerOfPatientID, or the site's own
+
+
+Hl7Name = Annotated[str, Field(max_length=20, pattern=r"^[^|^~\\&\s]*$")]  # HD.1, a namespace id
+
+
+class Hl7Destination(_Destination):
+    """An EMR or RIS that takes HL7 v2 ORU^R01 over MLLP."""
+
+    kind: Literal["hl7v2"]
+    host: str
+    port: Port
+    unread_status: Literal["R", "P"] = "R"  # OBR-25 of a report that nobody has read (table 0123)
+    version: Literal["2.5.1", "2.5"] = "2.5.1"  # MSH-12
+    tls: ClientTls | None = None  # None: plain MLLP
+    charset: Literal["utf-8", "ascii"] = "utf-8"  # ascii: for receivers that damage Vietnamese letters
+    sending_application: Hl7Name = "HOICHAN"  # MSH-3
+    sending_facility: Hl7Name = ""  # MSH-4; empty: the site's facility code
+    receiving_application: Hl7Name = ""  # MSH-5
+    receiving_facility: Hl7Name = ""  # MSH-6
+    # Link to the images, sent in OBX; `{study_instance_uid}` is filled in. Empty: none.
+    viewer_url: str = Field("", pattern=r"^(https?://[^\s{}]*\{study_instance_uid\}[^\s{}]*)?$")
+
+
+class FolderDestination(_Destination):
+    """A folder that gets one subfolder a report."""
+
+    kind: Literal["folder"]
+    path: Path
+
+
+AnyDestination = DicomDestination | FhirDestination | Hl7Destination | FolderDestination
+Destination = Annotated[AnyDestination, Field(discriminator="kind")]

@@ -1,0 +1,91 @@
+"""The DICOM door and who may use it."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from hoichan.settings.base import AeTitle, Port, Section, is_loopback
+from hoichan.settings.tls import ClientTls, ServerTls
+
+
+def _fingerprint(value: str) -> str:
+    return value.replace(":", "").lower()
+
+
+Fingerprint = Annotated[str, BeforeValidator(_fingerprint), Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Sender(Section):
+    """Somebody who may store. AE title and network must both fit; the first entry that fits decides."""
+
+    ae_title: str = Field(min_length=1, max_length=16)  # "*": any title from that network
+    host: str  # address or network, e.g. 10.0.0.0/24
+    quiet_seconds: float | None = Field(None, ge=0)  # overrides the modality's quiet time
+    certificate_sha256: tuple[Fingerprint, ...] = ()  # must show one of these; two while one is renewed
+    certificate_cn: str | None = Field(None, min_length=1)  # must show a certificate with this common name
+    maximum_associations: int | None = Field(None, ge=1)  # at a time, of all callers of this entry
+    commitment_host: str | None = None  # where it hears storage commitment reports; None: where it asked from
+    commitment_port: Port | None = None  # None: reports go through an association that it has open
+    commitment_tls: ClientTls | None = None  # None: reports go in plain DICOM
+    instances_per_minute: int | None = Field(None, ge=1)  # of all callers of this entry; more get 0xA700
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Sender:
+        if self.commitment_port is None and (self.commitment_host or self.commitment_tls):
+            raise ValueError("commitment_host or commitment_tls without commitment_port")
+        return self
+
+    @property
+    def needs_certificate(self) -> bool:
+        """Whether this sender is only known by its certificate, so never on the plain port."""
+        return bool(self.certificate_sha256) or self.certificate_cn is not None
+
+    @field_validator("host")
+    @classmethod
+    def _network(cls, value: str) -> str:
+        ipaddress.ip_network(value, strict=False)
+        return value
+
+
+LOOPBACK_SENDERS = (Sender(ae_title="*", host="127.0.0.0/8"), Sender(ae_title="*", host="::1/128"))
+
+
+class Listener(Section):
+    """The DICOM door."""
+
+    ae_title: AeTitle = "HOICHAN"
+    host: str = "127.0.0.1"  # loopback until somebody opens it on purpose
+    port: Port = 11112
+    plain: bool = True  # False: only the TLS port is open
+    tls: ServerTls | None = None  # None: the TLS port is closed
+    tls_port: Port = 2762  # registered for DICOM over TLS (PS3.8 9.1.1)
+    senders: tuple[Sender, ...] = ()
+    # False, as most receivers in the field: a wrong title is a slip, and films would be lost for it
+    require_called_ae_title: bool = False
+    maximum_associations: int = Field(25, ge=1)
+    maximum_pdu_size: int = Field(0, ge=0)  # bytes; 0: no limit
+    commitment_retry_seconds: float = Field(5, gt=0)  # first pause; it doubles up to an hour, for a week
+    network_timeout_seconds: float = Field(60, gt=0)  # an idle association is closed after this
+
+    @property
+    def allowed(self) -> tuple[Sender, ...]:
+        """The configured senders; this machine itself when the door is on loopback and the list is empty."""
+        return self.senders or (LOOPBACK_SENDERS if is_loopback(self.host) else ())
+
+    @model_validator(mode="after")
+    def _safe(self) -> Listener:
+        known = [sender.needs_certificate for sender in self.senders]
+        if any(known) and (self.tls is None or self.tls.ca is None):
+            raise ValueError("a sender must show a certificate, but there is no tls.ca to check it with")
+        if not self.plain and self.tls is None:
+            raise ValueError("plain = false without tls: no port would be open")
+        if self.plain and known and all(known):
+            raise ValueError(
+                "every sender must show a certificate, so the plain port is of no use: plain = false"
+            )
+        if self.plain and self.tls is not None and self.port == self.tls_port != 0:
+            raise ValueError("port and tls_port are the same")
+        return self

@@ -1,0 +1,44 @@
+"""The page, the API, and the other doors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from hoichan.settings.base import AeTitle, Port, Section, is_loopback
+from hoichan.settings.tls import ServerTls
+
+
+class Web(Section):
+    """The page and the API."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8080
+    public_names: tuple[str, ...] = ()  # host names under which a proxy reaches the page; others are refused
+    stow: bool = False  # STOW-RS at /dicom-web/studies: no sign-in yet, so for programs on this machine only
+    stow_maximum_bytes: int = Field(2 * 1024**3, ge=1024**2)  # of one request; a CT of 2,000 slices is 1 GiB
+    # Whether the page works without an account: only at this machine, and only until the first one is added.
+    sign_in: Literal["with_first_user", "always"] = "with_first_user"
+    session_idle_seconds: float = Field(1800, ge=60)  # an unused session ends: workstations are shared
+    session_seconds: float = Field(43200, ge=60)  # whatever is done: a shift is twelve hours
+    tls: ServerTls | None = None  # None: plain HTTP, for this machine or behind a proxy with TLS
+    # Whose X-Forwarded-For and -Proto are believed: a proxy on this machine.
+    trusted_proxies: tuple[str, ...] = ("127.0.0.1", "::1")
+
+    @model_validator(mode="after")
+    def _stow_stays_here(self) -> Web:
+        if self.stow and not is_loopback(self.host):
+            raise ValueError("stow = true with a host that the network reaches: STOW-RS has no sign-in yet")
+        return self
+
+
+class Folder(Section):
+    """A folder whose files are taken in: a gateway, a CR console or a person copies them there."""
+
+    path: Path
+    sender: AeTitle = "FOLDER"  # stands for the calling AE title, also in [[listener.senders]] quiet times
+    after: Literal["keep", "delete", "move"] = "keep"  # what becomes of a file that is safe in the spool
+    settled_seconds: float = Field(2, ge=0)  # unchanged for so long: whoever writes it has finished
+    maximum_bytes: int = Field(4 * 1024**3, ge=1)  # of a file, and of what a ZIP archive unpacks to
