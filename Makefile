@@ -86,7 +86,7 @@ test-peers: .venv/.peers .venv-emr/.emr .node/.mllp peers  ## Real PACS, EMR, va
 	  .venv/bin/pytest -q tests/peers
 
 test-chaos: .venv/.dev  ## kill -9, full disk; CHAOS_ROUNDS sets how often
-	.venv/bin/pytest -q tests/chaos
+	.venv/bin/pytest -q tests/chaos --timeout 14400 -o faulthandler_timeout=14400
 
 bench: .venv/.peers peers  ## Figures, side by side with a peer, by hand
 	.venv/bin/python -m benches.footprint
