@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from hoichan import er7
 
@@ -44,27 +46,41 @@ class Receiver:
     async def _serve(self) -> None:
         self._end = asyncio.Event()
         self._calls: set[asyncio.Task[None]] = set()
-        server = await asyncio.start_server(self._called, "127.0.0.1", 0, ssl=self.tls)
-        self.port = server.sockets[0].getsockname()[1]
-        self._ready.set()
-        await self._end.wait()
-        server.close()
-        for call in self._calls:
-            call.cancel()
-        await asyncio.gather(*self._calls, return_exceptions=True)
+        with socket.create_server(("127.0.0.1", 0)) as door:
+            door.setblocking(False)
+            self.port = door.getsockname()[1]
+            self._ready.set()
+            accepting = asyncio.create_task(self._accept(door))
+            await self._end.wait()
+            for task in (accepting, *self._calls):
+                task.cancel()
+            await asyncio.gather(accepting, *self._calls, return_exceptions=True)
 
-    async def _called(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._calls.add(task)
+    async def _accept(self, door: socket.socket) -> None:
+        while True:
+            connection, _ = await asyncio.get_running_loop().sock_accept(door)
+            call = asyncio.create_task(self._called(connection))
+            self._calls.add(call)
+            call.add_done_callback(self._calls.discard)
+
+    async def _called(self, connection: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader()
+        protocol = asyncio.StreamReaderProtocol(reader)
+        try:
+            transport, _ = await loop.connect_accepted_socket(lambda: protocol, connection, ssl=self.tls)
+        except OSError:  # TLS was not agreed upon
+            return
+        writer = asyncio.StreamWriter(transport, protocol, reader, loop)
         try:
             self.frames.append(await reader.readuntil(b"\x1c\r"))
             await self.behaviour(self.frames[-1], reader, writer)
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass  # the sender hung up, or the receiver ends: Python 3.11 would print a cancelled call
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass  # the sender hung up
         finally:
-            self._calls.discard(task)
-            writer.transport.abort()
+            transport.abort()
+            with suppress(OSError):
+                await writer.wait_closed()
 
 
 def acknowledgement(code: str, control_id: str, *more: str) -> bytes:
