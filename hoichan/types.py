@@ -388,3 +388,4 @@ class Delivery:
     attempts: int
     next_attempt_at: datetime
     acknowledgement: str | None  # DIMSE status, HTTP status, MSA-1, path
+    committed_at: datetime | None = None  # the PACS took responsibility (PS3.4 annex J)

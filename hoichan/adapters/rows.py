@@ -313,4 +313,5 @@ def delivery(row: Row) -> Delivery:
         attempts=row["attempts"],
         next_attempt_at=row["next_attempt_at"],
         acknowledgement=row["acknowledgement"],
+        committed_at=row["committed_at"],
     )

@@ -193,6 +193,7 @@ deliveries = sa.Table(
     sa.Column("next_attempt_at", UtcDateTime, nullable=False),
     sa.Column("delivered_at", UtcDateTime),
     sa.Column("acknowledgement", sa.String(256)),
+    sa.Column("committed_at", UtcDateTime),  # the PACS took responsibility (PS3.4 annex J)
 )
 
 trail = sa.Table(

@@ -16,6 +16,13 @@ from hoichan.settings.destinations import (
 )
 from hoichan.settings.listener import LOOPBACK_SENDERS, Listener, Sender
 from hoichan.settings.loading import ENVIRONMENT_PREFIX, Settings, load
+from hoichan.settings.sources import (
+    AnySource,
+    DicomwebSource,
+    DimseSource,
+    OrthancSource,
+    sender_title,
+)
 from hoichan.settings.storage import Site, Storage
 from hoichan.settings.tls import ClientTls, ServerTls
 from hoichan.settings.web import Folder, Web
@@ -26,16 +33,20 @@ __all__ = [
     "LOOPBACK_SENDERS",
     "AeTitle",
     "AnyDestination",
+    "AnySource",
     "Assembly",
     "Auth",
     "ClientTls",
     "Destination",
     "DicomDestination",
+    "DicomwebSource",
+    "DimseSource",
     "FhirDestination",
     "Folder",
     "FolderDestination",
     "Hl7Destination",
     "Listener",
+    "OrthancSource",
     "Port",
     "Section",
     "Sender",
@@ -47,4 +58,5 @@ __all__ = [
     "Work",
     "is_loopback",
     "load",
+    "sender_title",
 ]

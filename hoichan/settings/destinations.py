@@ -35,6 +35,8 @@ class DicomDestination(_Destination):
     calling_ae_title: AeTitle | None = None  # None: the listener's own title
     tls: ClientTls | None = None  # None: plain DICOM
     send: tuple[Literal["sr", "sc"], ...] = ("sc", "sr")  # the picture first: the SR points to it
+    commitment: bool = False  # ask it for storage commitment, and send again what it does not hold
+    commitment_wait_seconds: float = Field(600, gt=0)  # without a report for so long: it is asked again
 
 
 class FhirDestination(_Destination):

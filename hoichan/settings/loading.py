@@ -13,6 +13,7 @@ from hoichan.errors import ConfigurationError
 from hoichan.settings.base import Section, is_loopback
 from hoichan.settings.destinations import AnyDestination, Destination, FolderDestination
 from hoichan.settings.listener import Listener
+from hoichan.settings.sources import Source
 from hoichan.settings.storage import Site, Storage
 from hoichan.settings.web import Folder, Web
 from hoichan.settings.work import Assembly, Work
@@ -31,6 +32,7 @@ class Settings(Section):
     work: Work = Work()
     destinations: tuple[Destination, ...] = ()
     folders: tuple[Folder, ...] = ()
+    sources: tuple[Source, ...] = ()
 
     @model_validator(mode="after")
     def _folders_apart(self) -> Settings:
@@ -50,6 +52,9 @@ class Settings(Section):
         names = [destination.name for destination in self.destinations]
         if len(names) != len(set(names)):
             raise ValueError("destinations: two of them have the same name")
+        sources = [source.name for source in self.sources]
+        if len(sources) != len(set(sources)):
+            raise ValueError("sources: two of them have the same name")
         return self
 
     @property
