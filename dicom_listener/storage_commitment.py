@@ -25,6 +25,7 @@ from pynetdicom import AE, build_role
 
 from dicom_listener.senders import entry_of
 from dicom_listener.statuses import SUCCESS, Answer
+from hoichan.adapters.associations import release
 from hoichan.adapters.tls import client_args
 from hoichan.errors import SpoolFull
 from hoichan.intake.dataset import Header
@@ -47,7 +48,7 @@ ALL_SAFE, SOME_FAILED = 1, 2  # event types (PS3.4 J.3.3)
 
 _FOLDER = PurePosixPath("commitments")
 _TRY_AGAIN = (0x0110, 0x0213)  # answers to a report that may be others next time
-_FIRST_DELAY_SECONDS = 0.2  # the requester has its N-ACTION response first
+_FIRST_DELAY_SECONDS = 0.2  # the requester has our last answer first
 _LONGEST_RETRY_SECONDS = 3600
 _GIVEN_UP_AFTER = timedelta(days=7)
 _CONNECT_SECONDS = 10.0
@@ -99,11 +100,13 @@ class Commitments:
         if all(context.abstract_syntax != SOP_CLASS for context in association.accepted_contexts):
             return
         requestor = association.requestor
+        due_at = time.monotonic() + _FIRST_DELAY_SECONDS  # it has our A-ASSOCIATE-AC first
+        waiting = dict.fromkeys(self._spool.notes.names(_FOLDER), (0, due_at))
         sender = entry_of(self._settings.allowed, ae_title=requestor.ae_title, address=requestor.address)
         with self._changed:
             self._open[requestor.ae_title] = association
             if sender is not None and sender.commitment_port is None:
-                self._tries.clear()  # it may have come for its reports
+                self._tries.update(waiting)  # it may have come for its reports
                 self._changed.notify_all()
 
     def closed(self, association: Any) -> None:  # noqa: ANN401
@@ -232,8 +235,7 @@ class Commitments:
         try:
             return self._send(association, request)
         finally:
-            if association.is_established:
-                association.release()
+            release(association)
 
     def _send(self, association: Any, request: Request) -> int | None:  # noqa: ANN401
         if not association.is_established:

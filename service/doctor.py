@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from hoichan.adapters import database
+from hoichan.adapters.associations import release
 from hoichan.adapters.audit_sql import KEY_FILE, AuditSql
 from hoichan.adapters.clock import SystemClock
 from hoichan.adapters.people_sql import PeopleSql
@@ -188,7 +189,7 @@ def _echo(name: str, settings: Settings, destination: DicomDestination) -> Check
             detail += "; or the certificates of one side are not known to the other"
         return Check(name=name, passed=False, detail=detail)
     association.send_c_echo()
-    association.release()
+    release(association)
     return Check(name=name, passed=True, detail=f"{where} answers C-ECHO")
 
 

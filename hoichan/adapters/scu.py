@@ -10,6 +10,7 @@ from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 from pynetdicom import AE
 
+from hoichan.adapters.associations import release
 from hoichan.errors import NotDicom, Refused, Unreachable
 
 CONTEXTS = 128  # an association may propose no more (PS3.8 9.3.2.2)
@@ -86,7 +87,7 @@ def send(
                 )
                 progress()
         finally:
-            association.release()
+            release(association)
     return sent
 
 

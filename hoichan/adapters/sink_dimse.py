@@ -10,6 +10,7 @@ from pydicom import Dataset, dcmread
 from pynetdicom import AE
 from pynetdicom.association import Association
 
+from hoichan.adapters.associations import release
 from hoichan.adapters.tls import client_args
 from hoichan.errors import Refused, Unreachable
 from hoichan.settings import DicomDestination
@@ -43,8 +44,7 @@ class DimseSink:
             for data_set in data_sets:
                 self._store(association, data_set)
         finally:
-            if association.is_established:
-                association.release()
+            release(association)
         return f"0x{SUCCESS:04X}"
 
     def _associate(self, data_sets: Sequence[Dataset]) -> Association:

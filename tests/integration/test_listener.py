@@ -16,6 +16,7 @@ from pynetdicom import AE, build_context, evt
 from structlog.testing import capture_logs
 
 from dicom_listener import Door
+from hoichan.adapters.associations import release
 from hoichan.adapters.spool_disk import DiskSpool
 from hoichan.errors import ConfigurationError, PortInUse
 from hoichan.intake.headers import EXPLICIT_LITTLE, IMPLICIT_LITTLE
@@ -63,8 +64,7 @@ def association(port, title="CR_ROOM1", contexts=None, timeout=DEADLINE_SECONDS,
     try:
         yield made
     finally:
-        if made.is_established:
-            made.release()
+        release(made)
         entity.shutdown()
         for each in sockets:
             each.close()

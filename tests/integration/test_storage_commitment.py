@@ -180,6 +180,20 @@ def test_a_requester_that_went_hears_it_when_it_comes_back():
             wait_for(lambda: spool.notes.names(COMMITMENTS) == [])  # our answer is out: now we may leave
 
 
+def test_a_requester_that_is_slow_to_take_our_acceptance_in_hears_it_all_the_same():
+    spool, heard = FakeSpool(), queue.Queue()
+    with opened(spool, senders=sender()) as port:
+        with association(port, contexts=CONTEXTS) as made:
+            assert ask(made, request((COMPUTED_RADIOGRAPHY, "1.9.9"))) == 0x0000
+            made.abort()
+        handlers = [
+            (evt.EVT_ACSE_RECV, lambda event: threading.Event().wait(0.1)),
+            (evt.EVT_N_EVENT_REPORT, lambda event: (heard.put(told(event)), (0x0000, None))[1]),
+        ]
+        with association(port, contexts=CONTEXTS[1:], more_handlers=handlers):
+            assert heard.get(timeout=DEADLINE_SECONDS)[1] == "1.2.3.4.5"
+
+
 def test_a_requester_that_is_down_is_told_later_also_after_a_restart(tmp_path):
     spool, hears = DiskSpool(tmp_path), free_port()
     settings = sender(commitment_port=hears)
