@@ -288,7 +288,7 @@ def test_a_receiver_that_asks_for_our_papers_and_gets_none_takes_nothing(papers)
 def test_a_plain_receiver_is_not_spoken_to_when_tls_is_asked_for(papers):
     with Receiver(answering(taking)) as receiver, pytest.raises(Unreachable):
         deliver(receiver.port, tls=ClientTls(ca=papers / "ca.crt"), timeout_seconds=1)
-    assert receiver.frames == []
+    assert not any(frame.startswith(b"\x0b") for frame in receiver.frames)
 
 
 def test_papers_that_are_not_there_are_told(tmp_path):
