@@ -85,6 +85,20 @@ class Patient:
     patient_age_years: int | None = None  # (0010,1010), or study date minus birth date
 
 
+class Urgency(StrEnum):
+    """How soon the work on a study is wanted, most urgent first; in the words of FHIR request-priority."""
+
+    STAT = "stat"  # (0040,1003) STAT   HL7 table 0485 S
+    URGENT = "urgent"  # (0040,1003) HIGH   HL7 A
+    ROUTINE = "routine"  # (0040,1003) ROUTINE, MEDIUM, or nothing   HL7 R
+    LOW = "low"  # (0040,1003) LOW
+
+    @property
+    def rank(self) -> int:
+        """0 for the most urgent."""
+        return list(Urgency).index(self)
+
+
 class StudyState(StrEnum):
     """Where a study stands. The allowed moves are a table in `hoichan.intake.assembly`."""
 
@@ -96,6 +110,7 @@ class StudyState(StrEnum):
     SIGNED = "signed"
     NOT_ANALYSED = "not_analysed"  # delivered too: the answer is "not analysed", with its reason
     FAILED = "failed"
+    CANCELLED = "cancelled"  # a person stopped the work on it; a replay takes it up again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +125,7 @@ class Study:
     study_datetime: datetime | None  # (0008,0020)+(0008,0030)+(0008,0201)
     study_description: str | None  # (0008,1030)
     calling_ae_title: str  # who pushed it
+    urgency: Urgency | None = None  # (0040,1003) of its images; None: they say nothing
     closed_by: str = ""  # the evidence that closed this revision, see `hoichan.intake.assembly`
     series: tuple[Series, ...]
     state: StudyState
@@ -372,6 +388,7 @@ class DeliveryState(StrEnum):
     PENDING = "pending"  # to be sent, or tried again at next_attempt_at
     SENT = "sent"  # acknowledged
     DEAD = "dead"  # refused: a person must look; can be replayed
+    CANCELLED = "cancelled"  # not sent: a person stopped it, or a newer report is already there
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -321,6 +321,9 @@ class StudiesSql(DeliveriesSql):
         if rows.insert_once(connection, studies, {**values, "state": StudyState.RECEIVING}):
             return
         del values["first_received_at"]
+        if "urgency" in values:  # the most urgent that any image or order said
+            urgency = sa.cast(values["urgency"], sa.Integer)
+            values["urgency"] = sa.case((studies.c.urgency > urgency, urgency), else_=studies.c.urgency)
         connection.execute(
             studies.update()
             .where(studies.c.study_instance_uid == study.study_instance_uid)

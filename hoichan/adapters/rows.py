@@ -28,6 +28,7 @@ from hoichan.types import (
     StudyInstanceUID,
     StudyState,
     Tier,
+    Urgency,
 )
 
 Row = Mapping[Any, Any]
@@ -68,6 +69,7 @@ def study_row(study: Study) -> dict[str, object]:
         "study_id": study.study_id,
         "study_datetime": study.study_datetime,
         "study_description": study.study_description,
+        **({"urgency": study.urgency.rank} if study.urgency else {}),
         "modalities": "\\".join(sorted({one.modality for one in study.series})),
         "first_received_at": min(received),
         "last_received_at": max(received),
@@ -124,6 +126,7 @@ def study(head: Row, groups: Sequence[Row], found: Sequence[Row], revision: int)
         study_id=head["study_id"],
         study_datetime=head["study_datetime"],
         study_description=head["study_description"],
+        urgency=tuple(Urgency)[head["urgency"]],
         calling_ae_title=head["calling_ae_title"],
         closed_by=head["closed_by"],
         series=tuple(

@@ -46,12 +46,13 @@ studies = sa.Table(
     "studies",
     metadata,
     sa.Column("study_instance_uid", _UID, primary_key=True),
-    sa.Column("state", sa.String(16), nullable=False, index=True),
+    sa.Column("state", sa.String(16), nullable=False),
     sa.Column("state_reason", sa.String(64)),  # RefusalCode or error code
     sa.Column("last_revision", sa.Integer, nullable=False, server_default="0"),
     sa.Column(
         "tier", sa.Integer, nullable=False, server_default="9"
     ),  # 0 critical, 1 urgent, 2 routine, 9 none
+    sa.Column("urgency", sa.Integer, nullable=False, server_default="2"),  # rank of types.Urgency
     sa.Column("calling_ae_title", sa.String(16), nullable=False),
     sa.Column("patient_id", sa.Text, nullable=False),
     sa.Column("issuer_of_patient_id", sa.Text),
@@ -69,7 +70,13 @@ studies = sa.Table(
     sa.Column("last_received_at", UtcDateTime, nullable=False),
     sa.Column("reported_at", UtcDateTime),
     sa.Column("delivered_at", UtcDateTime),  # when the last delivery of the newest revision was acknowledged
-    sa.Index("ix_studies_reading_order", "tier", "first_received_at"),
+    sa.Index("ix_studies_state_order", "state", "tier", "first_received_at", "study_instance_uid"),
+)
+sa.Index(  # the list without the signed: they are nearly all, some day
+    "ix_studies_open_order",
+    *(studies.c[name] for name in ("tier", "first_received_at", "study_instance_uid")),
+    sqlite_where=sa.text("state != 'signed'"),
+    postgresql_where=sa.text("state != 'signed'"),
 )
 
 series = sa.Table(
@@ -117,7 +124,7 @@ revisions = sa.Table(
     metadata,
     sa.Column("study_instance_uid", _UID, sa.ForeignKey("studies.study_instance_uid"), primary_key=True),
     sa.Column("revision", sa.Integer, primary_key=True),
-    sa.Column("state", sa.String(16), nullable=False, index=True),  # assembled | reported | failed
+    sa.Column("state", sa.String(16), nullable=False, index=True),  # assembled | reported | failed | cancelled
     sa.Column("closed_by", sa.String(32), nullable=False),
     sa.Column("runs", sa.Integer, nullable=False, server_default="0"),  # asked for again by a person
     sa.Column("begun", sa.Integer, nullable=False, server_default="0"),  # starts that had no end
@@ -187,13 +194,15 @@ deliveries = sa.Table(
     sa.Column("destination", sa.String(64), nullable=False),
     sa.Column("kind", sa.String(16), nullable=False),
     sa.Column("documents", sa.JSON, nullable=False),
-    sa.Column("state", sa.String(16), nullable=False, index=True),
+    sa.Column("state", sa.String(16), nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Column("next_attempt_at", UtcDateTime, nullable=False),
     sa.Column("delivered_at", UtcDateTime),
     sa.Column("acknowledgement", sa.String(256)),
     sa.Column("committed_at", UtcDateTime),  # the PACS took responsibility (PS3.4 annex J)
+    sa.Index("ix_deliveries_state_next_attempt_at", "state", "next_attempt_at"),
+    sa.Index("ix_deliveries_state_destination_created_at", "state", "destination", "created_at"),
 )
 
 trail = sa.Table(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from hoichan.adapters.reading_order import Place
 from hoichan.adapters.rows import Row
 from hoichan.privacy import Phi
 from hoichan.types import (
@@ -26,6 +27,7 @@ from hoichan.types import (
     StudyInstanceUID,
     StudyState,
     Tier,
+    Urgency,
 )
 
 
@@ -88,6 +90,7 @@ class ListEntry:
     state_reason: str | None  # RefusalCode or the code of an error
     last_revision: int  # 0: nothing assembled yet
     tier: Tier | None
+    urgency: Urgency
     patient: Patient
     accession_number: str | None
     study_id: str | None
@@ -106,8 +109,11 @@ class ReadingPage:
     """A stretch of the reading list, and how many studies stand in each state."""
 
     entries: tuple[ListEntry, ...]
-    total: int  # studies that the filter lets through
-    by_state: Mapping[StudyState, int]
+    total: int  # studies that the filter lets through, as far as they were counted
+    by_state: Mapping[StudyState, int]  # each up to `reading_order.COUNTED_TO`
+    has_more: bool = False  # `total` is a bound: so many or more
+    previous: Place | None = None  # the stretch before this one ends before it; None: this is the first
+    next: Place | None = None  # the next stretch begins after it; None: this is the last
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,6 +196,7 @@ def entry(head: Row, report: ReportView | None, sent: Sequence[DeliveryView]) ->
         state_reason=head["state_reason"],
         last_revision=head["last_revision"],
         tier=tiers[head["tier"]] if head["tier"] < len(tiers) else None,
+        urgency=tuple(Urgency)[head["urgency"]],
         patient=Patient(
             patient_id=Phi(head["patient_id"]),
             issuer_of_patient_id=head["issuer_of_patient_id"],

@@ -32,6 +32,7 @@ class StudyEvent(StrEnum):
     DELIVERED = "delivered"  # the last receiver has it
     SIGNED = "signed"  # a person signed or amended
     FAILED = "failed"  # an error that trying again did not mend
+    CANCELLED = "cancelled"  # a person stopped it
     REPLAYED = "replayed"  # a person asked for it once more
 
 
@@ -55,7 +56,12 @@ TRANSITIONS: Mapping[tuple[StudyState, StudyEvent], StudyState] = {
     (_S.NOT_ANALYSED, _E.FAILED): _S.FAILED,
     (_S.SIGNED, _E.DELIVERED): _S.SIGNED,
     (_S.SIGNED, _E.SIGNED): _S.SIGNED,  # an amendment
-    (_S.FAILED, _E.REPLAYED): _S.ASSEMBLED,
+    (_S.ASSEMBLED, _E.CANCELLED): _S.CANCELLED,
+    (_S.FAILED, _E.CANCELLED): _S.CANCELLED,
+    **dict.fromkeys(
+        ((state, _E.REPLAYED) for state in _S if state not in (_S.RECEIVING, _S.SCORED, _S.SIGNED)),
+        _S.ASSEMBLED,
+    ),
 }
 
 
@@ -168,6 +174,7 @@ def merge(parts: Sequence[Study]) -> Study:
         study_id=_first(part.study_id for part in ordered),
         study_datetime=_first(part.study_datetime for part in ordered),
         study_description=_first(part.study_description for part in ordered),
+        urgency=min((part.urgency for part in ordered if part.urgency), key=lambda u: u.rank, default=None),
         series=tuple(sorted((_merge_series(same) for same in series.values()), key=_series_order)),
     )
 

@@ -36,7 +36,7 @@ from hoichan.intake.headers import (
     syntax_of,
     walk,
 )
-from hoichan.intake.part10 import read_meta
+from hoichan.intake.part10 import digest, read_meta
 from hoichan.ports import Spool, Spooled
 from hoichan.privacy import Phi
 from hoichan.types import (
@@ -49,6 +49,7 @@ from hoichan.types import (
     Study,
     StudyInstanceUID,
     StudyState,
+    Urgency,
 )
 
 _HEADER_LIMIT = 1 << 16  # bytes; no attribute that we read is longer
@@ -62,8 +63,9 @@ _DAYS_OF_UNIT = {"D": 1.0, "W": 7.0, "M": 30.4375, "Y": 365.25}
 
 
 def read_spooled(spool: Spool, spooled: Spooled, zone: tzinfo) -> Study:
-    """The header of one file of the spool, pixels untouched. Raises NotDicom or IncompleteObject.
+    """The header of one file of the spool, and its SHA-256, for which every byte is read once.
 
+    Raises NotDicom, IncompleteObject, or DamagedObject where the disk has changed what was received.
     An OSError of the disk passes through: the file is there, the disk is not.
     """
     place = spool.file(spooled.path)
@@ -74,6 +76,7 @@ def read_spooled(spool: Spool, spooled: Spooled, zone: tzinfo) -> Study:
         mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
     ):
         meta = read_meta(mapped)
+        sha256 = digest(mapped, meta)
         syntax = syntax_of(meta.transfer_syntax_uid)
         data: Buffer = mapped
         start = meta.offset
@@ -89,7 +92,7 @@ def read_spooled(spool: Spool, spooled: Spooled, zone: tzinfo) -> Study:
     return describe(
         data_set,
         path=spooled.path,
-        sha256=meta.sha256,
+        sha256=sha256,
         received_at=spooled.received_at,
         calling_ae_title=spooled.calling_ae_title,
         zone=zone,
@@ -159,10 +162,28 @@ def describe(
         study_id=header.text("StudyID"),
         study_datetime=study_datetime,
         study_description=header.text("StudyDescription"),
+        urgency=_urgency(header),
         calling_ae_title=calling_ae_title,
         series=(series,),
         state=StudyState.RECEIVING,
     )
+
+
+_URGENCIES = {
+    "STAT": Urgency.STAT,
+    "HIGH": Urgency.URGENT,
+    "ROUTINE": Urgency.ROUTINE,
+    "MEDIUM": Urgency.ROUTINE,
+    "LOW": Urgency.LOW,
+}
+
+
+def _urgency(header: Header) -> Urgency | None:
+    """Of (0040,1003), at the top or in the request of the image; the former (0032,000C) where it lacks."""
+    requests = [header, *header.items("RequestAttributesSequence")]
+    said = [one.coded("RequestedProcedurePriority") for one in requests]
+    said.append({"MED": "MEDIUM"}.get(old := header.coded("StudyPriorityID") or "", old))
+    return next((_URGENCIES[word] for word in said if word in _URGENCIES), None)
 
 
 def _misplaced_view(header: Header) -> str | None:
@@ -275,7 +296,7 @@ class Header:
         element = self._element(keyword)
         if element is None or not element.value:
             return element.value if element is not None and element.value == 0 else None
-        if isinstance(element, RawDataElement) and keyword in ("Rows", "Columns"):
+        if isinstance(element, RawDataElement) and keyword in ("Rows", "Columns", "FailureReason"):
             if len(element.value) < 2:
                 return None
             order = "<H" if element.is_little_endian else ">H"

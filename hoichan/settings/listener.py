@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
@@ -30,6 +30,9 @@ class Sender(Section):
     commitment_host: str | None = None  # where it hears storage commitment reports; None: where it asked from
     commitment_port: Port | None = None  # None: reports go through an association that it has open
     commitment_tls: ClientTls | None = None  # None: reports go in plain DICOM
+    urgency: Literal["stat", "urgent", "routine", "low"] | None = (
+        None  # of its studies; None: as sent
+    )
     instances_per_minute: int | None = Field(None, ge=1)  # of all callers of this entry; more get 0xA700
 
     @model_validator(mode="after")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
-from hoichan.adapters import schema_sources  # noqa: F401  its tables belong to the metadata
+from hoichan.adapters import schema_orders, schema_sources, schema_tokens, schema_work  # noqa: F401  their tables
 from hoichan.adapters.schema import metadata
 
 context.configure(

@@ -8,12 +8,13 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from hoichan.errors import HoichanError, IncompleteObject, IntakeError
+from hoichan.intake.assembly import merge
 from hoichan.intake.dataset import read_spooled
 from hoichan.intake.headers import DEFLATED, EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from hoichan.settings import Site
 from hoichan.testing import FakeSpool
 from hoichan.testing.datasets import COMPUTED_RADIOGRAPHY, described, encode, film
-from hoichan.types import StudyState
+from hoichan.types import StudyState, Urgency
 
 ZONE = Site().zone
 
@@ -228,3 +229,29 @@ def test_a_view_written_as_patient_position_is_read_as_a_view(view, position, mo
     data_set = film()
     data_set.ViewPosition, data_set.PatientPosition, data_set.Modality = view, position, modality
     assert described(data_set).series[0].view_position == told
+
+
+@pytest.mark.parametrize(
+    ("where", "word", "urgency"),
+    [
+        ("", "STAT", Urgency.STAT),
+        ("", "high", Urgency.URGENT),
+        ("", "MEDIUM", Urgency.ROUTINE),
+        ("RequestAttributesSequence", "STAT", Urgency.STAT),
+        ("", "SOON", None),
+        ("", "", None),
+    ],
+)
+def test_the_priority_of_the_request_is_the_urgency(where, word, urgency):
+    data_set, asked = film(), Dataset()
+    (asked if where else data_set).RequestedProcedurePriority = word
+    if where:
+        setattr(data_set, where, Sequence([asked]))
+    assert described(data_set).urgency is urgency
+
+
+def test_the_most_urgent_image_decides():
+    low, stat, silent = (film(instance=name) for name in ("low", "stat", "silent"))
+    low.RequestedProcedurePriority, stat.RequestedProcedurePriority = "LOW", "STAT"
+    assert merge([described(one) for one in (low, stat, silent)]).urgency is Urgency.STAT
+    assert merge([described(silent)]).urgency is None
