@@ -1,7 +1,7 @@
 """The record of studies as the page reads it: the list in reading order, one study whole, its trail, counts.
 
 Read only. Each call sees one snapshot, so that a list never shows a state without the report that
-made it. The list walks `ix_studies_reading_order`; the rest is by primary key or an index.
+made it. The list walks an index of its order (`reading_order`); the rest is by primary key or an index.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from contextlib import contextmanager
 
 import sqlalchemy as sa
 
-from hoichan.adapters import database, views
+from hoichan.adapters import database, reading_order, views
 from hoichan.adapters.objects_disk import ObjectsDisk
+from hoichan.adapters.reading_order import Place
 from hoichan.adapters.rows import Row
 from hoichan.adapters.schema import (
     deliveries,
@@ -69,27 +70,37 @@ class ReadingSql:
             raise RecordsUnavailable(f"The database did not answer ({type(error).__name__}).") from error
 
     def reading_list(
-        self, *, state: StudyState | None = None, limit: int = 50, offset: int = 0
+        self,
+        *,
+        state: StudyState | None = None,
+        limit: int = 50,
+        offset: int = 0,
+        after: Place | None = None,
+        before: Place | None = None,
     ) -> ReadingPage:
-        """Studies by tier, most urgent first, then oldest first. Without a state: all that are not signed."""
-        chosen = studies.c.state != StudyState.SIGNED if state is None else studies.c.state == state
+        """Studies by tier, most urgent first, then oldest first. Without a state: all that are not signed.
+
+        `after` and `before`, places of a former page, cost the same at any depth; `offset` costs its rows.
+        """
         with self._snapshot() as connection:
-            by_state = _by_state(connection)
-            heads = list(
-                connection.execute(
-                    sa.select(studies)
-                    .where(chosen)
-                    .order_by(studies.c.tier, studies.c.first_received_at, studies.c.study_instance_uid)
-                    .limit(limit)
-                    .offset(offset)
-                ).mappings()
-            )
-            entries = _entries(connection, heads)
-        if state is None:
-            total = sum(count for one, count in by_state.items() if one is not StudyState.SIGNED)
-        else:
-            total = by_state.get(state, 0)
-        return ReadingPage(entries=entries, total=total, by_state=by_state)
+            by_state = reading_order.few_by_state(connection)
+            wanted = reading_order.stretch(state, limit=limit + 1, offset=offset, after=after, before=before)
+            heads = list(connection.execute(wanted).mappings())
+            if before is not None:
+                heads.reverse()
+            shown = heads[:limit] if before is None else heads[-limit:]
+            entries = _entries(connection, shown)
+        previous, following = reading_order.ends(
+            heads, limit=limit, offset=offset, after=after, before=before
+        )
+        return ReadingPage(
+            entries=entries,
+            total=reading_order.total_of(by_state, state),
+            by_state=by_state,
+            has_more=reading_order.is_bound(by_state, state),
+            previous=previous,
+            next=following,
+        )
 
     def study(self, study: StudyInstanceUID) -> StudyView:
         """One study with everything that is kept about it. Raises StudyUnknown."""

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from alembic import context
 
-from hoichan.adapters import schema_orders, schema_sources, schema_tokens, schema_work  # noqa: F401  their tables
+from hoichan.adapters import (  # noqa: F401  their tables belong to the metadata
+    schema_orders,
+    schema_sources,
+    schema_tokens,
+    schema_vitals,
+    schema_work,
+)
 from hoichan.adapters.schema import metadata
 
 context.configure(

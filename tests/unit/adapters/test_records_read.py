@@ -5,7 +5,9 @@ import shutil
 import pytest
 import sqlalchemy as sa
 
+from hoichan.adapters import reading_order
 from hoichan.adapters.objects_disk import ObjectsDisk
+from hoichan.adapters.reading_order import Place
 from hoichan.adapters.records_read import ReadingSql
 from hoichan.adapters.schema import studies
 from hoichan.errors import RecordsUnavailable, StudyUnknown
@@ -68,17 +70,42 @@ def test_pages_join_without_gap_or_repeat(record):
     assert parts == whole
 
 
-def test_the_open_list_walks_the_index_of_the_reading_order(record):
-    asked = []
-    sa.event.listen(
-        record.engine, "before_cursor_execute", lambda *a: asked.append((a[2], a[3])), named=False
-    )
-    record.reading.reading_list()
-    (listing,) = [one for one in asked if "LIMIT" in one[0]]
+@pytest.mark.parametrize("state", [None, StudyState.REPORTED])
+def test_pages_join_by_their_places_both_ways(record, state):
+    whole = [one.study_instance_uid for one in record.reading.reading_list(state=state).entries]
+    seen, page = [], record.reading.reading_list(state=state, limit=2)
+    assert page.previous is None
+    while page.next is not None:
+        seen += [one.study_instance_uid for one in page.entries]
+        page = record.reading.reading_list(state=state, limit=2, after=Place.parse(str(page.next)))
+    seen += [one.study_instance_uid for one in page.entries]
+    assert seen == whole
+    back = [one.study_instance_uid for one in page.entries]
+    while page.previous is not None:
+        page = record.reading.reading_list(state=state, limit=2, before=page.previous)
+        back = [one.study_instance_uid for one in page.entries] + back
+    assert back == whole
+
+
+def test_a_place_beyond_the_end_is_an_empty_page(record):
+    last = record.reading.reading_list().entries[-1]
+    place = Place(tier=9, first_received_at=last.first_received_at, study_instance_uid="9.9")
+    page = record.reading.reading_list(after=place)
+    assert (page.entries, page.next, page.previous) == ((), None, None)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "9", "9-1-", "-1-1-1.2", "9-1-1.2 ", "9-999999999999999999-1.2", "a-b-c"]
+)
+def test_what_is_no_place_is_refused(text):
+    with pytest.raises(ValueError, match="Not a place"):
+        Place.parse(text)
+
+
+def test_a_long_list_is_counted_up_to_a_bound(record):
     with record.engine.connect() as connection:
-        steps = [row[3] for row in connection.exec_driver_sql("EXPLAIN QUERY PLAN " + listing[0], listing[1])]
-    assert any("ix_studies_reading_order" in step for step in steps)
-    assert not any(step == "USE TEMP B-TREE FOR ORDER BY" for step in steps)
+        counted = reading_order.few_by_state(connection, up_to=2)
+    assert counted[StudyState.REPORTED] == 2 and counted[StudyState.FAILED] == 1
 
 
 def test_a_late_image_shows_the_earlier_report(record, uids):
