@@ -6,6 +6,7 @@
     + StorageUnusable            data_dir cannot be written
   x IntakeError                  what came through the door is not usable
     + NotDicom                   unreadable data set (0xC000)
+    + DamagedObject              a filed object is not what it was when it was received
     + IncompleteObject           a UID that the store needs is missing (0xA900)
     + WrongSopClass              data set and presentation context disagree (0xA900)
     + WrongStudy                 the object is not of the study that the request names
@@ -26,15 +27,21 @@
   x RecordsError
     + StudyUnknown               no study with this UID
     + RecordsUnavailable         the database cannot be reached; tried again
+      + ObjectUnknown            the object store has no bytes of this digest; tried again
   x PeopleError
     + UserUnknown                no account with this name
     + UserExists                 the name is taken, or was
     + AccountRefused             a name or password that cannot be taken; `reason` says why
+    + TokenUnknown               no token of a program with this name
+    + TokenExists                the name of the token is taken, or was
   x AccessError                  the page or the API was asked by somebody who may not
     + SignInRequired             nobody is signed in
     + Forbidden                  the role does not allow it
     + CrossOrigin                asked from another site
     + TokenMissing               a form without the token of its reader
+    + TokenRefused               a program's token that is unknown, expired or revoked
+    + TooManyTries               wrong tokens from one address; later
+    + TlsRequired                a token that came over the network in clear
   x AuditRecordInvalid           an audit record that does not say who did what and when
   x NotDeidentifiable            an object that no profile can clean: a document, a report, speech
 
@@ -89,6 +96,12 @@ class NotDicom(IntakeError):
     """The data set cannot be read."""
 
     code = "intake.not_dicom"
+
+
+class DamagedObject(IntakeError):
+    """The file of an object was changed on the disk after it was received."""
+
+    code = "intake.damaged_object"
 
 
 class IncompleteObject(IntakeError):
@@ -240,6 +253,12 @@ class RecordsUnavailable(RecordsError):
     retryable = True
 
 
+class ObjectUnknown(RecordsUnavailable):
+    """The object store has no bytes of this digest."""
+
+    code = "records.object_unknown"
+
+
 class PeopleError(HoichanError):
     """An account could not be used."""
 
@@ -271,6 +290,18 @@ class AccountRefused(PeopleError):
         self.reason = reason
 
 
+class TokenUnknown(PeopleError):
+    """No token of a program has this name."""
+
+    code = "people.token_unknown"
+
+
+class TokenExists(PeopleError):
+    """A token with this name is there, or was: names are never used twice."""
+
+    code = "people.token_exists"
+
+
 class AccessError(HoichanError):
     """This may not be asked for."""
 
@@ -299,6 +330,29 @@ class TokenMissing(AccessError):
     """The form does not carry the token of its reader: load the page again."""
 
     code = "request.token_missing"
+
+
+class TokenRefused(AccessError):
+    """The token is unknown, expired or revoked."""
+
+    code = "access.token_refused"
+
+
+class TooManyTries(AccessError):
+    """Too many wrong tokens from this address; try again later."""
+
+    code = "access.too_many_tries"
+    retryable = True
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+
+class TlsRequired(AccessError):
+    """A token may cross the network by https only. Take another: this one may have been read."""
+
+    code = "access.tls_required"
 
 
 class AuditRecordInvalid(HoichanError):

@@ -6,7 +6,7 @@ per port runs against both (tests/contracts).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -42,7 +42,6 @@ class Stored:
     sop_instance_uid: SOPInstanceUID
     study_instance_uid: StudyInstanceUID
     path: PurePosixPath  # inside the spool
-    sha256: Sha256  # of the data set as it was sent
     duplicate: bool  # the same bytes were there before
     quarantined: str | None  # the reason, where it went to quarantine instead of the study
 
@@ -76,6 +75,22 @@ class Notes(Protocol):
         ...
 
 
+class Incoming(Protocol):
+    """A data set while it arrives. It ends with `keep` or `drop`."""
+
+    def write(self, pieces: Sequence[bytes | memoryview]) -> None:
+        """Append the next bytes; they are not looked at after the return. Raises SpoolFull."""
+        ...
+
+    def keep(self) -> Stored:
+        """File what has arrived. Raises SpoolFull, NotDicom, IncompleteObject or WrongSopClass."""
+        ...
+
+    def drop(self) -> None:
+        """Forget it: the sender broke off. From any thread, harmless after `keep` and more than once."""
+        ...
+
+
 class Spool(Protocol):
     """Where every door puts what it accepts, and the only tie between the doors and the house.
 
@@ -93,6 +108,12 @@ class Spool(Protocol):
         calling_ae_title: str,
     ) -> Stored:
         """Keep one data set. Raises SpoolFull, NotDicom, IncompleteObject or WrongSopClass."""
+        ...
+
+    def receive(
+        self, *, transfer_syntax_uid: str, sop_class_uid: str, sop_instance_uid: str, calling_ae_title: str
+    ) -> Incoming:
+        """Begin to keep a data set that arrives piece by piece. Raises SpoolFull."""
         ...
 
     def opened(self, study: StudyInstanceUID, association: str) -> None:
@@ -256,6 +277,33 @@ class Studies(Protocol):
         ...
 
 
+class Objects(Protocol):
+    """Bytes by their SHA-256: written once, whole or not at all, never changed.
+
+    Every method raises RecordsUnavailable while the store is away: the same call can succeed later.
+    """
+
+    def put(self, content: bytes) -> Sha256:
+        """Keep the bytes; on return they outlive a power cut. The same bytes twice are kept once."""
+        ...
+
+    def get(self, digest: Sha256) -> bytes:
+        """The bytes. Raises ObjectUnknown where there are none, RecordsUnavailable where they are damaged."""
+        ...
+
+    def has(self, digest: Sha256) -> bool:
+        """Whether the bytes are there."""
+        ...
+
+    def remove(self, digest: Sha256) -> None:
+        """Take the bytes away, if they are there."""
+        ...
+
+    def every(self) -> Iterator[Sha256]:
+        """All digests, in no order."""
+        ...
+
+
 class Runner(Protocol):
     """Executes one model on one instance. `RunnerFailed` or `InputOutOfDomain`, never a silent guess."""
 
@@ -299,8 +347,8 @@ class Heartbeats(Protocol):
 class Engine(Protocol):
     """The durable work engine behind a thin port, so that another can take its place (ADR-0002)."""
 
-    def enqueue_study(self, study: StudyInstanceUID, revision: int, run: int = 0) -> None:
-        """Have one revision analysed; the same call twice is one piece of work."""
+    def enqueue_study(self, study: StudyInstanceUID, revision: int, run: int = 0, *, band: int = 2) -> None:
+        """Have one revision analysed; the same call twice is one piece of work. A lower band goes first."""
         ...
 
     def gave_up(self, study: StudyInstanceUID, revision: int, run: int = 0) -> bool:

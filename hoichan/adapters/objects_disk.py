@@ -1,19 +1,22 @@
-"""Documents by digest, as files: written once, fsynced, never changed."""
+"""Objects by digest, as files: written once, fsynced, never changed. See `hoichan.ports.Objects`."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from hoichan.errors import RecordsUnavailable
+from hoichan.errors import ObjectUnknown, RecordsUnavailable
 from hoichan.types import Sha256
+
+_HEX = frozenset("0123456789abcdef")
 
 
 class ObjectsDisk:
-    """A content-addressed store under one folder."""
+    """The `Objects` port under one folder: `<first two digits>/<digest>`."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -29,7 +32,9 @@ class ObjectsDisk:
         if target.exists():
             return digest
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            if not target.parent.is_dir():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                sync_folder(self._root)
             _write(content, target)
             sync_folder(target.parent)
         except OSError as error:
@@ -40,11 +45,44 @@ class ObjectsDisk:
         """The bytes. Raises RecordsUnavailable when they cannot be read or no longer match their digest."""
         try:
             content = self.path(digest).read_bytes()
+        except FileNotFoundError as error:
+            raise ObjectUnknown(f"Object {digest} is not in the object store.") from error
         except OSError as error:
             raise RecordsUnavailable(f"Object {digest} cannot be read.") from error
-        if hashlib.sha256(content).hexdigest() != digest:
-            raise RecordsUnavailable(f"Object {digest} is damaged: its bytes no longer match its digest.")
-        return content
+        return checked(digest, content)
+
+    def has(self, digest: Sha256) -> bool:
+        """Whether the bytes are there."""
+        return self.path(digest).exists()
+
+    def remove(self, digest: Sha256) -> None:
+        """Take the bytes away, if they are there. Raises RecordsUnavailable."""
+        try:
+            self.path(digest).unlink(missing_ok=True)
+        except OSError as error:
+            raise RecordsUnavailable(f"Object {digest} cannot be removed.") from error
+
+    def every(self) -> Iterator[Sha256]:
+        """All digests, in no order. Raises RecordsUnavailable."""
+        try:
+            for folder in self._root.iterdir() if self._root.is_dir() else ():
+                for file in folder.iterdir() if len(folder.name) == 2 else ():
+                    if is_digest(file.name):
+                        yield Sha256(file.name)
+        except OSError as error:
+            raise RecordsUnavailable("The object store cannot be listed.") from error
+
+
+def checked(digest: Sha256, content: bytes) -> bytes:
+    """The bytes, which are those of the digest. Raises RecordsUnavailable."""
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise RecordsUnavailable(f"Object {digest} is damaged: its bytes no longer match its digest.")
+    return content
+
+
+def is_digest(name: str) -> bool:
+    """Whether a name is a SHA-256 in hexadecimal, and not that of an unfinished file."""
+    return len(name) == 64 and _HEX.issuperset(name)
 
 
 def _write(content: bytes, target: Path) -> None:

@@ -16,6 +16,7 @@ from hoichan.settings.destinations import (
 )
 from hoichan.settings.listener import LOOPBACK_SENDERS, Listener, Sender
 from hoichan.settings.loading import ENVIRONMENT_PREFIX, Settings, load
+from hoichan.settings.orders import Expectation, Orders, OrderSender
 from hoichan.settings.sources import (
     AnySource,
     DicomwebSource,
@@ -23,7 +24,7 @@ from hoichan.settings.sources import (
     OrthancSource,
     sender_title,
 )
-from hoichan.settings.storage import Site, Storage
+from hoichan.settings.storage import S3, Site, Storage
 from hoichan.settings.tls import ClientTls, ServerTls
 from hoichan.settings.web import Folder, Web
 from hoichan.settings.work import Assembly, Work
@@ -31,6 +32,7 @@ from hoichan.settings.work import Assembly, Work
 __all__ = [
     "ENVIRONMENT_PREFIX",
     "LOOPBACK_SENDERS",
+    "S3",
     "AeTitle",
     "AnyDestination",
     "AnySource",
@@ -41,11 +43,14 @@ __all__ = [
     "DicomDestination",
     "DicomwebSource",
     "DimseSource",
+    "Expectation",
     "FhirDestination",
     "Folder",
     "FolderDestination",
     "Hl7Destination",
     "Listener",
+    "OrderSender",
+    "Orders",
     "OrthancSource",
     "Port",
     "Section",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Literal
+from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, field_validator
+from pydantic import AnyHttpUrl, Field, SecretStr, field_validator, model_validator
 
-from hoichan.settings.base import Section
+from hoichan.settings.base import Section, is_loopback
 
 
 class Site(Section):
@@ -37,12 +38,82 @@ class Site(Section):
         return ZoneInfo(self.timezone)
 
 
+class S3(Section):
+    """How the bucket of `storage.objects` is reached."""
+
+    endpoint: AnyHttpUrl | None = None  # None: Amazon's own for the region
+    region: str = "us-east-1"  # stores of one's own take any
+    access_key_id: str = ""  # empty: the usual places, e.g. AWS_ACCESS_KEY_ID
+    secret_access_key: SecretStr = SecretStr("")  # by HOICHAN_STORAGE__S3__SECRET_ACCESS_KEY, not in a file
+    virtual_hosted_style: bool = False  # the bucket in the host name; stores of one's own have it in the path
+    allow_http: bool = False  # films in the clear over the network: only where it is a tunnel
+    connect_timeout_seconds: float = Field(5, gt=0)
+    timeout_seconds: float = Field(120, gt=0)  # of one request: a CT of one file has gigabytes
+
+    @model_validator(mode="after")
+    def _safe(self) -> S3:
+        url = self.endpoint
+        if (
+            url is not None
+            and url.scheme == "http"
+            and not self.allow_http
+            and not is_loopback(url.host or "")
+        ):
+            raise ValueError("endpoint without TLS beyond this machine: use https, or say allow_http")
+        if bool(self.access_key_id) != bool(self.secret_access_key.get_secret_value()):
+            raise ValueError("access_key_id and secret_access_key go together")
+        return self
+
+
 class Storage(Section):
     """Where everything is kept."""
 
     data_dir: Path = Path("./data")  # spool, database, documents, outbox
     database: str = ""  # SQLAlchemy URL; empty: SQLite under data_dir
+    objects: str = ""  # file:///folder or s3://bucket/prefix; empty: a folder under data_dir
+    s3: S3 = S3()
+    # Whether received objects are copied to `objects`, so that workers of other machines can read them.
+    # None: where `objects` is a bucket. Not needed where all machines share the data folder.
+    share_instances: bool | None = None
+    cache_bytes: int = Field(4 * 1024**3, ge=0)  # of objects that other machines received, kept for a while
     reserve_bytes: int = Field(512 * 1024**2, ge=0)  # below this much free space the door answers 0xA700
+
+    @field_validator("objects")
+    @classmethod
+    def _known_kind(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.query or parts.fragment or parts.username or parts.password:
+            raise ValueError("an address without user, password or query: credentials belong into storage.s3")
+        is_folder = parts.scheme == "file" and not parts.netloc and parts.path.startswith("/")
+        if value and not is_folder and not (parts.scheme == "s3" and parts.netloc):
+            raise ValueError("file:///folder or s3://bucket/prefix")
+        return value
+
+    @property
+    def objects_dir(self) -> Path | None:
+        """The folder of the object store; None where it is a bucket."""
+        if not self.objects:
+            return self.data_dir / "objects"
+        parts = urlsplit(self.objects)
+        return Path(unquote(parts.path)) if parts.scheme == "file" else None
+
+    @property
+    def bucket(self) -> tuple[str, str]:
+        """The bucket of the object store and the prefix inside it. Raises ValueError where it is a folder."""
+        parts = urlsplit(self.objects)
+        if parts.scheme != "s3":
+            raise ValueError("storage.objects is no bucket")
+        return parts.netloc, parts.path.strip("/")
+
+    @property
+    def shares_instances(self) -> bool:
+        """Whether received objects go to the object store as well."""
+        return self.objects.startswith("s3://") if self.share_instances is None else self.share_instances
+
+    @property
+    def cache_dir(self) -> Path:
+        """Copies of what other machines received; may be emptied at any time."""
+        return self.data_dir / "cache"
 
     @property
     def spool_dir(self) -> Path:

@@ -176,3 +176,35 @@ def test_loopback_is_recognised(host, is_local):
 )
 def test_an_unsafe_door_does_not_open(tmp_path, text, sentence):
     assert sentence in fault(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ('[storage]\nobjects = "/srv/objects"', "file:///folder or s3://bucket/prefix"),
+        ('[storage]\nobjects = "s3://"', "file:///folder or s3://bucket/prefix"),
+        ('[storage]\nobjects = "s3://me:MARKER@bucket"', "credentials belong into storage.s3"),
+        ('[storage.s3]\nendpoint = "http://store.example:9000"', "without TLS beyond this machine"),
+        ('[storage.s3]\naccess_key_id = "MARKER"', "go together"),
+    ],
+)
+def test_an_object_store_that_cannot_be_or_is_unsafe_is_told(tmp_path, text, sentence):
+    told = fault(tmp_path, text)
+    assert sentence in told and "MARKER" not in told
+
+
+def test_objects_lie_in_a_folder_or_in_a_bucket(tmp_path):
+    storage = load(data_dir=tmp_path, environment={}).storage
+    assert storage.objects_dir == tmp_path / "objects" and not storage.shares_instances
+    storage = load(written(tmp_path, '[storage]\nobjects = "file:///srv/ob%20jects"'), environment={}).storage
+    assert str(storage.objects_dir) == "/srv/ob jects" and not storage.shares_instances
+    storage = load(
+        written(tmp_path, '[storage]\nobjects = "s3://films/site/1"'),
+        environment={
+            "HOICHAN_STORAGE__S3__ACCESS_KEY_ID": "AKID",
+            "HOICHAN_STORAGE__S3__SECRET_ACCESS_KEY": "MARKER",
+        },
+    ).storage
+    assert storage.bucket == ("films", "site/1")
+    assert storage.objects_dir is None and storage.shares_instances
+    assert storage.s3.secret_access_key.get_secret_value() == "MARKER" and "MARKER" not in repr(storage)
