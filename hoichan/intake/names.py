@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -124,3 +125,46 @@ def mask(number: str) -> str:
         return "*" * len(value)
     start, end = (3, 4) if len(value) >= 12 else (0, 3)
     return value[:start] + "*" * (len(value) - start - end) + value[-end:]
+
+
+# ---------------------------------------------------------------------- finding
+class KeyKind(StrEnum):
+    """What a key of the search stands for."""
+
+    NAME = "name"
+    NUMBER = "number"  # of the patient, the citizen, the insurance, the order
+
+
+MOST_WORDS = 6  # of a name that are keys of their own
+LONGEST_KEY = 160  # characters
+_COMPONENT = "^"
+
+
+def spoken_words(name: str) -> tuple[str, ...]:
+    """The folded words in Vietnamese order: `Nguyễn^An^Văn` gives nguyen, van, an."""
+    group = next((part for part in name.split(_ALPHABETIC_GROUP) if words_of(part)), "")
+    family, given, middle, *rest = [*group.split(_COMPONENT), "", "", ""]
+    return words_of(" ".join((family, middle, given, *rest)))
+
+
+def name_keys(name: str) -> frozenset[str]:
+    """Every rotation of the spoken name, so that each word begins a key and the whole name is in all.
+
+    `Nguyễn^An^Văn` gives "nguyen van an", "van an nguyen" and "an nguyen van".
+    """
+    words = spoken_words(name)
+    return frozenset(
+        " ".join((*words[place:], *words[:place]))[:LONGEST_KEY]
+        for place in range(min(len(words), MOST_WORDS))
+    )
+
+
+def number_key(text: str) -> str:
+    """A number as it is compared: no spaces, dots, hyphens or slashes, lower case."""
+    return re.sub(r"[\s.\-/_]+", "", unicodedata.normalize("NFKC", text)).casefold()[:LONGEST_KEY]
+
+
+def search_keys(names: Iterable[str], numbers: Iterable[str]) -> frozenset[tuple[KeyKind, str]]:
+    """The keys under which something is found."""
+    by_name = {(KeyKind.NAME, key) for name in names for key in name_keys(name)}
+    return frozenset(by_name | {(KeyKind.NUMBER, key) for number in numbers if (key := number_key(number))})

@@ -1,8 +1,9 @@
 """What a RIS or HIS tells about orders and patients (HL7 v2), and which order a study belongs to.
 
-Lenient in: ORM^O01 as it is sent in the field (no RQD, no IPC, OBR alone), OMI^O23 with IPC, ADT^A08/A31 and
-A40/A34/A47. What is odd becomes None; only a message without the segment it is about is refused. Nothing here
-ever compares names: two people may share one, and one person is spelled in three ways.
+Lenient in: ORM^O01 as it is sent in the field (no RQD, no IPC, OBR alone), OMG^O19, OMI^O23 with IPC,
+ADT^A08/A31 and the merges A18/A34/A36/A39/A40/A46/A47. What is odd becomes None; only a message without the
+segment it is about is refused. Nothing here ever compares names: two people may share one, and one person is
+spelled in three ways.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from hoichan.types import Code, Patient, Study, StudyInstanceUID
 MATCH_WINDOW = timedelta(hours=24)  # between the time of the order and the time of the study
 
 UPDATES = frozenset({"A08", "A31"})
-MERGES = frozenset({"A34", "A40", "A47"})
+MERGES = frozenset({"A18", "A34", "A36", "A39", "A40", "A46", "A47"})
 CANCELLATIONS = frozenset({"CA", "OC", "CR", "DC", "OD", "DR"})  # ORC-1, table 0119
 NEW_ORDERS = frozenset({"", "NW", "SN"})
 _SEXES = ("M", "F", "O")
@@ -111,7 +112,7 @@ class PatientUpdate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PatientMerge:
-    """One number goes on, the other is the same person's from before (A40; A34 and A47 alike)."""
+    """One number goes on, the other is the same person's from before (A40; A18, A34, A47 and the like)."""
 
     surviving: Patient  # PID
     prior_patient_id: Phi[str]  # MRG-1
@@ -145,7 +146,7 @@ def read_events(content: bytes, *, zone: tzinfo) -> tuple[Event, ...]:
     """
     message = er7.read(content)
     kind, trigger = message.header.text(9), message.header.text(9, 2)
-    if kind in ("ORM", "OMI"):
+    if kind in ("ORM", "OMG", "OMI"):
         return tuple(_orders(message, zone))
     if kind == "ADT" and trigger in UPDATES:
         return (PatientUpdate(patient=_patient(_pid(message), zone)),)
@@ -179,7 +180,7 @@ def _merges(message: er7.Message, zone: tzinfo) -> Iterator[PatientMerge]:
 
 def _patient(pid: er7.Segment, zone: tzinfo) -> Patient:
     number, issuer = _facility_number(pid, 3)
-    born = _moment(pid.text(7)[:8], zone)
+    born = moment(pid.text(7)[:8], zone)
     sex = pid.text(8).upper()
     return Patient(
         patient_id=Phi(number or pid.text(2)),
@@ -239,8 +240,8 @@ def _order(group: dict[str, er7.Segment], patient: Patient, header: er7.Segment,
     def first(*places: tuple[str, int] | tuple[str, int, int]) -> str | None:
         return next((value for place in places if (value := text(*place))), None)
 
-    def moment(*places: tuple[str, int] | tuple[str, int, int]) -> datetime | None:
-        return next((at for place in places if (at := _moment(text(*place), zone))), None)
+    def when(*places: tuple[str, int] | tuple[str, int, int]) -> datetime | None:
+        return next((at for place in places if (at := moment(text(*place), zone))), None)
 
     control = text("ORC", 1).upper()
     uid = first(("IPC", 3), ("ZDS", 1)) or ""
@@ -260,8 +261,8 @@ def _order(group: dict[str, er7.Segment], patient: Patient, header: er7.Segment,
         procedure=_procedure(group.get("OBR")),
         region=region(text("OBR", 15, 4))
         or next((found for words in said if (found := region(words))), None),
-        scheduled_at=moment(("TQ1", 7), ("OBR", 27, 4), ("ORC", 7, 4), ("OBR", 36)),
-        ordered_at=moment(("ORC", 9)) or _moment(header.text(7), zone),
+        scheduled_at=when(("TQ1", 7), ("OBR", 27, 4), ("ORC", 7, 4), ("OBR", 36)),
+        ordered_at=when(("ORC", 9)) or moment(header.text(7), zone),
         priority=_PRIORITIES.get(priority.upper()),
         indication=Phi(words) if (words := "; ".join(filter(None, reasons))) else None,
     )
@@ -297,7 +298,7 @@ def region(words: str | None) -> str | None:
     return next((part for part, pattern in _REGIONS.items() if re.search(pattern, plain)), None)
 
 
-def _moment(text: str, zone: tzinfo) -> datetime | None:
+def moment(text: str, zone: tzinfo) -> datetime | None:
     """TS (2.A.22) as an aware time; None for less than a day's precision and for what is no time."""
     match = _TIME.fullmatch(text)
     if match is None:
