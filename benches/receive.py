@@ -27,7 +27,6 @@ from pathlib import Path
 from hoichan.intake.headers import EXPLICIT_LITTLE
 from hoichan.intake.part10 import write_meta
 from hoichan.testing.datasets import encode, film
-from hoichan.types import Sha256
 
 BATCHES = {  # name -> (images, rows, columns); 16 bits a pixel
     "CR 10 MB": (15, 2500, 2000),
@@ -71,7 +70,6 @@ def _make_batch(folder: Path, seed: str, count: int, rows: int, columns: int) ->
             sop_instance_uid=data_set.SOPInstanceUID,
             transfer_syntax_uid=EXPLICIT_LITTLE,
             calling_ae_title="BENCH",
-            sha256=Sha256("0" * 64),
         )
         (folder / f"{number}.dcm").write_bytes(head + encode(data_set))
     return folder

@@ -11,12 +11,90 @@ import errno
 import fcntl
 import os
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+
+Content = bytes | memoryview
 
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)  # file systems without hard links
+_WRITE_BEHIND = 1 << 20  # bytes
+_MOST_PIECES = 512  # of one writev(); the system takes 1,024
+
+
+class Part:
+    """One unfinished file, open and locked; ends as a file at its place, or as nothing. For one thread."""
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self._path = path
+        self._descriptor = descriptor
+        self._started = 0  # up to here the disk was asked to write
+
+    def fileno(self) -> int:
+        """The open file, for reading back what was written."""
+        return self._descriptor
+
+    def write(self, pieces: Sequence[Content]) -> int:
+        """Appends the pieces and returns their length. Raises OSError.
+
+        The disk starts on every full MiB at once, so that the last fsync of a film finds little left to do.
+        """
+        size = sum(map(len, pieces))
+        if len(pieces) > _MOST_PIECES:
+            pieces = [b"".join(pieces)]
+        done = os.writev(self._descriptor, pieces)
+        if done < size:  # a signal, or a disk that is nearly full
+            rest = memoryview(b"".join(pieces))
+            while done < size:
+                done += os.write(self._descriptor, rest[done:])
+        end = os.lseek(self._descriptor, 0, os.SEEK_CUR)
+        if end - self._started >= _WRITE_BEHIND:
+            os.posix_fadvise(self._descriptor, self._started, end - self._started, os.POSIX_FADV_DONTNEED)
+            self._started = end
+        return size
+
+    def write_start(self, head: bytes) -> None:
+        """Writes over the first bytes. Raises OSError."""
+        os.pwrite(self._descriptor, head, 0)
+
+    def publish(self, target: Path) -> None:
+        """fsync, link, fsync of the folder; the part itself is gone on return. Whoever began it drops it.
+
+        Raises FileExistsError where the target is there already, and any other OSError of the disk; the part
+        can be read further then.
+        """
+        os.fsync(self._descriptor)
+        self._link(target)
+        self.drop()
+        sync_folder(target.parent)
+
+    def replace(self, target: Path) -> None:
+        """As `publish`, but in the place of what is there."""
+        os.fsync(self._descriptor)
+        self._path.replace(target)
+        self.drop()
+        sync_folder(target.parent)
+
+    def drop(self) -> None:
+        """Removes it; more than once does no harm."""
+        if self._descriptor < 0:
+            return
+        with suppress(OSError):
+            self._path.unlink()
+        descriptor, self._descriptor = self._descriptor, -1
+        os.close(descriptor)
+
+    def _link(self, target: Path) -> None:
+        """Gives the file its name, never taking one away. Raises FileExistsError."""
+        try:
+            os.link(self._path, target)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            with alone(self._path.parent, "names"):
+                if target.exists():
+                    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
+                self._path.rename(target)
 
 
 class Parts:
@@ -25,75 +103,59 @@ class Parts:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def write(self, head: bytes, body: bytes, target: Path) -> None:
+    def write(self, head: bytes, body: Content, target: Path) -> None:
         """Write, fsync, link, fsync of the folder. Leaves nothing behind when it fails.
 
         Raises FileExistsError where the target is there already, and any other OSError of the disk.
         """
-        part, file = self._open()
-        try:
-            with file:
-                file.write(head)
-                file.write(body)
-                file.flush()
-                os.fsync(file.fileno())
-                self._publish(part, target)
-        finally:
-            with suppress(OSError):
-                part.unlink(missing_ok=True)
-        sync_folder(target.parent)
+        with self._begun() as part:
+            part.write([head, body])
+            part.publish(target)
 
     def replace(self, content: bytes, target: Path) -> None:
         """As `write`, but in the place of what is there."""
-        part, file = self._open()
+        with self._begun() as part:
+            part.write([content])
+            part.replace(target)
+
+    def begin(self) -> Part:
+        """A new unfinished file. Raises OSError."""
+        while True:
+            path = self._folder / f"{uuid.uuid4().hex}.part"
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            part = Part(path, descriptor)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)  # waits only for a sweep that saw it unlocked
+                if os.fstat(descriptor).st_nlink:
+                    return part
+            except OSError:
+                part.drop()
+                raise
+            part.drop()  # swept before it was locked
+
+    def alone(self, what: str) -> AbstractContextManager[None]:
+        """One at a time, of all threads of all processes."""
+        return alone(self._folder, what)
+
+    @contextmanager
+    def _begun(self) -> Iterator[Part]:
+        part = self.begin()
         try:
-            with file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-                part.replace(target)
+            yield part
         finally:
-            with suppress(OSError):
-                part.unlink(missing_ok=True)
-        sync_folder(target.parent)
+            part.drop()
 
     def sweep(self) -> int:
         """Removes the files whose writers are gone, and returns their number."""
         return sum(_removed_if_abandoned(part) for part in self._folder.glob("*.part"))
 
-    @contextmanager
-    def alone(self, what: str) -> Iterator[None]:
-        """One at a time, of all threads of all processes."""
-        with (self._folder / f"{what}.lock").open("ab") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
 
-    def _open(self) -> tuple[Path, BinaryIO]:
-        """A new unfinished file, locked."""
-        while True:
-            part = self._folder / f"{uuid.uuid4().hex}.part"
-            file = part.open("xb")
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX)  # waits only for a sweep that saw it unlocked
-                if os.fstat(file.fileno()).st_nlink:
-                    return part, file
-            except OSError:
-                file.close()
-                part.unlink(missing_ok=True)
-                raise
-            file.close()  # swept before it was locked
-
-    def _publish(self, part: Path, target: Path) -> None:
-        """Gives the file its name, never taking one away. Raises FileExistsError."""
-        try:
-            os.link(part, target)
-        except OSError as error:
-            if error.errno not in _NO_LINKS:
-                raise
-            with self.alone("names"):
-                if target.exists():
-                    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
-                part.rename(target)
+@contextmanager
+def alone(folder: Path, what: str) -> Iterator[None]:
+    """One at a time, of all threads of all processes."""
+    with (folder / f"{what}.lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def sync_folder(folder: Path) -> None:

@@ -26,23 +26,22 @@ import time
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 from hoichan.adapters.notes_disk import DiskNotes
 from hoichan.adapters.parts import Parts, sync_folder, touch_in_folder
+from hoichan.adapters.spool_incoming import Crate
 from hoichan.adapters.spool_search import locate
 from hoichan.errors import IntakeError, NotDicom, SpoolFull, StorageUnusable
 from hoichan.intake.door import Identity, identify, is_uid
-from hoichan.intake.part10 import FileMeta, read_meta, write_meta
+from hoichan.intake.part10 import FileMeta, read_meta
 from hoichan.ports import Spooled, Stored
-from hoichan.types import Sha256, StudyInstanceUID
+from hoichan.types import StudyInstanceUID
 
 CHANGED_CONTENT = "changed_content"  # a known SOP Instance UID came with other bytes
 _FOLDERS = ("part", "studies", "fresh", "open", "quarantine")
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-_LOCKS = 64  # two senders of the same object in one process meet at the same lock, and write it once
 
 
 class DiskSpool:
@@ -59,7 +58,6 @@ class DiskSpool:
         self.notes = DiskNotes(root, self._parts)
         self._reserve_bytes = reserve_bytes
         self._open_mark_seconds = open_mark_seconds
-        self._locks = tuple(threading.Lock() for _ in range(_LOCKS))
         self._marks: dict[str, set[StudyInstanceUID]] = {}
         self._marks_lock = threading.Lock()
         self._unmarked: set[StudyInstanceUID] = set()
@@ -126,37 +124,68 @@ class DiskSpool:
         calling_ae_title: str,
     ) -> Stored:
         """Keeps one data set; on return it outlives a power cut. See the port for what it raises."""
-        crate = _Crate(
-            data_set=data_set,
-            sha256=Sha256(hashlib.sha256(data_set).hexdigest()),
+        crate = self.receive(
             transfer_syntax_uid=transfer_syntax_uid,
             sop_class_uid=sop_class_uid,
             sop_instance_uid=sop_instance_uid,
             calling_ae_title=calling_ae_title,
         )
-        with _full_on_error():
+        try:
             if self.free_bytes() - len(data_set) < self._reserve_bytes:
                 raise SpoolFull
+            crate.write([data_set])
+            return crate.keep()
+        finally:
+            crate.drop()
+
+    def receive(
+        self, *, transfer_syntax_uid: str, sop_class_uid: str, sop_instance_uid: str, calling_ae_title: str
+    ) -> Crate:
+        """Opens the file of a data set that is about to arrive. Raises SpoolFull."""
+        with _full_on_error():
+            return Crate(
+                parts=self._parts,
+                check_room=self._check_room,
+                keep=self._keep,
+                transfer_syntax_uid=transfer_syntax_uid,
+                sop_class_uid=sop_class_uid,
+                sop_instance_uid=sop_instance_uid,
+                calling_ae_title=calling_ae_title,
+            )
+
+    def _check_room(self) -> None:
+        if self.free_bytes() < self._reserve_bytes:
+            raise SpoolFull
+
+    def _keep(self, crate: Crate) -> Stored:
+        with _full_on_error():
             try:
-                identity = identify(
-                    data_set,
-                    transfer_syntax_uid=transfer_syntax_uid,
-                    sop_class_uid=sop_class_uid,
-                    sop_instance_uid=sop_instance_uid,
-                )
+                with crate.content() as content:
+                    identity = identify(
+                        content,
+                        start=crate.offset,
+                        transfer_syntax_uid=crate.transfer_syntax_uid,
+                        sop_class_uid=crate.sop_class_uid,
+                        sop_instance_uid=crate.sop_instance_uid,
+                    )
             except IntakeError as error:
                 self._quarantine(crate, reason=error.code)
                 raise
             return self._file(crate, identity)
 
-    def _file(self, crate: _Crate, identity: Identity) -> Stored:
+    def _file(self, crate: Crate, identity: Identity) -> Stored:
         study = identity.study_instance_uid
         path = _study_path(study) / f"{identity.sop_instance_uid}.dcm"
         target = self._root / path
         duplicate = quarantined = None
-        with self._locks[hash(identity.sop_instance_uid) % _LOCKS]:
-            if target.exists() or not self._filed(crate, target):
-                duplicate = _holds(target, crate.sha256)
+        if target.exists():
+            duplicate = _holds(target, crate)
+        else:
+            self._make_study_folder(target.parent)
+            try:
+                crate.publish(target)
+            except FileExistsError:  # another was first
+                duplicate = _holds(target, crate)
         if duplicate is None:
             self._arrived(study)
         elif duplicate:
@@ -164,25 +193,15 @@ class DiskSpool:
             if study in self._unmarked:
                 self._arrived(study)
         else:
-            quarantined = CHANGED_CONTENT
             path = self._quarantine(crate, reason=CHANGED_CONTENT)
+            quarantined = CHANGED_CONTENT
         return Stored(
             sop_instance_uid=identity.sop_instance_uid,
             study_instance_uid=study,
             path=path,
-            sha256=crate.sha256,
             duplicate=bool(duplicate),
             quarantined=quarantined,
         )
-
-    def _filed(self, crate: _Crate, target: Path) -> bool:
-        """Whether the object is written; False when another process was first."""
-        self._make_study_folder(target.parent)
-        try:
-            self._parts.write(crate.head(), crate.data_set, target)
-        except FileExistsError:
-            return False
-        return True
 
     def _arrived(self, study: StudyInstanceUID) -> None:
         """Marks the study; one that could not be marked is remembered until its object comes again."""
@@ -197,22 +216,23 @@ class DiskSpool:
         sync_folder(folder.parent)
         sync_folder(folder.parent.parent)
 
-    def _quarantine(self, crate: _Crate, *, reason: str) -> PurePosixPath:
+    def _quarantine(self, crate: Crate, *, reason: str) -> PurePosixPath:
         """Keeps what cannot be filed; the same bytes for the same reason are kept once."""
-        with self._parts.alone("quarantine"):
-            return self._set_aside(crate, reason)
+        with crate.content() as content, memoryview(content) as whole, whole[crate.offset :] as data_set:
+            sha256 = hashlib.sha256(data_set).hexdigest()
+            with self._parts.alone("quarantine"):
+                return self._set_aside(crate, data_set, sha256, reason)
 
-    def _set_aside(self, crate: _Crate, reason: str) -> PurePosixPath:
+    def _set_aside(self, crate: Crate, data_set: memoryview, sha256: str, reason: str) -> PurePosixPath:
         folder = self._root / "quarantine"
-        for note in folder.glob(f"*-{crate.sha256[:8]}*.json"):
+        for note in folder.glob(f"*-{sha256[:8]}*.json"):
             known = json.loads(note.read_text(encoding="utf-8"))
-            if (known["sha256"], known["reason"]) == (crate.sha256, reason):
+            if (known["sha256"], known["reason"]) == (sha256, reason):
                 return PurePosixPath("quarantine", known["file"])
         now = datetime.now(UTC)
-        whole = is_uid(crate.sop_class_uid) and is_uid(crate.sop_instance_uid)
-        stem = f"{now:%Y%m%dT%H%M%S.%fZ}-{crate.sha256[:8]}"
-        name = stem + (".dcm" if whole and reason != NotDicom.code else ".bin")
-        self._parts.write(crate.head() if name.endswith(".dcm") else b"", crate.data_set, folder / name)
+        stem = f"{now:%Y%m%dT%H%M%S.%fZ}-{sha256[:8]}"
+        name = stem + (".dcm" if crate.is_named and reason != NotDicom.code else ".bin")
+        self._parts.write(crate.head() if name.endswith(".dcm") else b"", data_set, folder / name)
         note_of = {
             "file": name,
             "reason": reason,
@@ -221,8 +241,8 @@ class DiskSpool:
             "sop_class_uid": crate.sop_class_uid if is_uid(crate.sop_class_uid) else None,
             "sop_instance_uid": crate.sop_instance_uid if is_uid(crate.sop_instance_uid) else None,
             "transfer_syntax_uid": crate.transfer_syntax_uid,
-            "sha256": crate.sha256,
-            "size_bytes": len(crate.data_set),
+            "sha256": sha256,
+            "size_bytes": crate.size_bytes,
         }
         self._parts.write(json.dumps(note_of, indent=1).encode(), b"", folder / f"{stem}.json")
         return PurePosixPath("quarantine", name)
@@ -334,27 +354,6 @@ class DiskSpool:
         return self._root / "open" / _safe(study) / f"{os.getpid()}-{association}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Crate:
-    """One data set on its way in, with what the command said about it."""
-
-    data_set: bytes
-    sha256: Sha256
-    transfer_syntax_uid: str
-    sop_class_uid: str
-    sop_instance_uid: str
-    calling_ae_title: str
-
-    def head(self) -> bytes:
-        return write_meta(
-            sop_class_uid=self.sop_class_uid,
-            sop_instance_uid=self.sop_instance_uid,
-            transfer_syntax_uid=self.transfer_syntax_uid,
-            calling_ae_title=self.calling_ae_title,
-            sha256=self.sha256,
-        )
-
-
 @contextmanager
 def _full_on_error() -> Iterator[None]:
     """Whatever the disk says, the sender hears: later."""
@@ -379,9 +378,9 @@ def _meta_of(file: Path) -> FileMeta:
         return read_meta(mapped)
 
 
-def _holds(file: Path, sha256: Sha256) -> bool:
+def _holds(file: Path, crate: Crate) -> bool:
     """Whether the file has these bytes; one that is damaged on the disk has others."""
     try:
-        return _meta_of(file).sha256 == sha256
+        return crate.is_held_by(file)
     except (NotDicom, ValueError):
         return False

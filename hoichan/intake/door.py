@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 
 from hoichan.errors import IncompleteObject, NotDicom, WrongSopClass
-from hoichan.intake.headers import Buffer, Element, inflated, syntax_of, walk
+from hoichan.intake.headers import Buffer, Element, inflated, is_deflated, syntax_of, walk
 from hoichan.types import SeriesInstanceUID, SOPInstanceUID, StudyInstanceUID
 
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*\Z")
@@ -37,19 +37,22 @@ def is_uid(text: str) -> bool:
 
 
 def identify(
-    data_set: bytes, *, transfer_syntax_uid: str, sop_class_uid: str, sop_instance_uid: str
+    data: Buffer, *, transfer_syntax_uid: str, sop_class_uid: str, sop_instance_uid: str, start: int = 0
 ) -> Identity:
     """Whose object this is, once it has been seen to be whole.
 
+    `data`: the data set, from byte `start` on.
     `sop_class_uid` and `sop_instance_uid` are those of the command (0000,0002) and (0000,1000).
     Raises NotDicom (unreadable or cut off), IncompleteObject (a UID missing or malformed) and
     WrongSopClass (command and data set disagree); none of them can be mended by sending again.
     """
-    if not data_set:
+    if len(data) <= start:
         raise NotDicom("The data set is empty.")
-    plain = inflated(data_set, transfer_syntax_uid)
+    plain = data
+    if is_deflated(transfer_syntax_uid):
+        plain, start = inflated(data[start:], transfer_syntax_uid), 0
     found: dict[int, str] = {}
-    for element in walk(plain, syntax_of(transfer_syntax_uid)):
+    for element in walk(plain, syntax_of(transfer_syntax_uid), start=start):
         if element.tag in _WANTED:
             uid = _uid(plain, element)
             if found.setdefault(element.tag, uid) != uid:

@@ -1,7 +1,8 @@
 """The file form of a received data set: our own file meta, then the bytes exactly as they came (PS3.10 7.1).
 
-The SHA-256 of the data set stands in the private information (0002,0102), so that neither a restart nor the
-reading of a header has to hash hundreds of megabytes again.
+A checksum of the data set (XXH3, 128 bits) stands in the private information (0002,0102). It costs a fiftieth
+of SHA-256 and tells what the disk has changed. The SHA-256 for the record is made by the house when it first
+reads the file and has found it unchanged (ADR-0009).
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ import hashlib
 import struct
 from dataclasses import dataclass
 
+import xxhash
+
 import hoichan
-from hoichan.errors import IncompleteObject, NotDicom
+from hoichan.errors import DamagedObject, IncompleteObject, NotDicom
 from hoichan.intake.door import is_uid
 from hoichan.intake.headers import Buffer, Syntax, walk
 from hoichan.types import Sha256
@@ -20,7 +23,12 @@ from hoichan.uids import derived_uid
 _PREAMBLE = b"\0" * 128 + b"DICM"
 _IMPLEMENTATION_CLASS = derived_uid("implementation", "hoichan")
 _IMPLEMENTATION_VERSION = f"HOICHAN_{hoichan.__version__}"[:16]
-_DIGEST_CREATOR = derived_uid("private information", "sha256 of the data set")
+_CHECKSUM_CREATOR = derived_uid("private information", "xxh3-128 of the data set")
+_DIGEST_CREATOR = derived_uid("private information", "sha256 of the data set")  # files of the first weeks
+CHECKSUM_BYTES = 16
+
+
+Checksum = xxhash.xxh3_128  # takes the data set whole, or piece by piece with update()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +49,7 @@ class FileMeta:
     sop_instance_uid: str  # (0002,0003)
     transfer_syntax_uid: str  # (0002,0010)
     calling_ae_title: str  # (0002,0016) and (0002,0017)
-    sha256: Sha256  # (0002,0102), hexadecimal here
+    checksum: bytes | None  # (0002,0102): XXH3-128 or SHA-256, by its length; None in another's file
     offset: int  # where the data set begins in the file
 
 
@@ -51,9 +59,13 @@ def write_meta(
     sop_instance_uid: str,
     transfer_syntax_uid: str,
     calling_ae_title: str,
-    sha256: Sha256,
+    checksum: bytes = bytes(CHECKSUM_BYTES),
 ) -> bytes:
-    """Preamble, prefix and group 0002. The data set follows as it is."""
+    """Preamble, prefix and group 0002. The data set follows as it is.
+
+    `checksum`: `Checksum.digest()` of the data set. The length of what is returned does not depend on it, so
+    it may be written last.
+    """
     title = "".join(c for c in calling_ae_title.strip() if " " <= c <= "~" and c != "\\")[:16]
     group = b"".join(
         (
@@ -65,8 +77,8 @@ def write_meta(
             _element(0x0013, "SH", _IMPLEMENTATION_VERSION.encode()),
             _element(0x0016, "AE", title.encode()),
             _element(0x0017, "AE", title.encode()),
-            _element(0x0100, "UI", _DIGEST_CREATOR.encode()),
-            _element(0x0102, "OB", bytes.fromhex(sha256)),
+            _element(0x0100, "UI", _CHECKSUM_CREATOR.encode()),
+            _element(0x0102, "OB", checksum),
         )
     )
     return _PREAMBLE + _element(0x0000, "UL", struct.pack("<I", len(group))) + group
@@ -96,21 +108,32 @@ def split(file: bytes) -> File:
 
 
 def read_meta(file: Buffer) -> FileMeta:
-    """The file meta of a Part 10 file, ours or another's. Raises NotDicom."""
+    """The file meta of a Part 10 file, ours or another's; the data set is not looked at. Raises NotDicom."""
     values, offset = _elements(file)
-    digest = values.get(0x00020102, b"")
-    if _text(values, 0x00020100) == _DIGEST_CREATOR and len(digest) == 32:
-        sha256 = digest.hex()
-    else:
-        sha256 = hashlib.sha256(file[offset:]).hexdigest()
+    creator, checksum = _text(values, 0x00020100), values.get(0x00020102, b"")
+    ours = (creator, len(checksum)) in ((_CHECKSUM_CREATOR, CHECKSUM_BYTES), (_DIGEST_CREATOR, 32))
     return FileMeta(
         sop_class_uid=_text(values, 0x00020002),
         sop_instance_uid=_text(values, 0x00020003),
         transfer_syntax_uid=_text(values, 0x00020010),
         calling_ae_title=_text(values, 0x00020016),
-        sha256=Sha256(sha256),
+        checksum=checksum if ours else None,
         offset=offset,
     )
+
+
+def digest(file: Buffer, meta: FileMeta) -> Sha256:
+    """SHA-256 of the data set, after it was held against its checksum; reads the whole file.
+
+    Raises DamagedObject where the file is not what was written when it was received.
+    """
+    with memoryview(file) as whole, whole[meta.offset :] as data_set:
+        sha256 = hashlib.sha256(data_set)
+        if meta.checksum is not None:
+            same_kind = sha256 if len(meta.checksum) == sha256.digest_size else Checksum(data_set)
+            if same_kind.digest() != meta.checksum:
+                raise DamagedObject
+    return Sha256(sha256.hexdigest())
 
 
 def _elements(file: Buffer) -> tuple[dict[int, bytes], int]:

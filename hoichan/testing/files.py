@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-
 from pydicom.dataset import Dataset
 
 from hoichan.intake.headers import EXPLICIT_LITTLE
-from hoichan.intake.part10 import write_meta
+from hoichan.intake.part10 import Checksum, write_meta
 from hoichan.testing.datasets import encode
-from hoichan.types import Sha256
 
 
 def as_file(
@@ -27,6 +24,6 @@ def as_file(
         sop_instance_uid=data_set.SOPInstanceUID if sop_instance_uid is None else sop_instance_uid,
         transfer_syntax_uid=transfer_syntax_uid if meta_syntax is None else meta_syntax,
         calling_ae_title="",
-        sha256=Sha256(hashlib.sha256(body).hexdigest()),
+        checksum=Checksum(body).digest(),
     )
     return head + body

@@ -13,9 +13,9 @@ from typing import Any
 
 from hoichan.errors import IntakeError, SpoolFull
 from hoichan.intake.door import identify
-from hoichan.intake.part10 import read_meta, write_meta
+from hoichan.intake.part10 import Checksum, read_meta, write_meta
 from hoichan.ports import Spooled, Stored
-from hoichan.types import Sha256, SOPInstanceUID, StudyInstanceUID
+from hoichan.types import SOPInstanceUID, StudyInstanceUID
 
 
 class FakeNotes:
@@ -47,6 +47,32 @@ class FakeNotes:
         self._notes.pop(path, None)
 
 
+class FakeIncoming:
+    """A data set that arrives: its pieces in a list."""
+
+    def __init__(self, spool: FakeSpool, **said: str) -> None:
+        self._spool = spool
+        self._said = said
+        self._pieces: list[bytes] | None = []
+
+    def write(self, pieces: Sequence[bytes | memoryview]) -> None:
+        """Raises SpoolFull while the spool is full."""
+        if self._spool.full or self._pieces is None:
+            raise SpoolFull
+        self._pieces.extend(bytes(piece) for piece in pieces)
+
+    def keep(self) -> Stored:
+        """As the port says."""
+        pieces, self._pieces = self._pieces, None
+        if pieces is None:
+            raise SpoolFull
+        return self._spool.store(b"".join(pieces), **self._said)
+
+    def drop(self) -> None:
+        """Forgets the pieces."""
+        self._pieces = None
+
+
 class FakeSpool:
     """Keeps everything in dictionaries; `file()` writes a file only when somebody asks for it."""
 
@@ -62,6 +88,20 @@ class FakeSpool:
         self._open: dict[str, set[StudyInstanceUID]] = {}
         self._folder: TemporaryDirectory[str] | None = None
 
+    def receive(
+        self, *, transfer_syntax_uid: str, sop_class_uid: str, sop_instance_uid: str, calling_ae_title: str
+    ) -> FakeIncoming:
+        """As the port says; raises SpoolFull while `full` is set."""
+        if self.full:
+            raise SpoolFull
+        return FakeIncoming(
+            self,
+            transfer_syntax_uid=transfer_syntax_uid,
+            sop_class_uid=sop_class_uid,
+            sop_instance_uid=sop_instance_uid,
+            calling_ae_title=calling_ae_title,
+        )
+
     def store(
         self,
         data_set: bytes,
@@ -74,7 +114,7 @@ class FakeSpool:
         """As the port says; raises SpoolFull while `full` is set."""
         if self.full:
             raise SpoolFull
-        sha256 = Sha256(hashlib.sha256(data_set).hexdigest())
+        sha256 = hashlib.sha256(data_set).hexdigest()
         try:
             identity = identify(
                 data_set,
@@ -93,11 +133,11 @@ class FakeSpool:
             sop_instance_uid=sop_instance_uid,
             transfer_syntax_uid=transfer_syntax_uid,
             calling_ae_title=calling_ae_title,
-            sha256=sha256,
+            checksum=Checksum(data_set).digest(),
         )
         with self._lock:
             known = self._files.get(path)
-            duplicate = known is not None and read_meta(known[1]).sha256 == sha256
+            duplicate = known is not None and known[1][read_meta(known[1]).offset :] == data_set
             quarantined = None
             if known is None:
                 self._files[path] = (self._now(), head + data_set)
@@ -110,12 +150,11 @@ class FakeSpool:
             sop_instance_uid=SOPInstanceUID(sop_instance_uid),
             study_instance_uid=study,
             path=path,
-            sha256=sha256,
             duplicate=duplicate,
             quarantined=quarantined,
         )
 
-    def _set_aside(self, data_set: bytes, sha256: Sha256, reason: str) -> PurePosixPath:
+    def _set_aside(self, data_set: bytes, sha256: str, reason: str) -> PurePosixPath:
         path = PurePosixPath("quarantine", f"{sha256[:8]}-{reason}.bin")
         self.quarantine[path] = (reason, data_set)
         return path

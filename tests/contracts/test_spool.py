@@ -9,10 +9,10 @@ from pathlib import PurePosixPath
 import pytest
 
 from hoichan.adapters.spool_disk import DiskSpool
-from hoichan.errors import IncompleteObject, IntakeError, NotDicom, WrongSopClass
+from hoichan.errors import IncompleteObject, IntakeError, NotDicom, SpoolFull, WrongSopClass
 from hoichan.intake.evidence import Evidence, Notice, Source, StepState, evidence_of, keep, step
 from hoichan.intake.headers import DEFLATED, EXPLICIT_LITTLE, IMPLICIT_LITTLE
-from hoichan.intake.part10 import read_meta
+from hoichan.intake.part10 import digest, read_meta
 from hoichan.testing import FakeSpool
 from hoichan.testing.datasets import COMPUTED_RADIOGRAPHY, encode, film
 from hoichan.types import SOPInstanceUID, StudyInstanceUID
@@ -50,10 +50,59 @@ def test_the_bytes_are_kept_exactly_as_they_came(spool, syntax):
     data = encode(film(), syntax)
     stored = store(spool, data=data, syntax=syntax)
     assert (stored.duplicate, stored.quarantined) == (False, None)
-    assert stored.sha256 == hashlib.sha256(data).hexdigest()
     kept = spool.file(stored.path).read_bytes()
     assert kept[read_meta(kept).offset :] == data
+    assert digest(kept, read_meta(kept)) == hashlib.sha256(data).hexdigest()
     assert read_meta(kept).transfer_syntax_uid == syntax
+
+
+def receive(spool, data_set, *, title="CR_ROOM1"):
+    return spool.receive(
+        transfer_syntax_uid=EXPLICIT_LITTLE,
+        sop_class_uid=COMPUTED_RADIOGRAPHY,
+        sop_instance_uid=data_set.SOPInstanceUID,
+        calling_ae_title=title,
+    )
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000, 1 << 20])
+def test_what_arrives_in_pieces_is_kept_as_it_came(spool, size):
+    data = encode(film(pixels=bytes(range(256)) * 8))
+    incoming = receive(spool, film())
+    pieces = [memoryview(data)[at : at + size] for at in range(0, len(data), size)]
+    for at in range(0, len(pieces), 700):
+        incoming.write(pieces[at : at + 700])
+    assert spool.every_study() == []
+    stored = incoming.keep()
+    kept = spool.file(stored.path).read_bytes()
+    assert kept[read_meta(kept).offset :] == data
+    assert digest(kept, read_meta(kept)) == hashlib.sha256(data).hexdigest()
+    assert store(spool, data=data).duplicate
+
+
+def test_what_breaks_off_leaves_nothing(spool):
+    data = encode(film())
+    incoming = receive(spool, film())
+    incoming.write([data[:100]])
+    incoming.drop()
+    incoming.drop()
+    with pytest.raises(SpoolFull):
+        incoming.write([data[100:]])
+    with pytest.raises(SpoolFull):
+        incoming.keep()
+    assert spool.every_study() == [] and spool.take_fresh() == []
+    assert not store(spool, data=data).duplicate
+
+
+def test_nothing_can_be_taken_back_once_it_is_kept(spool):
+    data = encode(film())
+    incoming = receive(spool, film())
+    incoming.write([data])
+    stored = incoming.keep()
+    incoming.drop()
+    assert [spooled.path for spooled in spool.listing(stored.study_instance_uid)] == [stored.path]
+    with pytest.raises(SpoolFull):
+        incoming.keep()
 
 
 def test_the_same_bytes_again_are_a_duplicate_without_a_new_mark(spool):

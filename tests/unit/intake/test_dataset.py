@@ -1,3 +1,4 @@
+import hashlib
 from datetime import UTC, date, datetime
 from pathlib import PurePosixPath
 
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from hoichan.errors import HoichanError, IncompleteObject, IntakeError
+from hoichan.errors import DamagedObject, HoichanError, IncompleteObject, IntakeError
 from hoichan.intake.assembly import merge
 from hoichan.intake.dataset import read_spooled
 from hoichan.intake.headers import DEFLATED, EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
@@ -207,6 +208,26 @@ def test_a_file_that_was_damaged_on_the_disk_is_our_own_error(content):
     (spooled,) = spool.listing(stored.study_instance_uid)
     spool.file(spooled.path).write_bytes(content)
     with pytest.raises(IntakeError):
+        read_spooled(spool, spooled, ZONE)
+    spool.close()
+
+
+def test_a_bit_that_flipped_on_the_disk_is_found_before_anybody_looks_at_the_image():
+    spool = FakeSpool()
+    stored = spool.store(
+        encode(film()),
+        transfer_syntax_uid=EXPLICIT_LITTLE,
+        sop_class_uid=COMPUTED_RADIOGRAPHY,
+        sop_instance_uid=film().SOPInstanceUID,
+        calling_ae_title="CR_ROOM1",
+    )
+    (spooled,) = spool.listing(stored.study_instance_uid)
+    sound = read_spooled(spool, spooled, ZONE)
+    assert sound.instances[0].sha256 == hashlib.sha256(encode(film())).hexdigest()
+    content = bytearray(spool.file(spooled.path).read_bytes())
+    content[-1] ^= 0x10
+    spool.file(spooled.path).write_bytes(content)
+    with pytest.raises(DamagedObject):
         read_spooled(spool, spooled, ZONE)
     spool.close()
 

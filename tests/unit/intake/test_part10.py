@@ -4,10 +4,11 @@ from io import BytesIO
 import pytest
 from pydicom import dcmread
 
-from hoichan.errors import NotDicom
+from hoichan.errors import DamagedObject, NotDicom
 from hoichan.intake.headers import DEFLATED, EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
-from hoichan.intake.part10 import read_meta, write_meta
+from hoichan.intake.part10 import Checksum, digest, read_meta, write_meta
 from hoichan.testing.datasets import COMPUTED_RADIOGRAPHY, encode, film
+from hoichan.uids import derived_uid
 
 SYNTAXES = [IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG, DEFLATED]
 
@@ -19,7 +20,7 @@ def whole(syntax, title="CR_ROOM1"):
         sop_instance_uid=film().SOPInstanceUID,
         transfer_syntax_uid=syntax,
         calling_ae_title=title,
-        sha256=hashlib.sha256(data).hexdigest(),
+        checksum=Checksum(data).digest(),
     )
     return head, data
 
@@ -40,7 +41,7 @@ def test_the_meta_reads_back_with_the_place_of_the_data_set(syntax):
     head, data = whole(syntax)
     meta = read_meta(head + data)
     assert meta.offset == len(head)
-    assert meta.sha256 == hashlib.sha256(data).hexdigest()
+    assert digest(head + data, meta) == hashlib.sha256(data).hexdigest()
     assert (meta.calling_ae_title, meta.transfer_syntax_uid) == ("CR_ROOM1", syntax)
 
 
@@ -50,7 +51,38 @@ def test_the_digest_of_a_foreign_file_is_taken_from_its_data_set():
     data_set.file_meta.TransferSyntaxUID = EXPLICIT_LITTLE
     buffer = BytesIO()
     data_set.save_as(buffer, enforce_file_format=True)
-    assert read_meta(buffer.getvalue()).sha256 == hashlib.sha256(encode(film())).hexdigest()
+    meta = read_meta(buffer.getvalue())
+    assert meta.checksum is None
+    assert digest(buffer.getvalue(), meta) == hashlib.sha256(encode(film())).hexdigest()
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+def test_one_changed_bit_is_found(syntax):
+    head, data = whole(syntax)
+    for at in (0, len(data) // 2, len(data) - 1):
+        rotten = bytearray(head + data)
+        rotten[len(head) + at] ^= 1
+        with pytest.raises(DamagedObject):
+            digest(bytes(rotten), read_meta(bytes(rotten)))
+    with pytest.raises(DamagedObject):
+        digest(head + data[:-2], read_meta(head + data[:-2]))
+
+
+def test_files_of_the_first_weeks_are_held_against_their_sha_256():
+    head, data = whole(EXPLICIT_LITTLE)
+    old = derived_uid("private information", "sha256 of the data set").encode()
+    new = derived_uid("private information", "xxh3-128 of the data set").encode()
+    old, new = (uid + b"\0" * (len(uid) % 2) for uid in (old, new))
+    creator = b"\2\0\0\1UI" + len(new).to_bytes(2, "little") + new
+    assert creator in head
+    at = head.index(creator)
+    element = b"\2\0\2\1OB\0\0" + (32).to_bytes(4, "little") + hashlib.sha256(data).digest()
+    group = head[144:at] + b"\2\0\0\1UI" + len(old).to_bytes(2, "little") + old + element
+    former = head[:140] + len(group).to_bytes(4, "little") + group
+    meta = read_meta(former + data)
+    assert digest(former + data, meta) == hashlib.sha256(data).hexdigest()
+    with pytest.raises(DamagedObject):
+        digest(former + data[:-1] + b"\7", meta)
 
 
 def test_what_is_no_part_10_file_is_refused():
