@@ -17,7 +17,7 @@ import typer
 from hoichan import __version__
 from hoichan.errors import ConfigurationError, HoichanError, ManifestInvalid
 from hoichan.settings import Settings, load
-from service import cli_audit, cli_deidentify, cli_film, cli_import, cli_models, cli_people
+from service import cli_audit, cli_deidentify, cli_film, cli_import, cli_models, cli_people, cli_tokens
 
 if TYPE_CHECKING:
     from service.wiring import House
@@ -33,6 +33,7 @@ app.command("import")(cli_import.import_files)
 app.command("import-film")(cli_film.import_film)
 app.add_typer(cli_people.app, name="user")
 app.add_typer(cli_audit.app, name="audit")
+app.add_typer(cli_tokens.app, name="token")
 
 Config = Annotated[Path | None, typer.Option("--config", help="Configuration file (TOML).")]
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Folder for everything that is kept.")]

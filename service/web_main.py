@@ -20,9 +20,11 @@ from hoichan.adapters.passwords import Passwords
 from hoichan.adapters.records_read import ReadingSql
 from hoichan.adapters.tls import page_context
 from hoichan.errors import ConfigurationError, PortInUse
+from hoichan.guard.scopes import Scope
 from hoichan.settings import Settings, is_loopback
 from service.api.app import create_app
 from service.api.stow import StowDoor, stow_app
+from service.api.stow_access import StowAccess
 from service.processes import announce, stop_event
 from service.wiring import House, open_house
 
@@ -80,6 +82,7 @@ def serve(settings: Settings, door: socket.socket, *, ready_file: Path | None, l
         reading=ReadingSql(house.engine, house.objects),
         studies_port=house.studies,
         people_sql=house.people,
+        tokens=house.tokens,
         passwords=Passwords(),
         audit=house.audit,
         clock=house.clock,
@@ -89,6 +92,7 @@ def serve(settings: Settings, door: socket.socket, *, ready_file: Path | None, l
         stow = StowDoor(
             house.spool,
             settings.storage.data_dir,
+            admit=StowAccess(house.tokens, house.people, app.state.desk.witness, host=settings.web.host),
             maximum_bytes=settings.web.stow_maximum_bytes,
             reserve_bytes=settings.storage.reserve_bytes,
         )
@@ -128,6 +132,12 @@ def check_people(house: House) -> None:
         raise ConfigurationError(
             "web.host is open to the network, but there is no account yet: "
             "add the first with `hoichan user add`, or stay on loopback."
+        )
+    if web.stow and not is_loopback(web.host) and not house.tokens.any_token(Scope.STOW):
+        house.engine.dispose()
+        raise ConfigurationError(
+            "web.stow is open to the network, but no program has a token to store with: "
+            "make one with `hoichan token add NAME --scope stow`, or stay on loopback."
         )
 
 

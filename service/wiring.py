@@ -15,6 +15,7 @@ from hoichan.adapters.objects_disk import ObjectsDisk
 from hoichan.adapters.people_sql import PeopleSql
 from hoichan.adapters.records_sql import StudiesSql
 from hoichan.adapters.spool_disk import DiskSpool
+from hoichan.adapters.tokens_sql import TokensSql
 from hoichan.analysis.manifests import Shelf, discover, shelf_roots
 from hoichan.ports import Encoder, Runner, Sink
 from hoichan.settings import (
@@ -36,6 +37,7 @@ class House:
     objects: ObjectsDisk
     studies: StudiesSql
     people: PeopleSql
+    tokens: TokensSql
     audit: AuditSql
     spool: DiskSpool
 
@@ -53,6 +55,7 @@ def open_house(settings: Settings) -> House:
         objects=objects,
         studies=StudiesSql(engine, objects, clock),
         people=PeopleSql(engine, clock),
+        tokens=TokensSql(engine, clock),
         audit=AuditSql(engine, settings.storage.data_dir / KEY_FILE),
         spool=DiskSpool(
             settings.storage.spool_dir,

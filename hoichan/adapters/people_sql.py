@@ -36,6 +36,7 @@ class Subject(StrEnum):
 
     ACCOUNT = "account"
     ADDRESS = "address"
+    TOKEN_ADDRESS = "token_address"  # wrong tokens of programs; people of that address are not slowed by them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -300,7 +301,7 @@ def neighbourhood(address: str) -> str:
 
 
 def _subject(subject: Subject, name: str) -> str:
-    text = neighbourhood(name) if subject is Subject.ADDRESS else name
+    text = neighbourhood(name) if subject is not Subject.ACCOUNT else name
     return hashlib.sha256(f"{subject.value}:{text}".encode()).hexdigest()
 
 

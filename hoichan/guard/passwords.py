@@ -64,4 +64,7 @@ ACCOUNT_PATIENCE = Patience(free=5, first_seconds=2, longest_seconds=900)
 ADDRESS_PATIENCE = Patience(  # a ward shares one address
     free=20, first_seconds=2, longest_seconds=900, forgets_one_every_seconds=300
 )
+TOKEN_PATIENCE = Patience(  # a program with an old token asks on and on; it learns nothing new from more
+    free=10, first_seconds=2, longest_seconds=300, forgets_one_every_seconds=60
+)
 FORGOTTEN_AFTER = timedelta(hours=24)  # failures older than this no longer count

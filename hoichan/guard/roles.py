@@ -24,6 +24,7 @@ class Role(StrEnum):
     IT_ADMIN = "it_admin"  # keeps the service running; finds a study, sees no picture
     AUDITOR = "auditor"  # reads who did what; sees no patient
     LOCAL = "local"  # whoever sits at this machine while there is no account at all
+    PROGRAM = "program"  # a program with a token; what it may do is in its scopes, not here
 
 
 class Action(StrEnum):
@@ -33,6 +34,8 @@ class Action(StrEnum):
     STUDY_READ = "study_read"  # one study: findings and picture
     TRAIL_READ = "trail_read"  # what happened to one study: identifiers and codes only
     DOCUMENT_READ = "document_read"  # take a report away as a file
+    INSTANCES_READ = "instances_read"  # the images themselves, and results as DICOM objects
+    INSTANCES_STORE = "instances_store"  # bring images in (STOW-RS): for programs
     DELIVERY_REPLAY = "delivery_replay"  # send a refused delivery again
     AUDIT_READ = "audit_read"
     METRICS_READ = "metrics_read"  # counts; open on this machine
@@ -40,10 +43,10 @@ class Action(StrEnum):
     ACCOUNT_OWN = "account_own"  # one's own account: password, sign out
 
 
-ASSIGNABLE = tuple(role for role in Role if role is not Role.LOCAL)
+ASSIGNABLE = tuple(role for role in Role if role not in (Role.LOCAL, Role.PROGRAM))
 
 _EVERYBODY = frozenset({Action.API_READ, Action.ACCOUNT_OWN})
-_READER = frozenset({Action.LIST_READ, Action.STUDY_READ})
+_READER = frozenset({Action.LIST_READ, Action.STUDY_READ, Action.INSTANCES_READ})
 ALLOWED: Mapping[Role, frozenset[Action]] = {
     Role.RADIOLOGIST: _EVERYBODY
     | _READER
@@ -62,6 +65,7 @@ ALLOWED: Mapping[Role, frozenset[Action]] = {
         Action.METRICS_READ,
         Action.API_READ,
     },
+    Role.PROGRAM: frozenset(),
 }
 
 

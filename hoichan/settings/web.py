@@ -17,7 +17,8 @@ class Web(Section):
     host: str = "127.0.0.1"
     port: Port = 8080
     public_names: tuple[str, ...] = ()  # host names under which a proxy reaches the page; others are refused
-    stow: bool = False  # STOW-RS at /dicom-web/studies: no sign-in yet, so for programs on this machine only
+    # STOW-RS at /dicom-web/studies. Beyond loopback for programs with a token only, and by TLS only.
+    stow: bool = False
     stow_maximum_bytes: int = Field(2 * 1024**3, ge=1024**2)  # of one request; a CT of 2,000 slices is 1 GiB
     # Whether the page works without an account: only at this machine, and only until the first one is added.
     sign_in: Literal["with_first_user", "always"] = "with_first_user"
@@ -28,9 +29,12 @@ class Web(Section):
     trusted_proxies: tuple[str, ...] = ("127.0.0.1", "::1")
 
     @model_validator(mode="after")
-    def _stow_stays_here(self) -> Web:
-        if self.stow and not is_loopback(self.host):
-            raise ValueError("stow = true with a host that the network reaches: STOW-RS has no sign-in yet")
+    def _tokens_stay_secret(self) -> Web:
+        if self.stow and not is_loopback(self.host) and self.tls is None:
+            raise ValueError(
+                "stow = true with a host that the network reaches needs tls: "
+                "images and tokens would travel in clear"
+            )
         return self
 
 

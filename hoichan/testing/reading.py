@@ -16,6 +16,7 @@ from hoichan.adapters.passwords import Passwords
 from hoichan.adapters.people_sql import PeopleSql
 from hoichan.adapters.records_read import ReadingSql
 from hoichan.adapters.records_sql import StudiesSql
+from hoichan.adapters.tokens_sql import TokensSql
 from hoichan.guard.roles import Role
 from hoichan.privacy import Phi
 from hoichan.reporting import plan
@@ -52,6 +53,7 @@ class Record:
     studies: StudiesSql
     reading: ReadingSql
     people: PeopleSql
+    tokens: TokensSql
     audit: AuditSql
     clock: FakeClock
 
@@ -75,6 +77,7 @@ def a_record(folder: Path, settings: Settings | None = None) -> Record:
         studies=StudiesSql(engine, objects, clock),
         reading=ReadingSql(engine, objects),
         people=PeopleSql(engine, clock),
+        tokens=TokensSql(engine, clock),
         audit=AuditSql(engine, settings.storage.data_dir / KEY_FILE),
         clock=clock,
     )

@@ -12,6 +12,7 @@ from hoichan.adapters.audit_sql import AuditSql
 from hoichan.adapters.passwords import Passwords
 from hoichan.adapters.people_sql import PeopleSql
 from hoichan.adapters.records_read import ReadingSql
+from hoichan.adapters.tokens_sql import TokensSql
 from hoichan.ports import Clock, Studies
 from hoichan.settings import Settings
 from service.api import auditing, health, pages, people, problems, studies
@@ -31,6 +32,7 @@ def create_app(
     reading: ReadingSql,
     studies_port: Studies,
     people_sql: PeopleSql,
+    tokens: TokensSql,
     passwords: Passwords,
     audit: AuditSql,
     clock: Clock,
@@ -52,6 +54,7 @@ def create_app(
         reading=reading,
         studies=studies_port,
         people=people_sql,
+        tokens=tokens,
         passwords=passwords,
         witness=Witness(audit, clock),
         clock=clock,

@@ -39,10 +39,16 @@ class Caller:
     display_name: str
     role: Role
     session_id: str = ""  # "": nobody is signed in, and nobody needs to be
+    actions: frozenset[Action] | None = None  # of a program's token; None: what the role allows
 
     def may(self, action: Action) -> bool:
-        """Whether the role allows it."""
-        return may(self.role, action)
+        """Whether the role, or the scopes of the token, allow it."""
+        return may(self.role, action) if self.actions is None else action in self.actions
+
+    @property
+    def is_program(self) -> bool:
+        """Whether it showed a token with its request."""
+        return self.actions is not None
 
     @property
     def home(self) -> str:
@@ -166,4 +172,4 @@ def way_back(wanted: str) -> str:
 def lasting(request: Request, policy: str) -> str:
     """How long a browser may keep an answer: not at all what somebody signed in to see."""
     caller = caller_of(request)
-    return "no-store" if caller and caller.session_id else policy
+    return "no-store" if caller and (caller.session_id or caller.is_program) else policy

@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from hoichan.adapters.passwords import Passwords
 from hoichan.adapters.people_sql import PeopleSql
 from hoichan.adapters.records_read import ReadingSql
+from hoichan.adapters.tokens_sql import TokensSql
 from hoichan.ports import Clock, Studies
 from hoichan.settings import Settings
 from service.api.witness import Witness
@@ -28,6 +29,7 @@ class Desk:
     reading: ReadingSql
     studies: Studies  # only for the one verb that writes: send a dead delivery again
     people: PeopleSql
+    tokens: TokensSql
     passwords: Passwords
     witness: Witness
     clock: Clock

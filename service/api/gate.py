@@ -34,6 +34,7 @@ from service.api.caller import (
 )
 from service.api.desk import UID_MAXIMUM, UID_PATTERN, AtDesk, Desk
 from service.api.doorkeeper import is_same_origin
+from service.api.programs import bearer, program_of
 
 log = structlog.get_logger()
 
@@ -67,18 +68,23 @@ ROUTES: Mapping[tuple[str, str], Action | Open] = {
     ("GET", "/api/v1/studies/{study_uid}/documents/{kind}"): Action.DOCUMENT_READ,
     ("POST", "/api/v1/deliveries/{idempotency_key}/replay"): Action.DELIVERY_REPLAY,
 }
+# Applications of their own below ours, each with a gate of its own.
+MOUNTED: Mapping[tuple[str, str], Action] = {
+    ("POST", "/dicom-web/studies"): Action.INSTANCES_STORE,
+    ("POST", "/dicom-web/studies/{study_uid}"): Action.INSTANCES_STORE,
+}
 LARGEST_FORM = 16 * 1024  # bytes
 _FORM = "application/x-www-form-urlencoded"
 
 
 async def admit(request: Request, desk: AtDesk) -> None:
-    """Let the request through, or raise SignInRequired, Forbidden, CrossOrigin or TokenMissing.
+    """Let the request through, or raise SignInRequired, Forbidden or another AccessError.
 
     Afterwards `request.state.caller` is who asks, and `request.state.fields` are the fields of a form.
     """
     request.state.caller = None
     request.state.fields = {}
-    if request.method == "POST":
+    if request.method == "POST" and bearer(request.headers) is None:  # no page of another site can add one
         if not is_same_origin(request.headers):
             raise CrossOrigin
         request.state.fields = await _fields(request)
@@ -113,7 +119,8 @@ def _admit(request: Request, desk: Desk) -> None:
     request.state.caller = caller
     if wanted is not Open.TO_SIGN_IN and caller is None:
         raise SignInRequired
-    if request.method == "POST" and not is_token(request, request.state.fields):
+    is_program = caller is not None and caller.is_program
+    if request.method == "POST" and not is_program and not is_token(request, request.state.fields):
         raise TokenMissing
     if wanted is Open.TO_SIGN_IN:
         return
@@ -132,6 +139,8 @@ def _names_a_study(request: Request) -> bool:
 
 
 def _caller(request: Request, desk: Desk) -> Caller | None:
+    if bearer(request.headers) is not None:  # then nothing else counts
+        return program_of(request, desk.tokens, desk.people, desk.witness)
     session_id = cookie(request, SESSION)
     if session_id:
         by_hand = POLL_HEADER not in request.headers

@@ -4,7 +4,9 @@
 | StudyUnknown          | 404    | no    |      | unknown path           | 404    |
 | RecordsUnavailable    | 503    | yes   |      | malformed value        | 422    |
 | SignInRequired        | 401    | no    |      | method, host           | 405, 421 |
-| any other AccessError | 403    | no    |      | a body that is too big | 413    |
+| TokenRefused          | 401    | no    |      | a body that is too big | 413    |
+| TooManyTries          | 429    | yes   |
+| any other AccessError | 403    | no    |
 | any other of ours     | 500    | no    |      |                        |        |
 
 A person who is not signed in is led to the sign-in page.
@@ -22,7 +24,16 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
-from hoichan.errors import AccessError, HoichanError, RecordsUnavailable, SignInRequired, StudyUnknown
+from hoichan.errors import (
+    AccessError,
+    Forbidden,
+    HoichanError,
+    RecordsUnavailable,
+    SignInRequired,
+    StudyUnknown,
+    TokenRefused,
+    TooManyTries,
+)
 from service.api.caller import frame, login_address
 from service.api.desk import desk_of
 
@@ -31,6 +42,8 @@ STATUS: tuple[tuple[type[HoichanError], HTTPStatus], ...] = (
     (StudyUnknown, HTTPStatus.NOT_FOUND),
     (RecordsUnavailable, HTTPStatus.SERVICE_UNAVAILABLE),
     (SignInRequired, HTTPStatus.UNAUTHORIZED),
+    (TokenRefused, HTTPStatus.UNAUTHORIZED),
+    (TooManyTries, HTTPStatus.TOO_MANY_REQUESTS),
     (AccessError, HTTPStatus.FORBIDDEN),
     (HoichanError, HTTPStatus.INTERNAL_SERVER_ERROR),
 )
@@ -40,7 +53,7 @@ _REQUEST_CODES = {
     HTTPStatus.UNPROCESSABLE_ENTITY: "request.malformed",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "request.too_large",
 }
-_FOR_MACHINES = ("/api/", "/healthz", "/readyz", "/metrics", "/openapi.json", "/static/")
+_FOR_MACHINES = ("/api/", "/dicom-web/", "/healthz", "/readyz", "/metrics", "/openapi.json", "/static/")
 RETRY_AFTER_SECONDS = 5
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -99,7 +112,24 @@ async def _ours(request: Request, error: Exception) -> Response:
     assert isinstance(error, HoichanError)  # registered for this class only
     if isinstance(error, SignInRequired) and "text/html" in request.headers.get("accept", ""):
         return RedirectResponse(login_address(request), status_code=HTTPStatus.SEE_OTHER)
-    return answer(request, status_of(error), error.code, str(error))
+    response = answer(request, status_of(error), error.code, str(error))
+    response.headers.update(challenge(request, error))
+    return response
+
+
+def challenge(request: Request, error: HoichanError) -> dict[str, str]:
+    """What a program needs to know of why it was not let in (RFC 6750 3, RFC 9110 10.2.3)."""
+    realm = 'Bearer realm="hoichan"'
+    match error:
+        case SignInRequired():
+            return {"WWW-Authenticate": realm}
+        case TokenRefused():
+            return {"WWW-Authenticate": f'{realm}, error="invalid_token"'}
+        case TooManyTries():
+            return {"Retry-After": str(error.seconds)}
+        case Forbidden() if "authorization" in request.headers:
+            return {"WWW-Authenticate": f'{realm}, error="insufficient_scope"'}
+    return {}
 
 
 async def _http(request: Request, error: Exception) -> Response:

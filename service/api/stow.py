@@ -3,14 +3,14 @@
 `POST /dicom-web/studies` and `/dicom-web/studies/{uid}`, multipart/related of application/dicom. The body is
 taken apart as it arrives; one part at a time waits in a nameless file until it is whole, and is in the spool
 before the next begins. It is an application of its own below the page's: machines that store have no session.
-Until it knows its clients otherwise, the door is open by setting only, and to this machine only.
+The door is open by setting only; who may come in is for `service.api.stow_access` to say.
 """
 
 from __future__ import annotations
 
 import tempfile
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from pathlib import Path
@@ -29,15 +29,14 @@ from hoichan.intake.door import is_uid
 from hoichan.intake.files import names_of, take_in
 from hoichan.intake.part10 import split
 from hoichan.ports import Spool
-from hoichan.settings import is_loopback
-from service.api.doorkeeper import host_name, is_same_origin
+from service.api.doorkeeper import is_same_origin
 from service.api.multipart import Event, Multipart, MultipartBroken, PartBegins, PartData, media_type
-from service.api.problems import RETRY_AFTER_SECONDS, problem_json
+from service.api.problems import RETRY_AFTER_SECONDS, challenge, problem_json
+from service.api.problems import status_of as problem_status
 from service.api.stow_answers import CHANGED_CONTENT, Outcome, document, reason_of, status_of
 
 log = structlog.get_logger()
 
-SENDER = "STOW"  # stands for a calling AE title: HTTP has none
 MAXIMUM_REQUESTS = 4  # at a time; each holds one object in memory while it is filed
 MAXIMUM_PARTS = 20_000  # of one request
 _IN_MEMORY = 8 * 1024**2  # bytes of a part that wait in memory; more waits on the disk
@@ -54,12 +53,18 @@ class Refusal(Exception):
         self.code = code
 
 
+Admit = Callable[[Request], str]  # the sender's name, which stands for a calling AE title; or a HoichanError
+
+
 class StowDoor:
     """What every request shares: where objects go, and how much is let in."""
 
-    def __init__(self, spool: Spool, folder: Path, *, maximum_bytes: int, reserve_bytes: int) -> None:
+    def __init__(
+        self, spool: Spool, folder: Path, *, admit: Admit, maximum_bytes: int, reserve_bytes: int
+    ) -> None:
         """`folder`: where parts wait that are too large for memory; `maximum_bytes`: of one request."""
         self.spool = spool
+        self.admit = admit
         self.folder = folder
         self.maximum_bytes = maximum_bytes
         self._reserve_bytes = reserve_bytes
@@ -115,13 +120,19 @@ def stow_app(door: StowDoor) -> Starlette:
 async def _answer(door: StowDoor, request: Request) -> Response:
     study = request.path_params.get("study_instance_uid")
     try:
+        sender = await run_in_threadpool(door.admit, request)
         boundary = _checked(request.headers, study)
         door.check_size(request.headers.get("content-length"))
         with door.place():
-            outcomes = await _receive(door, request.stream(), boundary, study)
+            outcomes = await _receive(door, request.stream(), boundary, study, sender)
     except Refusal as refusal:
         log.warning("stow_refused", code=refusal.code, status=int(refusal.status))
         return problem_json(refusal.status, refusal.code, str(refusal))
+    except HoichanError as error:
+        log.warning("stow_refused", code=error.code, status=int(problem_status(error)))
+        answer = problem_json(problem_status(error), error.code, str(error))
+        answer.headers.update(challenge(request, error))
+        return answer
     status = status_of(outcomes)
     failed = sum(1 for one in outcomes if one.failure_reason is not None)
     log.info("stow_answered", status=int(status), instances=len(outcomes), failed=failed)
@@ -133,9 +144,6 @@ async def _answer(door: StowDoor, request: Request) -> Response:
 
 def _checked(headers: Headers, study: str | None) -> str:
     """The boundary of a request that may be read. Raises Refusal."""
-    host = host_name(headers.get("host", "")) or ""
-    if not is_loopback(host) or "forwarded" in headers or "x-forwarded-for" in headers:
-        raise Refusal(HTTPStatus.FORBIDDEN, "stow.loopback_only", "STOW-RS answers on this machine only.")
     if "sec-fetch-site" in headers and not is_same_origin(headers):
         raise Refusal(HTTPStatus.FORBIDDEN, "request.foreign_origin", "Another site's page may not store.")
     if study is not None and not is_uid(study):
@@ -155,10 +163,10 @@ def _checked(headers: Headers, study: str | None) -> str:
 
 
 async def _receive(
-    door: StowDoor, chunks: AsyncIterator[bytes], boundary: str, study: str | None
+    door: StowDoor, chunks: AsyncIterator[bytes], boundary: str, study: str | None, sender: str
 ) -> list[Outcome]:
     """What became of each part. Raises Refusal when not one could be read."""
-    reception = Reception(door, study)
+    reception = Reception(door, study, sender)
     received = 0
     try:
         parser = Multipart(boundary)
@@ -190,8 +198,9 @@ async def _receive(
 class Reception:
     """The parts of one request, one at a time."""
 
-    def __init__(self, door: StowDoor, study: str | None) -> None:
+    def __init__(self, door: StowDoor, study: str | None, sender: str) -> None:
         self.outcomes: list[Outcome] = []
+        self._sender = sender
         self._door = door
         self._study = study
         self._name = uuid.uuid4().hex[:12]  # of this request, where a DIMSE sender has an association
@@ -232,9 +241,11 @@ class Reception:
         try:
             if not self._is_dicom:
                 raise NotDicom("The part is not application/dicom.")
-            stored = take_in(self._door.spool, data, calling_ae_title=SENDER, study_instance_uid=self._study)
+            stored = take_in(
+                self._door.spool, data, calling_ae_title=self._sender, study_instance_uid=self._study
+            )
         except (HoichanError, OSError) as error:
-            return _failure(data, error)
+            return _failure(data, error, self._sender)
         if not stored.duplicate and stored.quarantined is None:
             with suppress(SpoolFull):  # without the mark the study is only closed earlier
                 self._door.spool.opened(stored.study_instance_uid, self._name)
@@ -242,7 +253,7 @@ class Reception:
             "instance_stored",
             study=stored.study_instance_uid,
             instance=stored.sop_instance_uid,
-            calling_ae_title=SENDER,
+            calling_ae_title=self._sender,
             duplicate=stored.duplicate,
             quarantined=stored.quarantined,
             size_bytes=len(data),
@@ -255,7 +266,7 @@ class Reception:
         )
 
 
-def _failure(data: bytes, error: Exception) -> Outcome:
+def _failure(data: bytes, error: Exception, sender: str) -> Outcome:
     names: tuple[str, str] = ("", "")
     with suppress(IntakeError):
         names = names_of(split(data))
@@ -266,7 +277,7 @@ def _failure(data: bytes, error: Exception) -> Outcome:
         status=f"{reason:#06x}",
         code=error.code if isinstance(error, HoichanError) else type(error).__name__,
         instance=names[1] if known else None,
-        calling_ae_title=SENDER,
+        calling_ae_title=sender,
         size_bytes=len(data),
     )
     return Outcome(

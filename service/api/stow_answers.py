@@ -76,8 +76,8 @@ def status_of(outcomes: Sequence[Outcome]) -> HTTPStatus:
 def document(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """The Store Instances Response Module in the DICOM JSON model (PS3.18 I.2.1 and F.2).
 
-    Retrieve URL (0008,1190) is empty (type 2): nothing can be retrieved here yet. A sequence without items
-    is left out, because clients take its presence for a failure.
+    Retrieve URL (0008,1190) is empty (type 2): who may store may not always retrieve. A sequence without
+    items is left out, because clients take its presence for a failure.
     """
     answer: dict[str, Any] = {"00081190": {"vr": "UR"}}
     stored, failed, others = [], [], []

@@ -7,9 +7,13 @@ import pytest
 
 from hoichan.adapters.spool_disk import DiskSpool
 from hoichan.errors import ConfigurationError
+from hoichan.guard.roles import Role
+from hoichan.guard.scopes import Scope
 from hoichan.settings import load
 from hoichan.testing.datasets import film
 from hoichan.testing.files import as_file
+from service.web_main import check_people
+from service.wiring import open_house
 from tests.integration.test_page import Page
 
 TYPE = 'multipart/related; type="application/dicom"; boundary=edge'
@@ -51,8 +55,27 @@ def test_stow_fills_the_spool(tmp_path):
 
 
 def test_stow_is_refused_where_the_network_reaches_the_page():
-    with pytest.raises(ConfigurationError, match="no sign-in yet"):
+    with pytest.raises(ConfigurationError, match="travel in clear"):
         load(environment={"HOICHAN_WEB__STOW": "true", "HOICHAN_WEB__HOST": "0.0.0.0"})
+
+
+def test_stow_beyond_this_machine_needs_a_token_before_it_starts(tmp_path):
+    settings = load(
+        data_dir=tmp_path,
+        environment={
+            "HOICHAN_WEB__STOW": "true",
+            "HOICHAN_WEB__HOST": "0.0.0.0",
+            "HOICHAN_WEB__TLS__CERT": "web.crt",
+            "HOICHAN_WEB__TLS__KEY": "web.key",
+        },
+    )
+    house = open_house(settings)
+    house.people.add("bs.an", display_name="An", role=Role.RADIOLOGIST, password_hash="x")
+    with pytest.raises(ConfigurationError, match="hoichan token add"):
+        check_people(house)
+    house.tokens.add("pacs", [Scope.STOW])
+    check_people(house)
+    house.engine.dispose()
 
 
 @pytest.mark.parametrize(

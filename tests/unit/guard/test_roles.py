@@ -4,18 +4,20 @@ import pytest
 
 from hoichan.guard.roles import ALLOWED, ASSIGNABLE, Action, Role, is_user_name, may
 
-COLUMNS = ("radiologist", "technician", "clinician", "ml_engineer", "it_admin", "auditor", "local")
+COLUMNS = ("radiologist", "technician", "clinician", "ml_engineer", "it_admin", "auditor", "local", "program")
 AGREED = {
-    #                  rad   tech  clin  ml    it    aud   local
-    "list_read":       "yes   yes   yes   no    yes   no    yes",
-    "study_read":      "yes   yes   yes   no    no    no    yes",
-    "trail_read":      "yes   yes   no    no    yes   yes   yes",
-    "document_read":   "yes   no    yes   no    no    no    yes",
-    "delivery_replay": "yes   yes   no    no    yes   no    yes",
-    "audit_read":      "no    no    no    no    no    yes   no",
-    "metrics_read":    "no    no    no    yes   yes   no    yes",
-    "api_read":        "yes   yes   yes   yes   yes   yes   yes",
-    "account_own":     "yes   yes   yes   yes   yes   yes   no",
+    #                  rad   tech  clin  ml    it    aud   local  program
+    "list_read":       "yes   yes   yes   no    yes   no    yes    no",
+    "study_read":      "yes   yes   yes   no    no    no    yes    no",
+    "trail_read":      "yes   yes   no    no    yes   yes   yes    no",
+    "document_read":   "yes   no    yes   no    no    no    yes    no",
+    "instances_read":  "yes   yes   yes   no    no    no    yes    no",
+    "instances_store": "no    no    no    no    no    no    no     no",
+    "delivery_replay": "yes   yes   no    no    yes   no    yes    no",
+    "audit_read":      "no    no    no    no    no    yes   no    no",
+    "metrics_read":    "no    no    no    yes   yes   no    yes    no",
+    "api_read":        "yes   yes   yes   yes   yes   yes   yes    no",
+    "account_own":     "yes   yes   yes   yes   yes   yes   no    no",
 }  # fmt: skip
 CELLS = [
     (role, action, word == "yes")
@@ -37,6 +39,7 @@ def test_nothing_is_left_out():
 
 def test_nobody_can_be_given_the_role_of_a_machine_without_accounts():
     assert Role.LOCAL not in ASSIGNABLE
+    assert Role.PROGRAM not in ASSIGNABLE
     assert len(ASSIGNABLE) == 6
 
 

@@ -12,7 +12,7 @@ from hoichan.guard.roles import ASSIGNABLE, Action, Role, may
 from hoichan.testing.reading import QUICK, a_record, add_user, fill
 from service.api.app import API_ROUTERS, PAGE_ROUTERS, create_app
 from service.api.caller import SESSION, token_of
-from service.api.gate import ROUTES, Open
+from service.api.gate import MOUNTED, ROUTES, Open
 
 SAME = {"Sec-Fetch-Site": "same-origin"}
 NETWORK = ("10.0.0.7", 50000)
@@ -32,6 +32,7 @@ class Site:
             reading=self.record.reading,
             studies_port=self.record.studies,
             people_sql=self.record.people,
+            tokens=self.record.tokens,
             passwords=QUICK,
             audit=self.record.audit,
             clock=self.record.clock,
@@ -52,6 +53,10 @@ class Site:
     def address(self, route):
         return route.format(
             study_uid=self.uids["urgent"],
+            series_uid="1.2.3",
+            instance_uid="1.2.3.4",
+            frames="1",
+            tag="7FE00010",
             kind="sr",
             idempotency_key=f"1.2.3:{self.record.settings.site.language}",
         )
@@ -100,7 +105,7 @@ def test_the_table_names_every_route_and_no_other(site):
 
 
 def test_every_action_stands_at_a_door():
-    assert set(ACTIONS.values()) == set(Action)
+    assert set(ACTIONS.values()) | set(MOUNTED.values()) == set(Action) - {Action.INSTANCES_READ}
 
 
 def test_only_these_are_open():

@@ -33,6 +33,7 @@ class Site:
             reading=self.record.reading,
             studies_port=self.record.studies,
             people_sql=self.record.people,
+            tokens=self.record.tokens,
             passwords=QUICK,
             audit=self.record.audit,
             clock=self.record.clock,
