@@ -9,15 +9,18 @@ import signal
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import structlog
 
 from dicom_listener.scp import Door
-from hoichan import settings
+from hoichan import __version__, settings
 from hoichan.adapters import logs
 from hoichan.adapters.spool_disk import DiskSpool
+from hoichan.adapters.vitals_disk import DiskVitals
 from hoichan.errors import ConfigurationError, StorageUnusable
+from hoichan.meters import Tally
 
 log = structlog.get_logger()
 
@@ -37,12 +40,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             open_mark_seconds=chosen.assembly.cap_seconds,
         )
         left = spool.sweep()
-        door = Door(spool, chosen.listener)
+        tally = Tally()
+        door = Door(spool, chosen.listener, tally)
         door.open()
     except ConfigurationError as error:
         sys.stderr.write(f"{error}\n")
         return 2
+    opened = ExitStack()
     try:
+        facts = {"version": __version__, "ae_title": chosen.listener.ae_title, "ports": door.ports}
+        opened.enter_context(DiskVitals(chosen.storage.spool_dir, "listener", tally, facts))
         if options.ready_file is not None:
             _write_ready(options.ready_file, door.ports)
         log.info(
@@ -61,6 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     finally:
         door.close()
+        opened.close()
         log.info("listener_stopped")
     return 0
 

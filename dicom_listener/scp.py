@@ -42,6 +42,7 @@ from hoichan.intake.dataset import Header, read_header
 from hoichan.intake.door import is_uid
 from hoichan.intake.headers import EXPLICIT_LITTLE
 from hoichan.ports import Spool, Stored
+from hoichan.meters import Tally
 from hoichan.settings import Listener
 
 log = structlog.get_logger()
@@ -60,9 +61,10 @@ _config.LOG_HANDLER_LEVEL = "none"  # its event logging formats every message, e
 class Door:
     """Listens from `open` to `close`, on the plain port, the TLS port or both."""
 
-    def __init__(self, spool: Spool, settings: Listener) -> None:
+    def __init__(self, spool: Spool, settings: Listener, tally: Tally | None = None) -> None:
         self._spool = spool
         self._settings = settings
+        self._tally = Tally() if tally is None else tally
         self._servers: dict[str, FilmServer] = {}
         self._limits = Limits(settings.maximum_associations)
         self._waiting = Waiting(
@@ -179,6 +181,7 @@ class Door:
             "association_rejected",
             calling_ae_title=request.calling_ae_title,
             address=association.requestor.address,
+        count_rejection(self._tally, rejection)
             reason=rejection.name,
             certificate=association.certificate.sha256 if association.certificate else None,
         )
@@ -212,7 +215,9 @@ class Door:
         details["milliseconds"] = round((time.monotonic() - started) * 1000, 1)
         details["calling_ae_title"] = event.assoc.requestor.ae_title
         if answer.status:
+        sender = self._limits.sender(event.assoc)
             log.warning("instance_refused", status=f"{answer.status:#06x}", **details)
+        count_answer(self._tally, sender, answer, details)
         else:
             log.info("instance_stored", **details)
         return response(answer)
