@@ -14,9 +14,11 @@
     + PictureRefused             a PNG or JPEG file that cannot become a film
     + UnknownSender              calling AE title or network is not on the list (rejected)
     + SpoolFull                  no room or no writable disk; the modality must retry (0xA700)
+      + Overloaded               too much waits, or memory is short; the modality must retry (0xA700)
     + TooFast                    more instances a minute than agreed; the modality must retry (0xA700)
     + MessageUnreadable          an HL7 v2 message without what it needs (AE)
     + MessageUnsupported         an HL7 v2 message of a kind that we do not take (AR)
+    + MessageTooLarge            an HL7 v2 message over the limit of the door (AE)
   x ModelError
     + ManifestInvalid            a package breaks its schema, its checksum or its golden cases
     + InputOutOfDomain           what the manifest does not accept (view, age, pixels): a result, not a fault
@@ -154,6 +156,12 @@ class SpoolFull(IntakeError):
     retryable = True
 
 
+class Overloaded(SpoolFull):
+    """More waits here than agreed, or memory is short; send again later."""
+
+    code = "intake.overloaded"
+
+
 class TooFast(IntakeError):
     """The sender stores more instances a minute than agreed; send again later."""
 
@@ -171,6 +179,12 @@ class MessageUnsupported(IntakeError):
     """The HL7 v2 message is of a kind that is not taken here."""
 
     code = "intake.message_unsupported"
+
+
+class MessageTooLarge(IntakeError):
+    """The HL7 v2 message is longer than the door takes."""
+
+    code = "intake.message_too_large"
 
 
 class ModelError(HoichanError):

@@ -244,8 +244,11 @@ class Studies(Protocol):
         """One delivery. Raises RecordsError when unknown."""
         ...
 
-    def due(self, now: datetime) -> Sequence[Delivery]:
-        """Deliveries to be tried now: for each study and receiver only the oldest that is not settled."""
+    def due(self, now: datetime, *, each: int | None = None) -> Sequence[Delivery]:
+        """Deliveries to be tried now: for each study and receiver only the oldest that is not settled.
+
+        The most urgent first, then the oldest; `each`: at most so many a receiver.
+        """
         ...
 
     def acknowledged(self, idempotency_key: str, acknowledgement: str) -> None:
@@ -260,8 +263,19 @@ class Studies(Protocol):
         """The receiver said no: dead letter."""
         ...
 
-    def revive(self, idempotency_key: str) -> None:
-        """A person asked for a delivery to be sent now: a dead one, or one that waits for its next try."""
+    def overtaken(self, idempotency_key: str) -> bool:
+        """Whether the receiver already has a newer report of the study: this one must not follow it."""
+        ...
+
+    def withdrawn(self, idempotency_key: str, *, reason: str) -> None:
+        """It will not be sent: overtaken by a newer report, or stopped by a person."""
+        ...
+
+    def revive(self, idempotency_key: str, *, even_sent: bool = False) -> None:
+        """A person asked for a delivery to be sent now: a dead one, or one that waits for its next try.
+
+        `even_sent`: also one that was acknowledged.
+        """
         ...
 
     def deliveries(self, study: StudyInstanceUID) -> Sequence[Delivery]:
@@ -304,6 +318,18 @@ class Objects(Protocol):
         ...
 
 
+class Originals(Protocol):
+    """Received files beyond the machine that received them. Every method may raise RecordsUnavailable."""
+
+    def share(self, instance: Instance) -> None:
+        """Have every machine able to read a file of this one; done on return. Raises IntakeError if damaged."""
+        ...
+
+    def set_aside_if_other(self, instance: Instance, spooled: Spooled) -> bool:
+        """Put a file of this machine into quarantine where the record of its UID is of other bytes."""
+        ...
+
+
 class Runner(Protocol):
     """Executes one model on one instance. `RunnerFailed` or `InputOutOfDomain`, never a silent guess."""
 
@@ -325,6 +351,14 @@ class Sink(Protocol):
 
     def deliver(self, delivery: Delivery, documents: Sequence[Document]) -> str:
         """The acknowledgement. Raises `Unreachable` (again later) or `Refused` (never by itself)."""
+        ...
+
+
+class Probe(Protocol):
+    """Knocks at one receiver."""
+
+    def __call__(self) -> None:
+        """Returns when somebody answers, whatever he says. Raises `Unreachable`."""
         ...
 
 

@@ -7,9 +7,10 @@ half done is found by `recover` at the next start.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import PurePosixPath
 
 import structlog
 
@@ -17,9 +18,10 @@ from hoichan.errors import IntakeError
 from hoichan.intake.assembly import completeness, merge
 from hoichan.intake.dataset import read_spooled
 from hoichan.intake.evidence import evidence_of
-from hoichan.ports import Clock, Engine, Spool, Spooled, Studies
+from hoichan.ports import Clock, Originals, Spool, Spooled, Studies
 from hoichan.settings import Settings
-from hoichan.types import Study, StudyInstanceUID
+from hoichan.types import Instance, Study, StudyInstanceUID
+from service.order_of_work import Line
 from service.rejections import is_of_results_only, rejection_in, tell
 
 log = structlog.get_logger()
@@ -28,14 +30,22 @@ LONGEST_WAIT = timedelta(seconds=1)
 
 
 class Arrivals:
-    """Watches the spool and hands assembled revisions to the engine."""
+    """Watches the spool and puts closed revisions into the line of those that wait."""
 
     def __init__(
-        self, spool: Spool, studies: Studies, engine: Engine, clock: Clock, settings: Settings
+        self,
+        spool: Spool,
+        studies: Studies,
+        line: Line,
+        clock: Clock,
+        settings: Settings,
+        originals: Originals | None = None,
     ) -> None:
+        """`originals` None: every machine that works reads from the same spool."""
+        self._originals = originals
         self._spool = spool
         self._studies = studies
-        self._engine = engine
+        self._line = line
         self._clock = clock
         self._settings = settings
         self._waiting: dict[StudyInstanceUID, datetime] = {}  # when to look again
@@ -45,38 +55,25 @@ class Arrivals:
         """After a start: look at every study whose files or revisions are not all taken up."""
         for uid in self._spool.every_study():
             current = self._studies.current(uid)
-            known = len(current.instances) if current else 0
-            if known != len(self._spool.listing(uid)):
+            known = {instance.path for instance in current.instances} if current else set()
+            if any(spooled.path not in known for spooled in self._spool.listing(uid)):
                 self._spool.mark_fresh(uid)
         for uid in self._studies.receiving():
             self._spool.mark_fresh(uid)
-        self.resume()
-
-    def resume(self) -> None:
-        """Give the engine every assembled revision it may not know, and again what it gave up.
-
-        It gives up when the record could not be reached for minutes; a study is not to blame for that.
-        One that kills its workers is set aside by the worker's own count.
-        """
-        for uid, revision, run in self._studies.unfinished():
-            if self._engine.gave_up(uid, revision, run):
-                again = self._studies.take_up(uid, revision)
-                if again is not None:
-                    self._engine.enqueue_study(uid, revision, again)
-            else:
-                self._engine.enqueue_study(uid, revision, run)
 
     def step(self) -> bool:
         """One round over what is fresh and what is due; whether anything was there to do."""
         now = self._clock.now()
         fresh = set(self._spool.take_fresh())
         due = {uid for uid, at in self._waiting.items() if at <= now}
-        for uid in sorted(fresh | due):
-            self._waiting.pop(uid, None)
+        todo = sorted(fresh | due)
+        for position, uid in enumerate(todo):
             try:
+                self._waiting.pop(uid, None)
                 self._look(uid)
             except Exception:
-                self._spool.mark_fresh(uid)  # taken, and not done: somebody has to look again
+                for left in todo[position:]:  # their marks are taken: somebody has to look again
+                    self._spool.mark_fresh(left)
                 raise
         return bool(fresh or due)
 
@@ -106,13 +103,15 @@ class Arrivals:
                 instances=len(assembled.instances),
                 closed_by=verdict.closed_by,
             )
-            self._engine.enqueue_study(uid, assembled.revision)
+            self._line.enlist(assembled)
 
     def _record(self, uid: StudyInstanceUID) -> None:
         """Write down the instances of the study that are not in the record yet."""
         current = self._studies.current(uid)
-        known = {instance.path for instance in current.instances} if current else set()
-        parts = self._read(uid, [s for s in self._spool.listing(uid) if s.path not in known])
+        known = {instance.path: instance for instance in current.instances} if current else {}
+        listing = self._spool.listing(uid)
+        self._hold_against(known, listing)
+        parts = self._read(uid, [s for s in listing if s.path not in known])
         own = self._studies.own([part.instances[0].sop_instance_uid for part in parts])
         parts = [part for part in parts if part.instances[0].sop_instance_uid not in own]
         if own:
@@ -120,12 +119,32 @@ class Arrivals:
         noted = [(part, note) for part in parts if (note := rejection_in(self._spool, part)) is not None]
         of_results = [part for part, note in noted if is_of_results_only(self._studies, note)]
         parts = [part for part in parts if part not in of_results]
+        parts = [part for part in parts if self._is_shared(part)]
         if parts:
             arrived = merge(parts)
             added = self._studies.add_arrivals(arrived, arrived.instances)
             log.info("instances_recorded", study=uid, instances=added, sender=arrived.calling_ae_title)
         for part, note in noted:
             tell(self._studies, part, note)
+
+    def _is_shared(self, part: Study) -> bool:
+        """Whether every machine can read the instance now; not, where its file was damaged meanwhile."""
+        if self._originals is not None:
+            try:
+                self._originals.share(part.instances[0])
+            except IntakeError as error:
+                log.error("spooled_file_unreadable", study=part.study_instance_uid, code=error.code)
+                return False
+        return True
+
+    def _hold_against(self, known: Mapping[PurePosixPath, Instance], listing: Sequence[Spooled]) -> None:
+        """Set aside what this machine received under a UID that another recorded with other bytes."""
+        if self._originals is None:
+            return
+        for one in listing:
+            instance = known.get(one.path)
+            if instance is not None and self._originals.set_aside_if_other(instance, one):
+                log.error("changed_content_set_aside", sop_instance_uid=instance.sop_instance_uid)
 
     def _read(self, uid: StudyInstanceUID, spooled: Sequence[Spooled]) -> list[Study]:
         parts = []

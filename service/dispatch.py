@@ -1,32 +1,58 @@
-"""Puts due deliveries into the engine's queue, each try once."""
+"""Puts due deliveries into the engine's queue, each try once, and a few for each receiver.
+
+The rest waits in the record, where something urgent can still go before it. A receiver that was knocked at
+and did not answer is left alone, but for one try an hour: a knock may be wrong.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime, timedelta
 
+from hoichan.adapters.work_sql import Reach, WorkSql
 from hoichan.ports import Clock, Engine, Studies
 
 # A row that is still due this long after its try was enqueued waits behind a slow receiver, or its try was
 # given up: the engine is asked again, and does nothing if the try still waits.
 ASK_AGAIN = timedelta(seconds=60)
+DEPTH = 4  # tries in the engine's hands for each receiver
+TRIAL = timedelta(hours=1)  # between two tries at a receiver that is thought to be down
+
+Try = tuple[str, int]  # key and attempts
 
 
 class Dispatcher:
     """Remembers what it enqueued, so that a long queue costs one look and not one write a row."""
 
-    def __init__(self, studies: Studies, engine: Engine, clock: Clock) -> None:
+    def __init__(self, studies: Studies, work: WorkSql, engine: Engine, clock: Clock) -> None:
         self._studies = studies
+        self._work = work
         self._engine = engine
         self._clock = clock
-        self._enqueued: dict[tuple[str, int], datetime] = {}
+        self._enqueued: dict[Try, datetime] = {}
+        self._tried: dict[str, datetime] = {}  # receivers that are down
 
     def step(self) -> int:
         """One round; returns how many tries were enqueued."""
         now = self._clock.now()
-        due = {(d.idempotency_key, d.attempts): d for d in self._studies.due(now)}
+        due = {(d.idempotency_key, d.attempts): d for d in self._studies.due(now, each=DEPTH)}
         self._enqueued = {key: at for key, at in self._enqueued.items() if key in due}
-        new = [key for key in due if key not in self._enqueued or now - self._enqueued[key] > ASK_AGAIN]
-        for key in new:
-            self._engine.enqueue_delivery(due[key])
+        down = {name for name, one in self._work.receivers().items() if one.state is Reach.DOWN}
+        self._tried = {name: self._tried.get(name, now) for name in down}
+        begun = Counter(due[key].destination for key in self._enqueued)
+        count = 0
+        for key, delivery in due.items():
+            name = delivery.destination
+            if key in self._enqueued and now - self._enqueued[key] <= ASK_AGAIN:
+                continue
+            if name in down and now - self._tried[name] < TRIAL:
+                continue
+            if key not in self._enqueued and begun[name] >= DEPTH:
+                continue
+            if name in down:
+                self._tried[name] = now
+            self._engine.enqueue_delivery(delivery)
             self._enqueued[key] = now
-        return len(new)
+            begun[name] += 1
+            count += 1
+        return count

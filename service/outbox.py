@@ -11,6 +11,7 @@ from datetime import timedelta
 
 import structlog
 
+from hoichan.adapters.work_sql import WorkSql
 from hoichan.errors import Refused, Unreachable
 from hoichan.ports import Clock, Sink, Studies
 from hoichan.reporting.deliveries import next_attempt
@@ -23,10 +24,19 @@ log = structlog.get_logger()
 class Outbox:
     """Hands documents over and writes down what the receiver said."""
 
-    def __init__(self, studies: Studies, sinks: Mapping[str, Sink], clock: Clock, work: Work) -> None:
+    def __init__(
+        self,
+        studies: Studies,
+        sinks: Mapping[str, Sink],
+        clock: Clock,
+        settings: Work,
+        work: WorkSql | None = None,
+    ) -> None:
+        """`work` hears who does not answer; without it nobody knocks there."""
         self._studies = studies
         self._sinks = sinks
         self._clock = clock
+        self._settings = settings
         self._work = work
 
     def deliver(self, idempotency_key: str) -> None:
@@ -43,16 +53,24 @@ class Outbox:
             bound.error("delivery_refused", status="destination_not_configured")
             self._studies.refused(idempotency_key, status="destination_not_configured")
             return
+        if self._studies.overtaken(idempotency_key):
+            bound.warning("delivery_withdrawn", reason="overtaken")
+            self._studies.withdrawn(idempotency_key, reason="overtaken")
+            return
         try:
             acknowledgement = sink.deliver(delivery, self._studies.documents(delivery))
         except Unreachable as error:
             pause = next_attempt(
-                delivery.attempts + 1, self._work.first_retry_seconds, self._work.longest_retry_seconds
+                delivery.attempts + 1,
+                self._settings.first_retry_seconds,
+                self._settings.longest_retry_seconds,
             )
             bound.warning("delivery_postponed", detail=error.detail, seconds=pause)
             self._studies.postponed(
                 idempotency_key, detail=error.detail, until=self._clock.now() + timedelta(seconds=pause)
             )
+            if self._work is not None:
+                self._work.suspect(delivery.destination, error.detail)
         except Refused as error:
             bound.error("delivery_refused", status=error.status)
             self._studies.refused(idempotency_key, status=error.status)

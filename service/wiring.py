@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
 from hoichan.adapters.audit_sql import KEY_FILE, AuditSql
 from hoichan.adapters.clock import SystemClock
 from hoichan.adapters.database import migrate, open_database
-from hoichan.adapters.objects_disk import ObjectsDisk
 from hoichan.adapters.people_sql import PeopleSql
 from hoichan.adapters.records_sql import StudiesSql
-from hoichan.adapters.spool_disk import DiskSpool
+from hoichan.adapters.spool_shared import SharedSpool
+from hoichan.adapters.stores import open_objects, open_spool
 from hoichan.adapters.tokens_sql import TokensSql
+from hoichan.adapters.work_sql import WorkSql
 from hoichan.analysis.manifests import Shelf, discover, shelf_roots
-from hoichan.ports import Encoder, Runner, Sink
+from hoichan.ports import Encoder, Objects, Probe, Runner, Sink
 from hoichan.settings import (
     DicomDestination,
     FhirDestination,
@@ -25,6 +27,9 @@ from hoichan.settings import (
     Hl7Destination,
     Settings,
 )
+
+if TYPE_CHECKING:
+    from service.commitments import Committer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,12 +39,13 @@ class House:
     settings: Settings
     clock: SystemClock
     engine: sa.Engine
-    objects: ObjectsDisk
+    objects: Objects
     studies: StudiesSql
     people: PeopleSql
     tokens: TokensSql
     audit: AuditSql
-    spool: DiskSpool
+    spool: SharedSpool
+    work: WorkSql
 
 
 def open_house(settings: Settings) -> House:
@@ -47,7 +53,7 @@ def open_house(settings: Settings) -> House:
     clock = SystemClock()
     engine = open_database(settings.storage.database_url)
     migrate(engine)
-    objects = ObjectsDisk(settings.storage.data_dir / "objects")
+    objects = open_objects(settings.storage)
     return House(
         settings=settings,
         clock=clock,
@@ -57,11 +63,8 @@ def open_house(settings: Settings) -> House:
         people=PeopleSql(engine, clock),
         tokens=TokensSql(engine, clock),
         audit=AuditSql(engine, settings.storage.data_dir / KEY_FILE),
-        spool=DiskSpool(
-            settings.storage.spool_dir,
-            reserve_bytes=settings.storage.reserve_bytes,
-            open_mark_seconds=settings.assembly.cap_seconds,
-        ),
+        work=WorkSql(engine, clock),
+        spool=open_spool(settings, engine),
     )
 
 
@@ -104,3 +107,38 @@ def sinks(settings: Settings) -> Mapping[str, Sink]:
             case FolderDestination():
                 made[destination.name] = FolderSink(destination)
     return made
+
+
+def committer(house: House, sinks_by_name: Mapping[str, Sink]) -> Committer | None:
+    """What asks for storage commitment; None where no destination wants it."""
+    from hoichan.adapters.commitment_dimse import CommitmentScu  # noqa: PLC0415  only workers pay for it
+    from hoichan.adapters.commitments_sql import CommitmentsSql  # noqa: PLC0415
+    from service.commitments import Committer  # noqa: PLC0415
+
+    settings = house.settings
+    wanted = [
+        destination
+        for destination in settings.effective_destinations
+        if isinstance(destination, DicomDestination) and destination.commitment
+    ]
+    if not wanted:
+        return None
+    return Committer(
+        CommitmentsSql(house.engine),
+        house.studies,
+        house.spool,
+        house.clock,
+        destinations=wanted,
+        pacs={one.name: CommitmentScu(one, settings.listener.ae_title) for one in wanted},
+        sinks=sinks_by_name,
+    )
+
+
+def probes(settings: Settings) -> Mapping[str, Probe]:
+    """How to knock at each receiver, by its name."""
+    from hoichan.adapters.probes import probe_of  # noqa: PLC0415
+
+    return {
+        destination.name: probe_of(destination, settings.listener.ae_title)
+        for destination in settings.effective_destinations
+    }

@@ -21,23 +21,28 @@ import structlog
 
 from hoichan.adapters.engine_dbos import EngineDbos
 from hoichan.adapters.heartbeats_sql import HeartbeatsSql
+from hoichan.analysis.selection import select
 from hoichan.errors import HoichanError, RecordsUnavailable
 from hoichan.intake.rejections import mark_rejected, withdrawn
 from hoichan.settings import Settings
 from hoichan.types import Study, StudyInstanceUID
-from service import wiring
+from service import background, wiring
 from service.arrivals import Arrivals
 from service.dispatch import Dispatcher
 from service.folders import watch
+from service.order_of_work import Line
 from service.outbox import Outbox
 from service.pipeline import analyse
+from service.probing import Prober
 from service.processes import announce, only_one
+from service.valve import Valve
 
 log = structlog.get_logger()
 
 BEAT_SECONDS = 3.0  # how often a worker tells that it lives
 DEAD_SECONDS = 15.0  # not seen for so long: dead
 LEAD_SECONDS = 5.0  # how often the leader looks after the dead and after revisions without an answer
+COMMITMENT_SECONDS = 1.0  # between two looks at what is to be asked for storage commitment
 LONGEST_PAUSE_SECONDS = 5.0  # between rounds while rounds fail
 POISON_STARTS = 3  # a revision that was begun so often and never ended killed its workers
 
@@ -58,7 +63,9 @@ class Worker:
         self._name = executor_id(settings)
         self._heartbeats = HeartbeatsSql(self._house.engine)
         clock = self._house.clock
-        self._outbox = Outbox(self._studies, wiring.sinks(settings), clock, settings.work)
+        sinks = wiring.sinks(settings)
+        self._outbox = Outbox(self._studies, sinks, clock, settings.work, self._house.work)
+        self._committer = wiring.committer(self._house, sinks)
         self._engine = EngineDbos(
             settings.storage.engine_url,
             executor_id=self._name,
@@ -67,8 +74,20 @@ class Worker:
             concurrency=settings.work.concurrency,
             poll_seconds=settings.work.poll_seconds,
         )
-        self._arrivals = Arrivals(self._house.spool, self._studies, self._engine, clock, settings)
-        self._dispatcher = Dispatcher(self._studies, self._engine, clock)
+        self._line = Line(self._house.work, self._studies, self._engine, clock, settings, self._models_for)
+        self._arrivals = Arrivals(
+            self._house.spool,
+            self._studies,
+            self._line,
+            clock,
+            settings,
+            originals=self._house.spool.originals,
+        )
+        self._dispatcher = Dispatcher(self._studies, self._house.work, self._engine, clock)
+        self._prober = Prober(self._house.work, wiring.probes(settings), clock, settings.work)
+        self._valve = Valve(self._house.work, self._house.spool.notes, clock, settings.work)
+        self._slots = settings.work.concurrency
+        self._leads = False
 
     def run(self, stop: threading.Event, ready_file: Path | None = None) -> None:
         """Work until `stop` is set."""
@@ -79,6 +98,7 @@ class Worker:
             log.info("worker_ready", worker=self._name, models=[m.name for m in self._manifests])
             announce(ready_file, {"models": len(self._manifests)})
             watch(self._settings.folders, self._house.spool, stop)
+            self._ask_others(stop)
             self._loop(stop)
         finally:
             self._engine.close()
@@ -88,19 +108,31 @@ class Worker:
     def _loop(self, stop: threading.Event) -> None:
         pause = self._settings.work.poll_seconds
         lead_at = 0.0
-        leads = False
         while not stop.wait(pause):
             try:
                 self._arrivals.step()
                 if time.monotonic() >= lead_at:
-                    leads = self._lead()
+                    self._leads = self._lead()
                     lead_at = time.monotonic() + LEAD_SECONDS
-                if leads:
+                if self._leads:
+                    self._line.dispatch(self._slots)
                     self._dispatcher.step()
+                    self._prober.step()
                 pause = self._settings.work.poll_seconds
             except Exception as error:  # noqa: BLE001  the outermost loop: the next round tries again
                 log.error("round_failed", code=_code(error))
                 pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+
+    def _ask_others(self, stop: threading.Event) -> None:
+        """What waits for the answers of others has threads of its own."""
+        if self._committer is not None:
+            background.start(
+                "commitments",
+                self._committer.step,
+                leads=lambda: self._leads,
+                stop=stop,
+                pause_seconds=COMMITMENT_SECONDS,
+            )
 
     def _lead(self) -> bool:
         """Whether this worker is the first of those alive; then it looks after the work of the dead."""
@@ -110,8 +142,14 @@ class Worker:
         taken = self._engine.reap(alive)
         if taken:
             log.warning("work_taken_over", pieces=taken)
-        self._arrivals.resume()
+        self._slots = self._settings.work.concurrency * len(alive)
+        self._line.resume()
+        self._valve.step()
         return True
+
+    def _models_for(self, study: Study) -> list[str]:
+        """The models that will read a study."""
+        return sorted({one.manifest.name for one in select(self._manifests, study) if one.accepted})
 
     def _beat(self, stop: threading.Event) -> None:
         while not stop.wait(BEAT_SECONDS):

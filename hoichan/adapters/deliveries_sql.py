@@ -12,10 +12,10 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from hoichan.adapters import rows
-from hoichan.adapters.objects_disk import ObjectsDisk
 from hoichan.adapters.schema import deliveries, documents, studies, trail
+from hoichan.adapters.work_sql import band
 from hoichan.errors import RecordsError, RecordsUnavailable
-from hoichan.ports import Clock, TrailEntry
+from hoichan.ports import Clock, Objects, TrailEntry
 from hoichan.types import (
     Delivery,
     DeliveryState,
@@ -32,7 +32,7 @@ Detail = str | int | float | bool | None
 class DeliveriesSql:
     """Documents, deliveries and the trail."""
 
-    def __init__(self, engine: sa.Engine, objects: ObjectsDisk, clock: Clock) -> None:
+    def __init__(self, engine: sa.Engine, objects: Objects, clock: Clock) -> None:
         self._engine = engine
         self._objects = objects
         self._clock = clock
@@ -103,29 +103,49 @@ class DeliveriesSql:
             ).mappings()
             return [rows.delivery(row) for row in found]
 
-    def due(self, now: datetime) -> Sequence[Delivery]:
+    def due(self, now: datetime, *, each: int | None = None) -> Sequence[Delivery]:
         """Deliveries to be tried now: for each study and receiver only the oldest that is not settled.
 
-        So a preliminary report never arrives after the one that supersedes it.
+        So a preliminary report never arrives after the one that supersedes it. The most urgent study first,
+        then the oldest delivery; `each`: at most so many a receiver.
         """
         older = deliveries.alias()
         blocked = sa.exists().where(
-            older.c.study_instance_uid == deliveries.c.study_instance_uid,
-            older.c.destination == deliveries.c.destination,
-            older.c.revision < deliveries.c.revision,
+            *_before(older, deliveries),
             older.c.state == DeliveryState.PENDING,
         )
+        order = (band(), deliveries.c.created_at, deliveries.c.idempotency_key)
+        place = sa.func.row_number().over(partition_by=deliveries.c.destination, order_by=order)
+        numbered = (
+            sa.select(deliveries, band().label("band"), place.label("place"))
+            .join(studies, studies.c.study_instance_uid == deliveries.c.study_instance_uid)
+            .where(
+                deliveries.c.state == DeliveryState.PENDING,
+                deliveries.c.next_attempt_at <= now,
+                ~blocked,
+            )
+            .subquery()
+        )
+        wanted = sa.select(numbered).order_by(
+            numbered.c.band, numbered.c.created_at, numbered.c.idempotency_key
+        )
+        if each is not None:
+            wanted = wanted.where(numbered.c.place <= each)
+        with self._transaction() as connection:
+            return [rows.delivery(row) for row in connection.execute(wanted).mappings()]
+
+    def overtaken(self, idempotency_key: str) -> bool:
+        """Whether the receiver already has a newer report of the study: this one must not follow it."""
+        newer, own = deliveries.alias(), deliveries.alias()
         with self._transaction() as connection:
             found = connection.execute(
-                sa.select(deliveries)
-                .where(
-                    deliveries.c.state == DeliveryState.PENDING,
-                    deliveries.c.next_attempt_at <= now,
-                    ~blocked,
-                )
-                .order_by(deliveries.c.created_at, deliveries.c.idempotency_key)
-            ).mappings()
-            return [rows.delivery(row) for row in found]
+                sa.select(newer.c.idempotency_key)
+                .select_from(own)
+                .join(newer, sa.and_(*_before(own, newer), newer.c.state == DeliveryState.SENT))
+                .where(own.c.idempotency_key == idempotency_key)
+                .limit(1)
+            ).scalar()
+        return found is not None
 
     def acknowledged(self, idempotency_key: str, acknowledgement: str) -> None:
         """The receiver has it. The last delivery of its newest revision makes the study `delivered`."""
@@ -139,7 +159,7 @@ class DeliveriesSql:
                 .where(
                     deliveries.c.study_instance_uid == uid,
                     deliveries.c.revision == newest.scalar_subquery(),
-                    deliveries.c.state != DeliveryState.SENT,
+                    deliveries.c.state.in_([DeliveryState.PENDING, DeliveryState.DEAD]),
                 )
             ).scalar()
             if not open_ones and row["revision"] == connection.execute(newest).scalar():
@@ -175,14 +195,28 @@ class DeliveriesSql:
             {"state": DeliveryState.DEAD, "acknowledgement": status[:256]},
         )
 
-    def revive(self, idempotency_key: str) -> None:
-        """A person asked for a delivery to be sent now: a dead one, or one that waits for its next try."""
+    def withdrawn(self, idempotency_key: str, *, reason: str) -> None:
+        """It will not be sent: overtaken by a newer report, or stopped by a person."""
+        self._settle(
+            idempotency_key,
+            "delivery_withdrawn",
+            {"reason": reason},
+            {"state": DeliveryState.CANCELLED, "acknowledgement": reason},
+            counts=False,
+        )
+
+    def revive(self, idempotency_key: str, *, even_sent: bool = False) -> None:
+        """A person asked for a delivery to be sent now: a dead one, or one that waits for its next try.
+
+        `even_sent`: also one that was acknowledged. The same bytes under the same UIDs have one effect.
+        """
         self._settle(
             idempotency_key,
             "delivery_revived",
             {},
             {"state": DeliveryState.PENDING, "next_attempt_at": self._clock.now()},
-            counts=False,
+            counts=even_sent,  # a sent one needs a number of its own: its last try is done for the engine
+            even_sent=even_sent,
         )
 
     def _settle(
@@ -194,16 +228,22 @@ class DeliveriesSql:
         after: Callable[[sa.Connection, Mapping[str, object], datetime], None] | None = None,
         *,
         counts: bool = True,
+        even_sent: bool = False,
     ) -> None:
         with self._transaction() as connection:
             row = (
-                connection.execute(sa.select(deliveries).where(deliveries.c.idempotency_key == key))
+                connection.execute(
+                    sa.select(deliveries)
+                    .where(deliveries.c.idempotency_key == key)
+                    .with_for_update()  # a worker that was thought dead may say the same at this moment
+                )
                 .mappings()
                 .one_or_none()
             )
             if row is None:
                 raise RecordsError(f"No delivery {key}.")
-            if row["state"] == DeliveryState.SENT:  # a repeated step after a crash: it is known already
+            known = row["state"] == DeliveryState.SENT  # a repeated step after a crash
+            if known and not even_sent:
                 return
             attempts = row["attempts"] + (1 if counts else 0)
             connection.execute(
@@ -261,3 +301,15 @@ class DeliveriesSql:
                 details={key: value for key, value in details.items() if value is not None},
             )
         )
+
+
+def _before(older: sa.FromClause, newer: sa.FromClause) -> tuple[sa.ColumnElement[bool], ...]:
+    """That one delivery is of an earlier report of the same study to the same receiver than another."""
+    return (
+        older.c.study_instance_uid == newer.c.study_instance_uid,
+        older.c.destination == newer.c.destination,
+        sa.or_(
+            older.c.revision < newer.c.revision,
+            sa.and_(older.c.revision == newer.c.revision, older.c.created_at < newer.c.created_at),
+        ),
+    )

@@ -84,9 +84,9 @@ class EngineDbos:
         DBOS.register_queue(ANALYSE, worker_concurrency=concurrency, polling_interval_sec=poll_seconds)
         DBOS.register_queue(DELIVER, partition_concurrency=1, polling_interval_sec=poll_seconds)
 
-    def enqueue_study(self, study: StudyInstanceUID, revision: int, run: int = 0) -> None:
-        """Have one revision analysed; the same call twice is one piece of work."""
-        with SetWorkflowID(_study_id(study, revision, run)):
+    def enqueue_study(self, study: StudyInstanceUID, revision: int, run: int = 0, *, band: int = 2) -> None:
+        """Have one revision analysed; the same call twice is one piece of work. A lower band goes first."""
+        with SetWorkflowID(_study_id(study, revision, run)), SetEnqueueOptions(priority=band + 1):
             DBOS.enqueue_workflow(ANALYSE, self._study, study, revision)
 
     def gave_up(self, study: StudyInstanceUID, revision: int, run: int = 0) -> bool:

@@ -2,6 +2,7 @@
 
     commitments/<name>.json       a storage commitment that was asked for and not reported yet
     steps/<mpps>.json             a performed procedure step and its studies
+    pressure/door.json            why the doors say "later" for a while
     evidence/<study>/<name>.json  what was said about the completeness of a study
 
 UIDs, states, counts, AE titles and addresses only; never a patient.

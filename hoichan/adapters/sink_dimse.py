@@ -11,6 +11,7 @@ from pynetdicom import AE
 from pynetdicom.association import Association
 
 from hoichan.adapters.associations import release
+from hoichan.adapters.reasons import knock
 from hoichan.adapters.tls import client_args
 from hoichan.errors import Refused, Unreachable
 from hoichan.settings import DicomDestination
@@ -66,7 +67,10 @@ class DimseSink:
         if association.is_established:
             return association
         self._raise_no_association(association)
-        raise Unreachable(self._destination.name, "no association")
+        knock(  # pynetdicom does not say why
+            destination.name, destination.host, destination.port, timeout_seconds=5, tls=destination.tls
+        )
+        raise Unreachable(destination.name, "no association")
 
     def _raise_no_association(self, association: Association) -> None:
         """Refused when the peer said a lasting no; everything else may pass."""

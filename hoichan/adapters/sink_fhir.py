@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import httpx2
 
+from hoichan.adapters.reasons import reason_of
 from hoichan.encoding.fhir import addressed_to, has_patient
 from hoichan.errors import Refused, Unreachable
 from hoichan.settings import Auth, FhirDestination
@@ -80,7 +81,7 @@ class FhirSink:
                     response = client.post(target, content=body)
                 return response
         except httpx2.TransportError as error:
-            raise Unreachable(self._destination.name, type(error).__name__) from error
+            raise Unreachable(self._destination.name, reason_of(error)) from error
 
     def _judge(self, response: httpx2.Response) -> str:
         status = response.status_code

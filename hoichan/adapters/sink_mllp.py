@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 
 from hoichan import er7
+from hoichan.adapters.reasons import reason_of
 from hoichan.encoding.hl7 import has_patient
 from hoichan.errors import MessageUnreadable, Refused, Unreachable
 from hoichan.settings import Hl7Destination
@@ -85,7 +86,7 @@ class MllpSink:
         except TimeoutError:
             raise Unreachable(destination.name, "no answer in time") from None
         except (OSError, UnicodeError) as error:  # UnicodeError: a host name that DNS cannot hold
-            raise Unreachable(destination.name, type(error).__name__) from error
+            raise Unreachable(destination.name, reason_of(error)) from error
 
     def _secured(self, connection: socket.socket, deadline: float) -> socket.socket:
         """The connection itself, or TLS (1.2 or later) on it, with the receiver's certificate checked."""

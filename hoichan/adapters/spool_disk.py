@@ -36,6 +36,7 @@ from hoichan.adapters.spool_search import locate
 from hoichan.errors import IntakeError, NotDicom, SpoolFull, StorageUnusable
 from hoichan.intake.door import Identity, identify, is_uid
 from hoichan.intake.part10 import FileMeta, read_meta
+from hoichan.intake.pressure import Gauge
 from hoichan.ports import Spooled, Stored
 from hoichan.types import StudyInstanceUID
 
@@ -56,6 +57,7 @@ class DiskSpool:
         self._root = root
         self._parts = Parts(root / "part")
         self.notes = DiskNotes(root, self._parts)
+        self._gauge = Gauge(self.notes)
         self._reserve_bytes = reserve_bytes
         self._open_mark_seconds = open_mark_seconds
         self._marks: dict[str, set[StudyInstanceUID]] = {}
@@ -141,8 +143,9 @@ class DiskSpool:
     def receive(
         self, *, transfer_syntax_uid: str, sop_class_uid: str, sop_instance_uid: str, calling_ae_title: str
     ) -> Crate:
-        """Opens the file of a data set that is about to arrive. Raises SpoolFull."""
+        """Opens the file of a data set that is about to arrive. Raises SpoolFull or Overloaded."""
         with _full_on_error():
+            self._gauge.check()
             return Crate(
                 parts=self._parts,
                 check_room=self._check_room,

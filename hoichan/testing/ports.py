@@ -104,7 +104,7 @@ class FakeEngine:
         self.given_up: set[tuple[StudyInstanceUID, int, int]] = set()
         self.closed = False
 
-    def enqueue_study(self, study: StudyInstanceUID, revision: int, run: int = 0) -> None:
+    def enqueue_study(self, study: StudyInstanceUID, revision: int, run: int = 0, *, band: int = 2) -> None:
         """Once, however often it is called."""
         self.studies[study, revision, run] = None
 

@@ -154,7 +154,7 @@ def test_an_end_without_its_carriage_return_is_taken():
 
 @pytest.mark.parametrize(
     ("behaviour", "detail"),
-    [(closing, "closed without an answer"), (resetting, "ConnectionResetError"), (flooding, "never ends")],
+    [(closing, "closed without an answer"), (resetting, "connection_reset"), (flooding, "never ends")],
 )
 def test_a_broken_answer_is_tried_again(behaviour, detail):
     with Receiver(behaviour) as receiver, pytest.raises(Unreachable) as caught:
@@ -173,7 +173,7 @@ def test_the_time_limit_holds_even_against_a_talker(behaviour):
 def test_nobody_there_is_tried_again():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound, not listening: nobody answers there
-        with pytest.raises(Unreachable, match="ConnectionRefusedError"):
+        with pytest.raises(Unreachable, match="connection_refused"):
             deliver(taken.getsockname()[1])
 
 
@@ -272,7 +272,7 @@ def test_tls_with_known_papers_is_taken(papers, mutual):
 @pytest.mark.parametrize("name", ["rogue", "elsewhere"])
 def test_nothing_is_sent_to_a_receiver_with_other_papers(papers, name):
     theirs = receiver_tls(papers, name)
-    verdict = pytest.raises(Unreachable, match="SSLCertVerificationError")
+    verdict = pytest.raises(Unreachable, match="certificate")
     with Receiver(answering(taking), theirs) as receiver, verdict:
         deliver(receiver.port, tls=ClientTls(ca=papers / "ca.crt"))
     assert receiver.frames == []

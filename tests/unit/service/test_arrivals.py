@@ -11,6 +11,7 @@ from hoichan.adapters.database import migrate, open_database
 from hoichan.adapters.encoder import DocumentEncoder
 from hoichan.adapters.objects_disk import ObjectsDisk
 from hoichan.adapters.records_sql import StudiesSql
+from hoichan.adapters.work_sql import WorkSql
 from hoichan.intake.evidence import Notice, Source, StepState, keep
 from hoichan.intake.rejections import withdrawn
 from hoichan.settings import Settings
@@ -20,8 +21,18 @@ from hoichan.testing.ports import FakeClock, FakeEngine
 from hoichan.testing.spool import FakeSpool
 from hoichan.types import DocumentKind, StudyState
 from service.arrivals import Arrivals
+from service.order_of_work import Line
 
 EXPLICIT = "1.2.840.10008.1.2.1"
+
+
+class Watch(Arrivals):
+    """With whoever gives the engine what is next, as in a worker that leads."""
+
+    def step(self):
+        did = super().step()
+        self._line.dispatch(slots=50)
+        return did
 
 
 class Door:
@@ -34,6 +45,7 @@ class Door:
         migrate(self.database)
         self.studies = StudiesSql(self.database, ObjectsDisk(folder / "objects"), self.clock)
         self.engine = FakeEngine()
+        self.work = WorkSql(self.database, self.clock)
         self.arrivals = self.restarted()
 
     def close(self):
@@ -41,7 +53,10 @@ class Door:
         self.database.dispose()
 
     def restarted(self):
-        return Arrivals(self.spool, self.studies, self.engine, self.clock, Settings())
+        self.line = Line(
+            self.work, self.studies, self.engine, self.clock, Settings(), lambda study: ("cxr-demo",)
+        )
+        return Watch(self.spool, self.studies, self.line, self.clock, Settings())
 
     def receive(self, data_set):
         return self.spool.store(
@@ -185,7 +200,8 @@ def test_a_revision_the_engine_never_heard_of_is_given_to_it(door):
     door.clock.advance(5)
     door.arrivals.step()
     door.engine.studies.clear()  # the worker died between the record and the queue
-    door.restarted().recover()
+    door.restarted()
+    door.line.resume()
     assert list(door.engine.studies) == [(uid, 1, 0)]
 
 
@@ -194,8 +210,9 @@ def test_work_the_engine_gave_up_is_taken_up_again(door):
     door.clock.advance(5)
     door.arrivals.step()
     door.engine.given_up.add((uid, 1, 0))  # the record could not be reached for minutes
-    door.arrivals.resume()
-    door.arrivals.resume()
+    door.line.resume()
+    door.line.resume()
+    door.line.dispatch(slots=1)
     assert list(door.engine.studies) == [(uid, 1, 0), (uid, 1, 1)]
     assert door.studies.current(uid).state is StudyState.ASSEMBLED
 

@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from hoichan.adapters.database import migrate, open_database
+from hoichan.adapters.work_sql import WorkSql
 from hoichan.testing.ports import FakeClock, FakeEngine
 from hoichan.types import Delivery, DeliveryState
-from service.dispatch import ASK_AGAIN, Dispatcher
+from service.dispatch import ASK_AGAIN, DEPTH, TRIAL, Dispatcher
 
 
 class Due:
@@ -17,8 +19,8 @@ class Due:
     def __init__(self):
         self.rows = []
 
-    def due(self, now):
-        return self.rows
+    def due(self, now, *, each):
+        return self.rows[:each]
 
 
 class CountingEngine(FakeEngine):
@@ -39,6 +41,14 @@ def clock():
 
 
 @pytest.fixture
+def work(tmp_path, clock):
+    database = open_database(f"sqlite:///{tmp_path / 'records.sqlite'}")
+    migrate(database)
+    yield WorkSql(database, clock)
+    database.dispose()
+
+
+@pytest.fixture
 def row(clock):
     return Delivery(
         report_uid="1.2",
@@ -54,21 +64,47 @@ def row(clock):
     )
 
 
-def test_a_try_is_enqueued_once_however_long_it_waits(clock, row):
+def test_a_try_is_enqueued_once_however_long_it_waits(clock, work, row):
     record, engine = Due(), CountingEngine()
     record.rows = [row]
-    dispatcher = Dispatcher(record, engine, clock)
+    dispatcher = Dispatcher(record, work, engine, clock)
     assert [dispatcher.step() for _ in range(3)] == [1, 0, 0]
     clock.advance(ASK_AGAIN.total_seconds() + 1)
     assert dispatcher.step() == 1
     assert (engine.calls, len(engine.tries)) == (2, 1)
 
 
-def test_the_next_try_is_a_new_piece_of_work(clock, row):
+def test_the_next_try_is_a_new_piece_of_work(clock, work, row):
     record, engine = Due(), CountingEngine()
-    dispatcher = Dispatcher(record, engine, clock)
+    dispatcher = Dispatcher(record, work, engine, clock)
     record.rows = [row]
     dispatcher.step()
     record.rows = [replace(row, attempts=1)]
     dispatcher.step()
     assert list(engine.tries) == [("k", 0), ("k", 1)]
+
+
+def test_a_receiver_has_only_a_few_tries_in_the_queue_and_others_have_theirs(clock, work, row):
+    record, engine = Due(), CountingEngine()
+    many = [replace(row, idempotency_key=f"slow{number}", destination="slow") for number in range(DEPTH)]
+    record.due = lambda now, *, each: [*many[:each], row]
+    dispatcher = Dispatcher(record, work, engine, clock)
+    assert dispatcher.step() == DEPTH + 1
+    many[0] = replace(row, idempotency_key="urgent", destination="slow")  # went before the others
+    assert dispatcher.step() == 1
+    assert dispatcher.step() == 0
+
+
+def test_a_receiver_that_is_down_is_left_alone_but_for_a_try_an_hour(clock, work, row):
+    record, engine = Due(), CountingEngine()
+    other = replace(row, idempotency_key="other", destination="emr")
+    record.rows = [row, other]
+    dispatcher = Dispatcher(record, work, engine, clock)
+    work.suspect("pacs", "timeout")
+    work.silent("pacs", "timeout", clock.now())
+    assert (dispatcher.step(), list(engine.tries)) == (1, [("other", 0)])
+    clock.advance(TRIAL.total_seconds())
+    record.rows = [row, replace(row, idempotency_key="second")]
+    assert (dispatcher.step(), list(engine.tries)[1:]) == (1, [("k", 0)])
+    work.answers("pacs")
+    assert (dispatcher.step(), list(engine.tries)[2:]) == (1, [("second", 0)])
