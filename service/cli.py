@@ -68,19 +68,23 @@ def up(config: Config = None, data_dir: DataDir = None) -> None:
     """Start listener, worker and page together, and keep them running."""
     from hoichan.adapters import logs  # noqa: PLC0415
     from service.processes import make_data_dir, stop_event  # noqa: PLC0415
-    from service.supervisor import Supervisor  # noqa: PLC0415
+    from service.supervisor import ALWAYS, Supervisor  # noqa: PLC0415
 
     settings = load(config, data_dir=data_dir)
     make_data_dir(settings.storage.data_dir)
     logs.configure("up")
     stop = stop_event()
-    supervisor = Supervisor(_arguments(config, data_dir))
+    roles = (*ALWAYS, "orders") if settings.orders.enabled else ALWAYS
+    supervisor = Supervisor(_arguments(config, data_dir), roles)
     try:
         facts = supervisor.start(stop)
         if facts is None:
             raise typer.Exit(2)
         if not stop.is_set():
-            _say(f"Ready. DICOM: {_door(settings, facts)}  Page: {_page(settings, facts)}  Ctrl-C ends it.")
+            told = f"  Orders: {settings.orders.host}:{facts['orders']['port']}" if "orders" in facts else ""
+            _say(
+                f"Ready. DICOM: {_door(settings, facts)}  Page: {_page(settings, facts)}{told}  Ctrl-C ends it."
+            )
         supervisor.supervise(stop)
     finally:
         supervisor.close()
@@ -165,6 +169,18 @@ def web(
     arguments += ["--stdin-lifeline"] if lifeline else []
     arguments += ["--ready-file", str(ready_file)] if ready_file else []
     raise typer.Exit(web_main.main(arguments))
+
+
+@app.command()
+def orders(
+    config: Config = None, data_dir: DataDir = None, lifeline: Lifeline = False, ready_file: ReadyFile = None
+) -> None:
+    """Run the order door alone: takes HL7 v2 orders and patient updates over MLLP."""
+    from service import orders as door  # noqa: PLC0415
+    from service.processes import stop_event  # noqa: PLC0415
+
+    settings = load(config, data_dir=data_dir)
+    door.main(settings, stop=stop_event(stdin_lifeline=lifeline), ready_file=ready_file)
 
 
 @app.command()

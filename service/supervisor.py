@@ -26,7 +26,9 @@ ROLES: Mapping[str, Sequence[str]] = {
     "listen": ("-P", "-m", "dicom_listener"),
     "work": ("-P", "-m", "service", "work"),
     "web": ("-P", "-m", "service", "web"),
+    "orders": ("-P", "-m", "service", "orders"),
 }
+ALWAYS = ("listen", "work", "web")  # roles of every house; others where the settings ask for them
 REFUSED = 2  # exit code of a role that cannot start and has said why (DESIGN §4)
 START_SECONDS = 60.0  # a role that is not ready by then will not be
 STOP_SECONDS = 20.0  # time to finish what runs before a role is killed; what is cut off runs again
@@ -47,7 +49,7 @@ class _Child:
 class Supervisor:
     """Starts the roles, waits until each is ready, and keeps them running until told to stop."""
 
-    def __init__(self, arguments: Sequence[str], roles: Sequence[str] = tuple(ROLES)) -> None:
+    def __init__(self, arguments: Sequence[str], roles: Sequence[str] = ALWAYS) -> None:
         """`arguments`: what every role gets, e.g. ("--config", "hoichan.toml")."""
         self._arguments = list(arguments)
         self._roles = roles

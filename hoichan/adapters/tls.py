@@ -24,16 +24,25 @@ def client_context(tls: ClientTls) -> ssl.SSLContext:
 
 def page_context(tls: ServerTls) -> ssl.SSLContext:
     """How the page speaks TLS to browsers. Raises ConfigurationError for files that cannot be used."""
+    context = door_context(tls, "web.tls")
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def door_context(tls: ServerTls, section: str) -> ssl.SSLContext:
+    """How a door of ours speaks TLS; mutual when `tls.ca` is given. `section` names the setting in errors.
+
+    Raises ConfigurationError for files that cannot be used.
+    """
     try:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=tls.ca)
         context.load_cert_chain(tls.cert, tls.key, password=_no_password)
     except OSError as error:  # an SSLError is one
         raise ConfigurationError(
-            "web.tls: certificate, key or authority cannot be used: check that each file is there, is PEM, "
-            "and that the key is that of the certificate and has no password."
+            f"{section}: certificate, key or authority cannot be used: check that each file is there, is "
+            "PEM, and that the key is that of the certificate and has no password."
         ) from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
     if tls.ca is not None:
         context.verify_mode = ssl.CERT_REQUIRED
     return context

@@ -37,15 +37,7 @@ def hear(content: bytes, *, zone: tzinfo) -> Told:
     try:
         message = er7.read(content)
     except MessageUnreadable as error:
-        return Told(
-            key=hashlib.sha256(content).hexdigest(),
-            kind="",
-            application="",
-            facility="",
-            told_at=None,
-            events=(),
-            error=error,
-        )
+        return unread(content, error)
     header = message.header
     events: tuple[Event, ...] = ()
     fault: HoichanError | None = None
@@ -63,6 +55,19 @@ def hear(content: bytes, *, zone: tzinfo) -> Told:
         told_at=moment(header.text(7), zone),
         events=events,
         error=fault,
+    )
+
+
+def unread(content: bytes, error: HoichanError) -> Told:
+    """A message of which nothing is known but its bytes."""
+    return Told(
+        key=hashlib.sha256(content).hexdigest(),
+        kind="",
+        application="",
+        facility="",
+        told_at=None,
+        events=(),
+        error=error,
     )
 
 

@@ -13,6 +13,7 @@ from hoichan.errors import ConfigurationError
 from hoichan.settings.base import Section, is_loopback
 from hoichan.settings.destinations import AnyDestination, Destination, FolderDestination
 from hoichan.settings.listener import Listener
+from hoichan.settings.orders import Orders
 from hoichan.settings.sources import Source
 from hoichan.settings.storage import Site, Storage
 from hoichan.settings.web import Folder, Web
@@ -32,6 +33,7 @@ class Settings(Section):
     work: Work = Work()
     destinations: tuple[Destination, ...] = ()
     folders: tuple[Folder, ...] = ()
+    orders: Orders = Orders()
     sources: tuple[Source, ...] = ()
 
     @model_validator(mode="after")

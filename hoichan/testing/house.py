@@ -29,7 +29,10 @@ T = TypeVar("T")
 START_SECONDS = 90.0  # three interpreters with their libraries, on a machine that is busy
 STOP_SECONDS = 40.0
 COMMAND_SECONDS = 180.0
-ROLES = {"dicom_listener": "listen", "work": "work", "web": "web"}  # last word that tells the role
+ROLES = {  # last word that tells the role
+    "dicom_listener": "listen",
+    **{word: word for word in ("work", "web", "orders")},
+}
 HOICHAN = Path(sys.executable).with_name("hoichan")
 
 

@@ -112,3 +112,38 @@ def answering(make: Callable[[str], bytes]) -> Behaviour:
 def taking(control_id: str) -> bytes:
     """The answer AA, framed; for `answering`."""
     return framed(acknowledgement("AA", control_id))
+
+
+# ---------------------------------------------------------------------- the sender's side
+def said(connection: socket.socket, content: bytes, *, seconds: float = SECONDS) -> bytes:
+    """Send one framed message and read the framed answer; b"" when the receiver hung up instead."""
+    connection.settimeout(seconds)
+    connection.sendall(framed(content))
+    return heard(connection)
+
+
+def heard(connection: socket.socket) -> bytes:
+    """The next framed answer, without its frame; b"" when the receiver hung up."""
+    received = bytearray()
+    while not received.endswith(b"\x1c\r"):
+        try:
+            chunk = connection.recv(1)  # byte by byte: what follows is the next answer's
+        except ConnectionResetError:
+            return b""
+        if not chunk:
+            return b""
+        received += chunk
+    return bytes(received[received.find(b"\x0b") + 1 : -2])
+
+
+def exchange(port: int, content: bytes, *, seconds: float = SECONDS) -> er7.Message:
+    """One message on a connection of its own; the acknowledgement."""
+    with socket.create_connection(("127.0.0.1", port), timeout=seconds) as connection:
+        return er7.read(said(connection, content, seconds=seconds))
+
+
+def msa(message: er7.Message) -> tuple[str, str]:
+    """MSA-1 and MSA-2 of an acknowledgement."""
+    segment = message.first("MSA")
+    assert segment is not None
+    return segment.text(1), segment.text(2)
