@@ -81,10 +81,10 @@ def up(config: Config = None, data_dir: DataDir = None) -> None:
         if facts is None:
             raise typer.Exit(2)
         if not stop.is_set():
-            told = f"  Orders: {settings.orders.host}:{facts['orders']['port']}" if "orders" in facts else ""
-            _say(
-                f"Ready. DICOM: {_door(settings, facts)}  Page: {_page(settings, facts)}{told}  Ctrl-C ends it."
-            )
+            told = f"DICOM: {_door(settings, facts)}  Page: {_page(settings, facts)}"
+            if "orders" in facts:
+                told += f"  Orders: {settings.orders.host}:{facts['orders']['port']}"
+            _say(f"Ready. {told}  Ctrl-C ends it.")
         supervisor.supervise(stop)
     finally:
         supervisor.close()
