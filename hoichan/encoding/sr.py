@@ -1,4 +1,4 @@
-"""The report as a structured report: TID 1500 in Comprehensive 3D SR (PS3.16 TID 1500, IHE AI Results).
+"""The report as a structured report: TID 1500 (PS3.16, IHE AIR), in each SOP class that receivers take.
 
 Positives are measurement groups: a planar ROI group (TID 1410) where there is geometry, else TID 1501.
 Negatives never stand in a group, because a viewer would show "Finding: ..."; they are qualitative
@@ -26,6 +26,13 @@ from hoichan.types import Code, Evidence, Finding, GraphicType, Outcome, Presenc
 from hoichan.uids import derived_uid
 
 COMPREHENSIVE_3D_SR = "1.2.840.10008.5.1.4.1.1.88.34"
+COMPREHENSIVE_SR = "1.2.840.10008.5.1.4.1.1.88.33"
+ENHANCED_SR = "1.2.840.10008.5.1.4.1.1.88.22"
+FORMS = {  # the same tree in each; it has neither 3-D coordinates nor references between items
+    COMPREHENSIVE_3D_SR: hd.sr.Comprehensive3DSR,
+    COMPREHENSIVE_SR: hd.sr.ComprehensiveSR,
+    ENHANCED_SR: hd.sr.EnhancedSR,
+}
 SERIES_NUMBER = 9001
 LANGUAGES = {"vi": "Vietnamese", "en": "English"}  # RFC 5646
 Group = hd.sr.MeasurementsAndQualitativeEvaluations | hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations
@@ -59,15 +66,20 @@ def series_uid(report_uid: str) -> str:
     return derived_uid(report_uid, "sr-series")
 
 
-def encode_sr(context: Context) -> Dataset:
-    """The SR object, ready to be written; the same report gives the same bytes."""
+def sr_uid(report_uid: str, sop_class_uid: str) -> str:
+    """SOP Instance UID of a report's SR in one SOP class; the report's own in the first of them."""
+    return report_uid if sop_class_uid == COMPREHENSIVE_3D_SR else derived_uid(report_uid, sop_class_uid)
+
+
+def encode_sr(context: Context, sop_class_uid: str = COMPREHENSIVE_3D_SR) -> Dataset:
+    """The SR object in one of FORMS, ready to be written; the same report gives the same bytes."""
     report = context.report
-    document = hd.sr.Comprehensive3DSR(
+    document: Dataset = FORMS[sop_class_uid](
         evidence=_evidence(context),
         content=_content(context),
         series_instance_uid=series_uid(report.report_uid),
         series_number=SERIES_NUMBER,
-        sop_instance_uid=report.report_uid,
+        sop_instance_uid=sr_uid(report.report_uid, sop_class_uid),
         instance_number=1,
         series_description="AI Results (unverified)",
         is_complete=report.outcome not in PARTIAL,
@@ -82,7 +94,7 @@ def encode_sr(context: Context) -> Dataset:
     if report.outcome in PARTIAL:
         document.CompletionFlagDescription = codes.OUTCOMES[report.outcome].code_meaning
     if report.predecessor is not None:
-        document.PredecessorDocumentsSequence = [_predecessor(context, report.predecessor)]
+        document.PredecessorDocumentsSequence = [_predecessor(context, report.predecessor, sop_class_uid)]
     stamp(document, context)
     return document
 
@@ -345,11 +357,11 @@ def _requests(context: Context) -> list[Dataset] | None:
     return [request]
 
 
-def _predecessor(context: Context, report_uid: str) -> Dataset:
+def _predecessor(context: Context, report_uid: str, sop_class_uid: str) -> Dataset:
     """(0040,A360): the report of the revision before, which this one replaces."""
     instance = Dataset()
-    instance.ReferencedSOPClassUID = COMPREHENSIVE_3D_SR
-    instance.ReferencedSOPInstanceUID = report_uid
+    instance.ReferencedSOPClassUID = sop_class_uid
+    instance.ReferencedSOPInstanceUID = sr_uid(report_uid, sop_class_uid)
     series = Dataset()
     series.SeriesInstanceUID = series_uid(report_uid)
     series.ReferencedSOPSequence = Sequence([instance])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta, timezone
 from io import BytesIO
 
@@ -13,7 +14,14 @@ from pydicom import Dataset, dcmread
 from hoichan import codes
 from hoichan.encoding.images import picture_uid
 from hoichan.encoding.source import document_context
-from hoichan.encoding.sr import COMPREHENSIVE_3D_SR, encode_sr, series_uid
+from hoichan.encoding.sr import (
+    COMPREHENSIVE_3D_SR,
+    COMPREHENSIVE_SR,
+    ENHANCED_SR,
+    encode_sr,
+    series_uid,
+    sr_uid,
+)
 from hoichan.settings import Site
 from hoichan.testing import a_film, a_finding, a_manifest, a_refused_report, a_report, a_study
 from hoichan.types import Evidence, GraphicType, Outcome, Presence, Refusal, RefusalCode
@@ -307,3 +315,16 @@ def test_without_any_source_header_there_is_still_a_report(study):
 def test_zone_is_the_sites_at_the_time_of_the_study(film, study):
     context = document_context(study, a_report(study), source=None, site=SITE, software_version="1")
     assert context.zone == timezone(timedelta(hours=7))
+
+
+@pytest.mark.parametrize("sop_class_uid", [COMPREHENSIVE_SR, ENHANCED_SR])
+def test_receivers_without_the_newest_class_get_the_same_tree_in_an_older_one(film, study, sop_class_uid):
+    report = replace(a_report(study), predecessor="2.25.9")
+    context = document_context(study, report, source=film, site=SITE, software_version="9.9")
+    newest, older = encode_sr(context), encode_sr(context, sop_class_uid)
+    assert older.SOPClassUID == sop_class_uid
+    assert older.SOPInstanceUID == sr_uid(report.report_uid, sop_class_uid) != newest.SOPInstanceUID
+    assert older.ContentSequence == newest.ContentSequence
+    former = older.PredecessorDocumentsSequence[0].ReferencedSeriesSequence[0].ReferencedSOPSequence[0]
+    assert former.ReferencedSOPInstanceUID == sr_uid("2.25.9", sop_class_uid)
+    assert (older.VerificationFlag, older.PreliminaryFlag) == ("UNVERIFIED", "PRELIMINARY")

@@ -1,0 +1,148 @@
+"""The marks as a presentation state over the film itself (PS3.3 A.33.1): for viewers that draw no SR.
+
+It changes nothing about the pixels: grey values are shown as the film asks for, with boxes and names above.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import highdicom as hd
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+
+from hoichan import codes
+from hoichan.encoding.equipment import equipment, stamp
+from hoichan.encoding.source import DocumentContext, body_part, laterality
+from hoichan.encoding.sr import drawable
+from hoichan.reporting.reports import score_text
+from hoichan.types import Finding, GraphicType
+
+SERIES_NUMBER = 9005
+LAYER = "AI"
+LINE = 0.028  # height of a line of text, as a part of the film's rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """A positive finding that can be drawn."""
+
+    number: int
+    finding: Finding
+    kind: GraphicType
+    points: NDArray[np.float64]  # (n, 2), column and row
+
+
+def encode_gsps(context: DocumentContext) -> Dataset | None:
+    """The presentation state of the key image; None where nothing is to be drawn, or on an unread film."""
+    source, key = context.source, context.key
+    if source is None or key is None or not key.instance.rows or not key.instance.columns:
+        return None
+    marks = [
+        Mark(number=number, finding=finding, kind=shape[0], points=shape[1])
+        for number, finding in enumerate(context.report.positives, start=1)
+        if finding.sop_instance_uid == key.instance.sop_instance_uid
+        and (shape := drawable(finding.evidence)) is not None
+    ]
+    if not marks:
+        return None
+    rows, columns = key.instance.rows, key.instance.columns
+    image = _reference(context)
+    layer = hd.pr.GraphicLayer(layer_name=LAYER, order=1)
+    annotation = hd.pr.GraphicAnnotation(
+        referenced_images=[image],
+        graphic_layer=layer,
+        graphic_objects=[
+            hd.pr.GraphicObject(
+                graphic_type=mark.kind.value,
+                graphic_data=np.clip(mark.points, 0.0, np.array([columns, rows], dtype=np.float64)),
+                units="PIXEL",
+            )
+            for mark in marks
+        ],
+        text_objects=[
+            _text(codes.BANNER[context.language], 0.0, 0.0, rows, columns),
+            *(_label(context, mark, rows, columns) for mark in marks),
+        ],
+    )
+    document = hd.pr.GrayscaleSoftcopyPresentationState(
+        referenced_images=[image],
+        series_instance_uid=context.uid("gsps-series"),
+        series_number=SERIES_NUMBER,
+        sop_instance_uid=context.uid("gsps"),
+        instance_number=1,
+        content_label="AI",
+        content_description="AI marks (unverified)",
+        graphic_annotations=[annotation],
+        graphic_layers=[layer],
+        specific_character_set="ISO_IR 192",
+        institution_name=context.institution_name,
+        **equipment(context),
+    )
+    document.SeriesDescription = "AI marks (unverified)"
+    document.PresentationCreationDate, document.PresentationCreationTime = context.created
+    if body_part(source):
+        document.BodyPartExamined = body_part(source)
+    if "Laterality" not in document and not body_part(source):
+        document.Laterality = laterality(source)
+    if image.PhotometricInterpretation == "MONOCHROME1":
+        document.PresentationLUTShape = "INVERSE"  # a presentation state shows the highest value white
+    stamp(document, context)
+    del document.ContentDate, document.ContentTime  # a presentation state has its own
+    return document
+
+
+def _reference(context: DocumentContext) -> Dataset:
+    """What highdicom needs to know of the film; its pixels stay where they are."""
+    assert context.source is not None and context.key is not None
+    image, key = context.nameless_header, context.key
+    image.SOPClassUID, image.SOPInstanceUID = key.instance.sop_class_uid, key.instance.sop_instance_uid
+    image.SeriesInstanceUID, image.Modality = key.series.series_instance_uid, key.series.modality
+    image.Rows, image.Columns = key.instance.rows, key.instance.columns
+    for keyword in _GREY:
+        if keyword in context.source:
+            image[keyword] = context.source[keyword]
+    image.setdefault("PhotometricInterpretation", "MONOCHROME2")
+    image.SamplesPerPixel = 1
+    return image
+
+
+_GREY = (  # what says how grey values are shown (PS3.3 C.11)
+    "PhotometricInterpretation",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "RescaleType",
+    "ModalityLUTSequence",
+    "WindowCenter",
+    "WindowWidth",
+    "WindowCenterWidthExplanation",
+    "VOILUTFunction",
+    "VOILUTSequence",
+    "PixelSpacing",
+    "ImagerPixelSpacing",
+    "PixelAspectRatio",
+    "PatientOrientation",
+)
+
+
+def _label(context: DocumentContext, mark: Mark, rows: int, columns: int) -> hd.pr.TextObject:
+    """Number, name and score above the shape; the number is the one that the picture and the SR give it."""
+    left, top = mark.points.min(axis=0)
+    name = codes.FINDINGS[mark.finding.key].display[context.language]
+    text = f"AI {mark.number}: {name} – {score_text(mark.finding, context.language)}"
+    return _text(text, float(left), float(top) - 1.2 * LINE * rows, rows, columns)
+
+
+def _text(text: str, left: float, top: float, rows: int, columns: int) -> hd.pr.TextObject:
+    """A line of text that begins at (left, top), or as near to it as keeps it on the film."""
+    height = LINE * rows
+    left = float(np.clip(left, 0.0, columns * 0.6))
+    top = float(np.clip(top, 0.0, rows - height))
+    return hd.pr.TextObject(
+        text_value=text, units="PIXEL", bounding_box=(left, top, float(columns), top + height)
+    )
