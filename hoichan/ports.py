@@ -322,7 +322,7 @@ class Originals(Protocol):
     """Received files beyond the machine that received them. Every method may raise RecordsUnavailable."""
 
     def share(self, instance: Instance) -> None:
-        """Have every machine able to read a file of this one; done on return. Raises IntakeError if damaged."""
+        """Have every machine able to read a file of this one. Raises IntakeError where it is damaged."""
         ...
 
     def set_aside_if_other(self, instance: Instance, spooled: Spooled) -> bool:

@@ -35,7 +35,7 @@ class ObjectsDisk:
             if not target.parent.is_dir():
                 target.parent.mkdir(parents=True, exist_ok=True)
                 sync_folder(self._root)
-            _write(content, target)
+            write_whole(content, target)
             sync_folder(target.parent)
         except OSError as error:
             raise RecordsUnavailable("The object store cannot be written.") from error
@@ -85,7 +85,7 @@ def is_digest(name: str) -> bool:
     return len(name) == 64 and _HEX.issuperset(name)
 
 
-def _write(content: bytes, target: Path) -> None:
+def write_whole(content: bytes, target: Path) -> None:
     """Write, fsync, rename. Leaves nothing behind when it fails: the disk is full, and more tries come."""
     handle, name = tempfile.mkstemp(dir=target.parent, suffix=".part")
     try:

@@ -75,7 +75,7 @@ class ObjectsS3:
             for batch in obstore.list(self._store):
                 for found in batch:
                     name = found["path"].rpartition("/")[2]
-                    if is_digest(name):
+                    if is_digest(name) and found["path"].count("/") == 1:  # others lie in folders beside
                         yield Sha256(name)
 
 

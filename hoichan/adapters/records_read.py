@@ -12,7 +12,6 @@ from contextlib import contextmanager
 import sqlalchemy as sa
 
 from hoichan.adapters import database, reading_order, views
-from hoichan.adapters.objects_disk import ObjectsDisk
 from hoichan.adapters.reading_order import Place
 from hoichan.adapters.rows import Row
 from hoichan.adapters.schema import (
@@ -38,7 +37,7 @@ from hoichan.adapters.views import (
     StudyView,
 )
 from hoichan.errors import RecordsUnavailable, StudyUnknown
-from hoichan.ports import TrailEntry
+from hoichan.ports import Objects, TrailEntry
 from hoichan.types import (
     DeliveryState,
     DocumentKind,
@@ -53,9 +52,14 @@ from hoichan.types import (
 class ReadingSql:
     """The reading side of the record of studies. Every method may raise RecordsUnavailable (try again)."""
 
-    def __init__(self, engine: sa.Engine, objects: ObjectsDisk) -> None:
+    def __init__(self, engine: sa.Engine, objects: Objects) -> None:
         self._engine = engine
         self._objects = objects
+
+    @property
+    def engine(self) -> sa.Engine:
+        """The database, for readers of other tables."""
+        return self._engine
 
     @contextmanager
     def _snapshot(self) -> Iterator[sa.Connection]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from io import BytesIO
+from types import SimpleNamespace
 
 import pytest
 from pydicom import dcmread
@@ -12,6 +14,8 @@ from hoichan.adapters.encoder import DocumentEncoder
 from hoichan.adapters.objects_disk import ObjectsDisk
 from hoichan.adapters.records_sql import StudiesSql
 from hoichan.adapters.work_sql import WorkSql
+from hoichan.errors import RecordsUnavailable
+from hoichan.intake.dataset import read_spooled
 from hoichan.intake.evidence import Notice, Source, StepState, keep
 from hoichan.intake.rejections import withdrawn
 from hoichan.settings import Settings
@@ -229,3 +233,62 @@ def test_a_round_that_fails_keeps_its_marks(door, tmp_path):
     door.clock.advance(5)
     door.arrivals.step()
     assert len(door.engine.studies) == 1
+
+
+def test_a_round_that_fails_at_one_study_keeps_the_marks_of_those_behind_it(door, tmp_path):
+    for name in ("a", "b", "c"):
+        door.receive(film(study=name))
+    door.database.dispose()
+    (tmp_path / "records.sqlite").rename(tmp_path / "gone.sqlite")
+    (tmp_path / "records.sqlite").mkdir()
+    with pytest.raises(Exception, match="database"):
+        door.arrivals.step()
+    (tmp_path / "records.sqlite").rmdir()
+    (tmp_path / "gone.sqlite").rename(tmp_path / "records.sqlite")
+    door.clock.advance(5)
+    door.arrivals.step()
+    assert len(door.engine.studies) == 3
+
+
+def test_after_a_start_a_file_is_found_though_the_record_has_as_many_from_elsewhere(door):
+    uid = door.receive(film(instance="here"))
+    elsewhere = FakeSpool(now=door.clock.now)
+    there = Door.receive(SimpleNamespace(spool=elsewhere), film(instance="elsewhere"))
+    study = read_spooled(elsewhere, elsewhere.listing(there)[0], UTC)
+    door.studies.add_arrivals(study, study.instances)
+    elsewhere.close()
+    door.spool.take_fresh()  # the worker died with the mark in hand
+    door.restarted().recover()
+    assert uid in door.spool.take_fresh()
+    door.spool.mark_fresh(uid)
+    door.arrivals.step()
+    assert len(door.studies.current(uid).instances) == 2
+
+
+class Store:
+    """Says what a store of originals would say; for the way between them and the record."""
+
+    def __init__(self):
+        self.shared = []
+        self.away = False
+
+    def share(self, instance):
+        if self.away:
+            raise RecordsUnavailable
+        self.shared.append(instance.sop_instance_uid)
+
+    def set_aside_if_other(self, instance, spooled):
+        return False
+
+
+def test_nothing_is_recorded_before_every_machine_can_read_it(door):
+    store = Store()
+    store.away = True
+    arrivals = Arrivals(door.spool, door.studies, door.line, door.clock, Settings(), originals=store)
+    uid = door.receive(film())
+    with pytest.raises(RecordsUnavailable):
+        arrivals.step()
+    assert door.studies.current(uid) is None
+    store.away = False
+    arrivals.step()
+    assert len(door.studies.current(uid).instances) == 1 == len(store.shared)
