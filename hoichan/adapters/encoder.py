@@ -11,7 +11,7 @@ from pydicom import Dataset, config, dcmread
 from pydicom.errors import InvalidDicomError
 
 from hoichan import __version__
-from hoichan.analysis.imaging import read_film
+from hoichan.analysis.imaging import DECODING_ERRORS, read_film
 from hoichan.encoding.captions import caption
 from hoichan.encoding.overlay import Grey, Picture, jpeg, render
 from hoichan.encoding.source import DocumentContext, KeyImage, document_context, key_image
@@ -74,14 +74,29 @@ class DocumentEncoder:
         if key is None:
             return None
         try:
-            return dcmread(self._spool.file(key.instance.path))
-        except (OSError, InvalidDicomError, ValueError, KeyError, NotImplementedError) as error:
+            source = dcmread(self._spool.file(key.instance.path))
+            _drop_unreadable(source)
+            return source
+        except (InvalidDicomError, *DECODING_ERRORS) as error:
             log.warning(
                 "source_unreadable",
                 sop_instance_uid=key.instance.sop_instance_uid,
                 error=type(error).__name__,
             )
             return None
+
+
+def _drop_unreadable(data_set: Dataset) -> None:
+    """Takes out the values that cannot be decoded, so that none of them can stop a report later."""
+    for tag in list(data_set.keys()):
+        try:
+            element = data_set[tag]
+        except DECODING_ERRORS:
+            del data_set[tag]
+        else:
+            if element.VR == "SQ":
+                for item in element.value:
+                    _drop_unreadable(item)
 
 
 def _film(source: Dataset | None) -> Grey | None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import struct
 import warnings as python_warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from pydicom import Dataset
+from pydicom.errors import BytesLengthException
 from pydicom.multival import MultiValue
 from pydicom.pixels.processing import apply_modality_lut, apply_voi
 from pydicom.pixels.utils import pixel_array
@@ -39,10 +41,10 @@ STRETCH_PERCENTILES = (0.5, 99.5)  # of the grey levels that become 0 and 1
 USABLE_SPREAD = 0.05  # a window that leaves the middle 90 % of a film within 5 % of the scale shows nothing
 USABLE_UNCLIPPED = 0.25  # and one that clips three quarters of the film does not either
 
-# What pydicom and its decoders raise on damaged pixel data (seen on fuzzed headers and truncated frames).
+# What pydicom and its decoders raise on damaged headers and pixels (seen on fuzzed and truncated objects).
 DECODING_ERRORS = (
-    AttributeError, EOFError, IndexError, KeyError, MemoryError, NotImplementedError, OSError,
-    OverflowError, RuntimeError, TypeError, ValueError, struct.error,
+    ArithmeticError, AttributeError, BytesLengthException, EOFError, LookupError, MemoryError,
+    NotImplementedError, OSError, RuntimeError, TypeError, ValueError, struct.error, zlib.error,
 )  # fmt: skip
 
 
@@ -251,10 +253,12 @@ def _modality_values(stored: Stored, dataset: Dataset, warnings: list[str]) -> S
 def _padding_mask(stored: Stored, dataset: Dataset) -> NDArray[np.bool_]:
     """True where the detector saw nothing (PS3.3 C.7.5.1.1.2)."""
     none = np.zeros(stored.shape, dtype=np.bool_)
-    low = dataset.get("PixelPaddingValue")
+    try:
+        low, high = dataset.get("PixelPaddingValue"), dataset.get("PixelPaddingRangeLimit")
+    except DECODING_ERRORS:
+        return none
     if not isinstance(low, int):
         return none
-    high = dataset.get("PixelPaddingRangeLimit")
     high = high if isinstance(high, int) else low
     mask = (stored >= min(low, high)) & (stored <= max(low, high))
     return none if mask.mean() > 0.9 else mask
@@ -321,12 +325,12 @@ def _shows_film(shown: Array) -> bool:
 def _spacing(dataset: Dataset, warnings: list[str]) -> tuple[float, float] | None:
     """Pixel Spacing, else Imager Pixel Spacing; some systems write zeros, which means unknown."""
     for keyword in ("PixelSpacing", "ImagerPixelSpacing"):
-        value = dataset.get(keyword)
-        if value is None:
-            continue
         try:
+            value = dataset.get(keyword)
+            if value is None:
+                continue
             rows_mm, columns_mm = (float(v) for v in value)
-        except (TypeError, ValueError):
+        except DECODING_ERRORS:
             rows_mm = columns_mm = 0.0
         if rows_mm > 0 and columns_mm > 0:
             return rows_mm, columns_mm

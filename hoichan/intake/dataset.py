@@ -84,7 +84,8 @@ def read_spooled(spool: Spool, spooled: Spooled, zone: tzinfo) -> Study:
             data, start = inflated(mapped[meta.offset :], meta.transfer_syntax_uid), 0
         raw: dict[BaseTag, DataElement | RawDataElement] = {
             BaseTag(element.tag): _raw(data, element, syntax)
-            for element in walk(data, syntax, start=start, stop_at=PIXEL_DATA)
+            for element in walk(data, syntax, start=start)  # to the end: a UID may stand behind the pixels
+            if element.tag != PIXEL_DATA
         }
     data_set = Dataset(raw)
     data_set.file_meta = FileMetaDataset()

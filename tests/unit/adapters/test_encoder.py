@@ -95,6 +95,29 @@ def test_damaged_or_absent_files_still_give_a_report(encode, tmp_path):
         assert len(encoder.encode(study, a_refused_report(study))) == 3
 
 
+def test_a_header_that_no_library_reads_still_gives_a_report(encode, tmp_path):
+    film = a_film()
+    encode(film)
+    study = a_study(film)
+    whole = as_bytes(film)
+    at = whole.index(b"\x08\x00\x05\x00CS")  # Specific Character Set, as a sequence of one item
+    sequence = b"SQ\0\0\x08\0\0\0\xfe\xff\x00\xe0\0\0\0\0"
+    (tmp_path / "film.dcm").write_bytes(whole[: at + 4] + sequence + whole[at + 18 :])
+    encoder = DocumentEncoder(FolderOfFilms(tmp_path), Settings())
+    assert len(encoder.encode(study, a_refused_report(study))) == 3
+
+
+def test_values_that_no_library_reads_are_left_out(encode, tmp_path):
+    film = a_film()
+    encode(film)
+    study = a_study(film)
+    whole = as_bytes(film)
+    at = whole.index(b"\x28\x00\x10\x00US")  # Rows, in a number of bytes that is no number
+    (tmp_path / "film.dcm").write_bytes(whole[: at + 6] + b"\x03\x00" + b"\x01\x02\x03" + whole[at + 10 :])
+    encoder = DocumentEncoder(FolderOfFilms(tmp_path), Settings())
+    assert len(encoder.encode(study, a_refused_report(study))) == 3
+
+
 def test_a_study_without_any_image(encode):
     film = a_film()
     del film.Rows, film.Columns, film.PixelData

@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 from pydicom import Dataset
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import FileMetaDataset
 from pydicom.sequence import Sequence
+from pydicom.tag import BaseTag
 from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
 from hoichan.analysis.imaging import (
@@ -205,6 +208,21 @@ def test_damaged_pixels_are_refused_in_one_way_without_quoting_the_object(damage
     assert caught.value.reason == RefusalCode.UNDECODABLE_PIXELS
     assert "MARKER" not in str(caught.value)
     assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    "keyword", ["Rows", "BitsStored", "RescaleSlope", "PixelPaddingValue", "WindowCenter", "PixelSpacing"]
+)
+def test_a_value_of_the_wrong_length_is_no_crash(keyword):
+    """pydicom raises an error of its own for it, which is no ValueError."""
+    dataset = image(ramp())
+    tag = tag_for_keyword(keyword)
+    dataset._dict[BaseTag(tag)] = RawDataElement(BaseTag(tag), "US", 3, b"\1\2\3", 0, False, True)
+    if keyword in ("Rows", "BitsStored"):
+        with pytest.raises(InputOutOfDomain):
+            read_film(dataset)
+    else:
+        assert read_film(dataset).pixels.shape == (ROWS, COLUMNS)
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(3, 3), (60, 4000), (40_000, 40_000)])

@@ -212,6 +212,17 @@ def test_a_file_that_was_damaged_on_the_disk_is_our_own_error(content):
     spool.close()
 
 
+def test_uids_behind_the_pixels_are_read_too():
+    """The door takes elements in any order; a study that the house does not find would have no answer."""
+    tail, data_set = Dataset(), film()
+    for keyword in ("StudyInstanceUID", "SeriesInstanceUID"):
+        tail[keyword] = data_set[keyword]
+        del data_set[keyword]
+    read = respooled(film(), data=encode(data_set) + encode(tail))
+    assert read.study_instance_uid == film().StudyInstanceUID
+    assert read.series[0].series_instance_uid == film().SeriesInstanceUID
+
+
 def test_a_bit_that_flipped_on_the_disk_is_found_before_anybody_looks_at_the_image():
     spool = FakeSpool()
     stored = spool.store(
