@@ -20,8 +20,11 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, _config, evt
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 
-from dicom_listener import steps, storage_commitment
+from dicom_listener import commitment_reports, steps, storage_commitment
+from dicom_listener.counting import count_answer, count_rejection
+from dicom_listener.lane import StoreRequest
 from dicom_listener.limits import Limits, Waiting
+from dicom_listener.reception import SpoolReception
 from dicom_listener.senders import sender_of
 from dicom_listener.statuses import (
     NO_ROOM,
@@ -30,19 +33,17 @@ from dicom_listener.statuses import (
     SUCCESS,
     Answer,
     Rejection,
-    answer_to,
     n_answer_to,
     response,
 )
 from dicom_listener.storage_commitment import Commitments
 from dicom_listener.tls import Credentials
 from dicom_listener.transport import FilmHandler, FilmServer
-from hoichan.errors import ConfigurationError, IntakeError, PortInUse, TooFast
+from hoichan.errors import ConfigurationError, PortInUse
 from hoichan.intake.dataset import Header, read_header
-from hoichan.intake.door import is_uid
 from hoichan.intake.headers import EXPLICIT_LITTLE
-from hoichan.ports import Spool, Stored
 from hoichan.meters import Tally
+from hoichan.ports import Spool, Stored
 from hoichan.settings import Listener
 
 log = structlog.get_logger()
@@ -63,9 +64,12 @@ class Door:
 
     def __init__(self, spool: Spool, settings: Listener, tally: Tally | None = None) -> None:
         self._spool = spool
-        self._settings = settings
         self._tally = Tally() if tally is None else tally
+        self._settings = settings
         self._servers: dict[str, FilmServer] = {}
+        self._storage_classes = frozenset(
+            str(each.abstract_syntax) for each in AllStoragePresentationContexts
+        )
         self._limits = Limits(settings.maximum_associations)
         self._waiting = Waiting(
             of_one_address=max(8, settings.maximum_associations),
@@ -115,10 +119,12 @@ class Door:
         entity.network_timeout = settings.network_timeout_seconds
         entity.acse_timeout = min(REQUEST_SECONDS, settings.network_timeout_seconds)
         entity.dimse_timeout = min(30, settings.network_timeout_seconds)
-        for context in AllStoragePresentationContexts:
-            entity.add_supported_context(str(context.abstract_syntax), SYNTAXES)
-        for service in (VERIFICATION, storage_commitment.SOP_CLASS, steps.MPPS, steps.IAN):
+        for sop_class in sorted(self._storage_classes):
+            entity.add_supported_context(sop_class, SYNTAXES)
+        for service in (VERIFICATION, steps.MPPS, steps.IAN):
             entity.add_supported_context(service)
+        # a PACS that reports on what we asked comes as SCP (PS3.4 J.3.3)
+        entity.add_supported_context(storage_commitment.SOP_CLASS, scu_role=True, scp_role=True)
         return entity
 
     def _listen(self, entity: AE, port: int) -> FilmServer:
@@ -128,6 +134,7 @@ class Door:
             (evt.EVT_C_ECHO, _echoed),
             (evt.EVT_C_STORE, self._received),
             (evt.EVT_N_ACTION, self._commitment_asked),
+            (evt.EVT_N_EVENT_REPORT, self._commitment_reported),
             (evt.EVT_N_CREATE, self._step_created),
             (evt.EVT_N_SET, self._step_changed),
             (evt.EVT_ESTABLISHED, lambda event: self._commitments.opened(event.assoc)),
@@ -149,6 +156,7 @@ class Door:
                 f"The DICOM listener cannot listen on {settings.host} port {port}: {error.strerror}."
             ) from error
         server.waiting = self._waiting
+        server.begin = self._begin
         server.request_seconds = min(REQUEST_SECONDS, settings.network_timeout_seconds)
         return cast(FilmServer, server)
 
@@ -177,11 +185,11 @@ class Door:
         rejection = self._rejection(association, request)
         if rejection is None:
             return
+        count_rejection(self._tally, rejection)
         log.warning(
             "association_rejected",
             calling_ae_title=request.calling_ae_title,
             address=association.requestor.address,
-        count_rejection(self._tally, rejection)
             reason=rejection.name,
             certificate=association.certificate.sha256 if association.certificate else None,
         )
@@ -210,54 +218,43 @@ class Door:
         return None if self._limits.enter(association, sender) else NO_ROOM
 
     def _received(self, event: Any) -> Dataset:  # noqa: ANN401 (an untyped pynetdicom Event)
-        started = time.monotonic()
-        answer, details = self._store(event)
-        details["milliseconds"] = round((time.monotonic() - started) * 1000, 1)
-        details["calling_ae_title"] = event.assoc.requestor.ae_title
-        if answer.status:
-        sender = self._limits.sender(event.assoc)
-            log.warning("instance_refused", status=f"{answer.status:#06x}", **details)
-        count_answer(self._tally, sender, answer, details)
-        else:
-            log.info("instance_stored", **details)
-        return response(answer)
-
-    def _store(self, event: Any) -> tuple[Answer, dict[str, str | int | float | bool | None]]:  # noqa: ANN401
+        """A C-STORE that the lane has left for pynetdicom."""
         request = event.request
-        details: dict[str, str | int | float | bool | None] = {}
-        try:
-            sender = self._limits.sender(event.assoc)
-            if sender is not None and not self._limits.may_store(sender):
-                raise TooFast
-            data_set = request.DataSet.getvalue() if request.DataSet else b""
-            details["size_bytes"] = len(data_set)
-            negotiated = event.context.abstract_syntax
-            stored = self._spool.store(
-                data_set,
-                transfer_syntax_uid=str(event.context.transfer_syntax),
-                # a request that is not of its own context fits no data set
-                sop_class_uid=str(negotiated) if request.AffectedSOPClassUID == negotiated else "",
-                sop_instance_uid=str(request.AffectedSOPInstanceUID),
-                calling_ae_title=event.assoc.requestor.ae_title,
-            )
-            if not stored.duplicate and stored.quarantined is None:
-                self._mark_open(event.assoc, stored)
-        except IntakeError as error:
-            details["code"] = error.code
-            if is_uid(str(request.AffectedSOPInstanceUID)):
-                details["instance"] = str(request.AffectedSOPInstanceUID)
-            return answer_to(error), details
-        except Exception as error:  # noqa: BLE001 (outermost: pynetdicom would answer 0xC211 and print the text)
-            details["error"] = type(error).__name__
-            return answer_to(error), details
-        details.update(study=stored.study_instance_uid, instance=stored.sop_instance_uid)
-        details.update(duplicate=stored.duplicate, quarantined=stored.quarantined)
-        return SUCCESS, details
+        asked = StoreRequest(
+            context_id=event.context.context_id,
+            message_id=request.MessageID,
+            sop_class_uid=str(request.AffectedSOPClassUID),
+            sop_instance_uid=str(request.AffectedSOPInstanceUID),
+        )
+        reception = self._reception(event.assoc, event.context, asked)
+        if request.DataSet:
+            reception.write([request.DataSet.getvalue()])
+        return response(reception.end())
+
+    def _begin(self, association: Any, request: StoreRequest) -> SpoolReception | None:  # noqa: ANN401
+        """Opens a reception for the lane; None where the presentation context is not for storage."""
+        context = association._accepted_cx.get(request.context_id)
+        if context is None or not context.as_scp or str(context.abstract_syntax) not in self._storage_classes:
+            return None
+        return self._reception(association, context.as_tuple, request)
+
+    def _reception(self, association: Any, context: Any, request: StoreRequest) -> SpoolReception:  # noqa: ANN401
+        sender = self._limits.sender(association)
+        return SpoolReception(
+            self._spool,
+            request,
+            negotiated=str(context.abstract_syntax),
+            transfer_syntax_uid=str(context.transfer_syntax),
+            calling_ae_title=association.requestor.ae_title,
+            may_store=lambda: sender is None or self._limits.may_store(sender),
+            filed=lambda stored: self._mark_open(association, stored),
+            told=lambda answer, details: count_answer(self._tally, sender, answer, details),
+        )
 
     def _mark_open(self, association: Any, stored: Stored) -> None:  # noqa: ANN401
         """Tells the house that more may come; not for an association whose end was already seen."""
         with self._lock:
-            if association.is_established:
+            if not (association.is_released or association.is_aborted):
                 name = self._associations.setdefault(association, uuid.uuid4().hex[:12])
                 self._spool.opened(stored.study_instance_uid, name)
 
@@ -269,6 +266,14 @@ class Door:
             lambda header: self._commitments.asked(
                 event.request, header, ae_title=requestor.ae_title, address=requestor.address
             ),
+        )
+
+    def _commitment_reported(self, event: Any) -> tuple[Dataset, None]:  # noqa: ANN401
+        request, ae_title = event.request, event.assoc.requestor.ae_title
+        return _answered(
+            event,
+            request.EventInformation,
+            lambda header: commitment_reports.heard(self._spool, request, header, ae_title=ae_title),
         )
 
     def _step_created(self, event: Any) -> tuple[Dataset, None]:  # noqa: ANN401

@@ -15,12 +15,15 @@ import select
 import socket
 import ssl
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, cast
 
 import structlog
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
+from dicom_listener.lane import Lane, Reception, Step, StoreRequest
 from dicom_listener.limits import Waiting
 from dicom_listener.tls import Credentials, certificate_of
 
@@ -36,18 +39,67 @@ class FilmSocket(AssociationSocket):
 
     bell: Bell
     bells: FilmServer
+    lane: Lane
     deadline: float | None = None  # monotonic; until the association is asked for
 
     @property
     def ready(self) -> bool:
-        """Whether the peer has sent something; waits a moment for it, or for an answer of ours to send."""
+        """Whether there is a PDU for pynetdicom; waits a moment for one, or for an answer of ours to send.
+
+        What the lane takes for itself is done in here, in the thread that serves the connection.
+        """
         if self.socket is None or not self._is_connected:
             time.sleep(_IDLE_SECONDS)  # about to end
             return False
+        if not self._is_in_use():
+            return bool(self.lane.unread) or self._is_readable()
+        if self.lane.response and not self._answered():
+            return self._is_readable()
+        while True:
+            step = self.lane.advance()
+            if step is Step.OTHER:
+                return True
+            if step is Step.BROKEN:
+                self.lane.forget()
+                self.event_queue.put("Evt19")  # invalid PDU, PS3.8 table 9-10
+                return False
+            if step is Step.DONE:
+                self._answered()
+                return False
+            if not self._is_readable():
+                return False
+            try:
+                if not self.lane.fill(self.socket.recv_into):
+                    return True  # hung up; pynetdicom finds that out for itself
+            except OSError:
+                self.event_queue.put("Evt17")
+                return False
+            self.assoc.dul._idle_timer.restart()
+            if not self.assoc.dul.to_provider_queue.empty():
+                return False  # something of ours is waiting to go out, maybe an abort
+
+    def _is_in_use(self) -> bool:
+        """Whether data may come, and no message of which pynetdicom has the beginning (PS3.8 9.2.1, Sta6)."""
+        return (
+            self.assoc.dul.state_machine.current_state == "Sta6"
+            and self.assoc.dimse.message is None
+            and not self.assoc._kill
+        )
+
+    def _answered(self) -> bool:
+        """Whether the answer is out; it waits while a message of ours is, so that the two do not mix."""
+        if not self.assoc._reactor_checkpoint.is_set():
+            return False
+        response, self.lane.response = self.lane.response, b""
+        self.send(response)
+        return True
+
+    def _is_readable(self) -> bool:
+        """Whether the peer has sent something; waits a moment for it, or for the bell."""
         if isinstance(self.socket, ssl.SSLSocket) and self.socket.pending():
             return True  # decrypted already: select() knows nothing of it
         try:
-            waiting: list[socket.socket | Bell] = [self.socket, self.bell]
+            waiting: list[Any] = [self.socket, self.bell]
             readable, _, _ = select.select(waiting, [], [], _PATIENCE_SECONDS)
         except (OSError, ValueError):
             self.event_queue.put("Evt17")  # transport connection closed, PS3.8 table 9-10
@@ -60,8 +112,10 @@ class FilmSocket(AssociationSocket):
         """Up to `nr_bytes`; fewer only when the peer has closed. Raises OSError, also past the deadline."""
         if self.socket is None:
             return bytearray()
+        here = self.lane.take(nr_bytes)
         data = bytearray(min(nr_bytes, _RECEIVE_BUFFER))
-        got = 0
+        got = len(here)
+        data[:got] = here
         while got < nr_bytes:
             if got == len(data):  # grows with what really comes; the announced length is only a promise
                 data.extend(bytes(min(len(data), nr_bytes - got)))
@@ -90,6 +144,7 @@ class FilmSocket(AssociationSocket):
     def close(self) -> None:
         """Closes the connection, as pynetdicom does, and the bell with it."""
         request = self.socket
+        self.lane.forget()
         super().close()
         if request is not None and self.socket is None:
             self.bells.silence(request)
@@ -181,11 +236,12 @@ class FilmServer(ThreadedAssociationServer):
     """A server that knows who waits, and gives bells back when their connections end."""
 
     waiting: Waiting
+    begin: Callable[[Any, StoreRequest], Reception | None]  # opens a reception for an association
     credentials: Credentials | None = None  # None: plain DICOM
     request_seconds: float  # from the connection to the end of TLS, and again to the association request
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:  # noqa: ANN401 (handed on as they are)
-        self._bells: dict[Any, tuple[Bell, tuple[str, int]]] = {}
+        self._bells: dict[Any, tuple[Bell, tuple[str, int], Lane]] = {}
         super().__init__(*arguments, **keywords)
         self.contexts = _Shared(self.contexts)
 
@@ -200,10 +256,10 @@ class FilmServer(ThreadedAssociationServer):
         log.warning("connection_dropped", address=client_address[0], waiting=len(self.waiting))
         return False
 
-    def bell_for(self, request: Any, peer: tuple[str, int]) -> Bell:  # noqa: ANN401 (a socket)
-        """A new bell for a connection."""
+    def bell_for(self, request: Any, peer: tuple[str, int], lane: Lane) -> Bell:  # noqa: ANN401 (a socket)
+        """A new bell for a connection, and for what goes with it."""
         bell = Bell()
-        self._bells[request] = bell, peer
+        self._bells[request] = bell, peer, lane
         return bell
 
     def heard(self, request: Any) -> None:  # noqa: ANN401 (a socket)
@@ -213,10 +269,11 @@ class FilmServer(ThreadedAssociationServer):
 
     def silence(self, request: Any) -> None:  # noqa: ANN401 (a socket)
         """The connection ended."""
-        bell, peer = self._bells.pop(request, (None, None))
-        if bell is not None and peer is not None:
+        bell, peer, lane = self._bells.pop(request, (None, None, None))
+        if bell is not None and peer is not None and lane is not None:
             bell.close()
             self.waiting.leave(peer)
+            lane.drop()
 
     def shutdown_request(self, request: Any) -> None:  # noqa: ANN401 (a socket)
         """Called at the end of every association that still has its socket."""
@@ -254,7 +311,8 @@ class FilmHandler(RequestHandler):
         film_socket.__class__ = FilmSocket
         film_socket.deadline = time.monotonic() + server.request_seconds
         film_socket.bells = server
-        film_socket.bell = server.bell_for(self.request, self.client_address[:2])
+        film_socket.lane = Lane(partial(server.begin, association))
+        film_socket.bell = server.bell_for(self.request, self.client_address[:2], film_socket.lane)
         association.dul.to_provider_queue = _RingingQueue(film_socket.bell)
         association.dul._run_loop_delay = 0  # the waiting is done in `ready`
         association.dimse.msg_queue = _PatientQueue()

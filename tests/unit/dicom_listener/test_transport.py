@@ -3,6 +3,7 @@ import threading
 import tracemalloc
 from contextlib import contextmanager
 
+from dicom_listener.lane import Lane
 from dicom_listener.transport import Bell, FilmSocket
 
 
@@ -12,6 +13,7 @@ def connected():
     here, there = socket.socketpair()
     film_socket = object.__new__(FilmSocket)
     film_socket.socket = here
+    film_socket.lane = Lane(lambda request: None)
     with here, there:
         yield film_socket, there
 
