@@ -1,0 +1,263 @@
+"""Are our documents safe where they went? Asked of every PACS with `commitment = true`, until it says so.
+
+    acknowledged delivery -> N-ACTION -> report -> committed, or: send what it does not hold, and ask again
+
+A report is a note of the spool first (`hoichan.intake.commitments`), whoever heard it: so a crash between
+hearing and writing down loses nothing. Silence is asked again with growing pauses, for a week.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Protocol
+
+import structlog
+from pydicom.uid import generate_uid
+
+from hoichan.adapters.commitments_sql import CommitmentsSql, Question, QuestionState
+from hoichan.errors import HoichanError, Refused, Unreachable
+from hoichan.intake import commitments as notes
+from hoichan.intake.commitments import CommitmentReport
+from hoichan.ports import Clock, Sink, Spool, Studies
+from hoichan.settings import DicomDestination
+from hoichan.types import Delivery, Document, StudyInstanceUID
+
+log = structlog.get_logger()
+
+GIVEN_UP_AFTER = timedelta(days=7)
+LONGEST_PAUSE = timedelta(days=1)
+MOST_RESENT = 3  # a PACS that took an object three times and holds it not is for a person to look at
+# Failure Reasons that sending again can mend (PS3.3 C.14.1.1): no such instance, failure, resources
+MENDABLE = frozenset({0x0112, 0x0110, 0x0213})
+ASK_AGAIN = frozenset({0x0131})  # duplicate transaction UID
+
+
+class Asking(Protocol):
+    """A PACS that can be asked; `hoichan.adapters.commitment_dimse.CommitmentScu`."""
+
+    def ask(
+        self,
+        transaction_uid: str,
+        references: Sequence[tuple[str, str]],
+        *,
+        hear: Callable[[CommitmentReport], None],
+    ) -> None:
+        """Raises Unreachable or Refused."""
+        ...
+
+
+class Committer:
+    """Asks, hears and sends again. One for all workers: the leader's."""
+
+    def __init__(
+        self,
+        record: CommitmentsSql,
+        studies: Studies,
+        spool: Spool,
+        clock: Clock,
+        *,
+        destinations: Sequence[DicomDestination],
+        pacs: Mapping[str, Asking],
+        sinks: Mapping[str, Sink],
+    ) -> None:
+        """`destinations`: those with `commitment = true`; `pacs` and `sinks` by their names."""
+        self._record = record
+        self._studies = studies
+        self._spool = spool
+        self._clock = clock
+        self._destinations = {destination.name: destination for destination in destinations}
+        self._pacs = pacs
+        self._sinks = sinks
+
+    def step(self) -> int:
+        """One round: take reports up, ask what is due; how much there was. Raises RecordsUnavailable."""
+        done = 0
+        for report in notes.reports(self._spool.notes):
+            with _one_only(report.transaction_uid):
+                self._take_up(report)
+            notes.taken_up(self._spool.notes, report)
+            done += 1
+        now = self._clock.now()
+        for key, study, destination in self._record.unasked(self._destinations, since=now - GIVEN_UP_AFTER):
+            with _one_only(key):
+                self._ask(self._first(key, study, destination, now))
+            done += 1
+        for question in self._record.due(now):
+            with _one_only(question.idempotency_key):
+                self._ask_again(question, now)
+            done += 1
+        return done
+
+    # ---------------------------------------------------------------------------------------------- asking
+    def _first(self, key: str, study: StudyInstanceUID, destination: str, now: datetime) -> Question:
+        return Question(
+            transaction_uid=str(generate_uid(prefix=None)),
+            idempotency_key=key,
+            study_instance_uid=study,
+            destination=destination,
+            state=QuestionState.OPEN,
+            questions=0,
+            resent=0,
+            begun_at=now,
+            due_at=now,
+        )
+
+    def _ask_again(self, question: Question, now: datetime) -> None:
+        """Nobody answered in time, or the PACS could not be asked: a new transaction (PS3.4 J.3.2.1)."""
+        if question.destination not in self._destinations or now - question.begun_at > GIVEN_UP_AFTER:
+            self._give_up(question, reason="no_report")
+            return
+        uid = str(generate_uid(prefix=None))
+        self._ask(replace(question, transaction_uid=uid, questions=question.questions + 1))
+
+    def _ask(self, question: Question) -> None:
+        """The question is written down first: its report may come before the answer to it."""
+        destination = self._destinations[question.destination]
+        wait = timedelta(seconds=destination.commitment_wait_seconds) * 2 ** min(question.questions, 16)
+        now = self._clock.now()
+        self._record.open(replace(question, due_at=now + min(wait, LONGEST_PAUSE)))
+        references = self._references(question)
+        if not references:
+            self._give_up(question, reason="nothing_to_commit")
+            return
+        fields = {"study": question.study_instance_uid, "destination": question.destination}
+        try:
+            notes.expect(self._spool.notes, question.transaction_uid, ae_title=destination.ae_title)
+            self._pacs[question.destination].ask(question.transaction_uid, references, hear=self._heard)
+        except Unreachable as error:
+            log.warning("commitment_not_asked", detail=error.detail, **fields)
+        except Refused as error:  # asked again with growing pauses: somebody may configure it there
+            log.error("commitment_not_asked", status=error.status, **fields)
+        except HoichanError as error:
+            log.error("commitment_not_asked", code=error.code, **fields)
+        else:
+            self._studies.note(
+                question.study_instance_uid,
+                "commitment_asked",
+                destination=question.destination,
+                transaction=question.transaction_uid,
+                instances=len(references),
+            )
+
+    def _heard(self, report: CommitmentReport) -> None:
+        """A report on the association of the question, in pynetdicom's thread. Raises SpoolFull."""
+        notes.keep(self._spool.notes, report)
+
+    def _references(self, question: Question) -> list[tuple[str, str]]:
+        return [(str(document.sop_class_uid), document.uid) for document in self._documents(question)]
+
+    def _documents(self, question: Question) -> list[Document]:
+        delivery = self._studies.delivery(question.idempotency_key)
+        return [document for document in self._studies.documents(delivery) if document.sop_class_uid]
+
+    # --------------------------------------------------------------------------------------------- hearing
+    def _take_up(self, report: CommitmentReport) -> None:
+        question = self._record.find(report.transaction_uid)
+        if question is None:
+            log.warning("commitment_report_unknown", transaction=report.transaction_uid)
+            return
+        delivery = self._studies.delivery(question.idempotency_key)
+        if delivery.committed_at is not None:  # an older question was answered late
+            notes.forget(self._spool.notes, report.transaction_uid)
+            return
+        documents = self._documents(question)
+        lacking = [document for document in documents if document.uid not in report.committed]
+        if not lacking:
+            self._committed(question, len(documents))
+            return
+        if question.state is not QuestionState.OPEN:  # its successor will tell
+            return
+        reasons = sorted({report.failed.get(document.uid, 0x0112) for document in lacking})
+        self._studies.note(
+            question.study_instance_uid,
+            "commitment_failed",
+            destination=question.destination,
+            transaction=report.transaction_uid,
+            instances=len(documents),
+            failed=len(lacking),
+            reasons=", ".join(f"0x{reason:04X}" for reason in reasons),
+        )
+        log.error(
+            "commitment_failed",
+            study=question.study_instance_uid,
+            destination=question.destination,
+            failed=[document.uid for document in lacking],
+            reasons=[f"0x{reason:04X}" for reason in reasons],
+        )
+        self._mend(question, delivery, lacking, reasons)
+
+    def _committed(self, question: Question, instances: int) -> None:
+        uids = self._record.close(question.idempotency_key, QuestionState.COMMITTED, at=self._clock.now())
+        for uid in uids:
+            notes.forget(self._spool.notes, uid)
+        self._studies.note(
+            question.study_instance_uid,
+            "commitment_given",
+            destination=question.destination,
+            instances=instances,
+        )
+        log.info("commitment_given", study=question.study_instance_uid, destination=question.destination)
+
+    def _mend(
+        self, question: Question, delivery: Delivery, lacking: Sequence[Document], reasons: Sequence[int]
+    ) -> None:
+        """Send what the PACS does not hold, the same bytes, and ask about all of it again."""
+        if question.resent >= MOST_RESENT or not set(reasons) <= MENDABLE | ASK_AGAIN:
+            self._give_up(question, reason="not_held")
+            return
+        sink = self._sinks.get(question.destination)
+        if sink is None or question.destination not in self._destinations:
+            self._give_up(question, reason="destination_not_configured")
+            return
+        if set(reasons) & MENDABLE:
+            try:
+                sink.deliver(delivery, lacking)
+            except (Unreachable, Refused) as error:  # the question stays open, and is asked again when due
+                log.warning("commitment_not_mended", study=question.study_instance_uid, code=error.code)
+                return
+            self._studies.note(
+                question.study_instance_uid,
+                "commitment_resent",
+                destination=question.destination,
+                instances=len(lacking),
+            )
+        uid = str(generate_uid(prefix=None))
+        self._ask(
+            replace(
+                question,
+                transaction_uid=uid,
+                questions=question.questions + 1,
+                resent=question.resent + 1,
+            )
+        )
+
+    def _give_up(self, question: Question, *, reason: str) -> None:
+        uids = self._record.close(question.idempotency_key, QuestionState.GIVEN_UP, at=self._clock.now())
+        for uid in uids:
+            notes.forget(self._spool.notes, uid)
+        self._studies.note(
+            question.study_instance_uid,
+            "commitment_given_up",
+            destination=question.destination,
+            reason=reason,
+        )
+        log.error(
+            "commitment_given_up",
+            study=question.study_instance_uid,
+            destination=question.destination,
+            reason=reason,
+        )
+
+
+@contextmanager
+def _one_only(subject: str) -> Iterator[None]:
+    """What is wrong with one delivery for good, as a document that is gone, holds no other up."""
+    try:
+        yield
+    except HoichanError as error:
+        if error.retryable:
+            raise
+        log.error("commitment_skipped", subject=subject, code=error.code)
