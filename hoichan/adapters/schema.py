@@ -67,7 +67,7 @@ studies = sa.Table(
     sa.Column("study_description", sa.Text),
     sa.Column("modalities", sa.Text, nullable=False, server_default=""),  # e.g. "CR\\SR"
     sa.Column("first_received_at", UtcDateTime, nullable=False),
-    sa.Column("last_received_at", UtcDateTime, nullable=False),
+    sa.Column("last_received_at", UtcDateTime, nullable=False, index=True),
     sa.Column("reported_at", UtcDateTime),
     sa.Column("delivered_at", UtcDateTime),  # when the last delivery of the newest revision was acknowledged
     sa.Index("ix_studies_state_order", "state", "tier", "first_received_at", "study_instance_uid"),
@@ -124,7 +124,9 @@ revisions = sa.Table(
     metadata,
     sa.Column("study_instance_uid", _UID, sa.ForeignKey("studies.study_instance_uid"), primary_key=True),
     sa.Column("revision", sa.Integer, primary_key=True),
-    sa.Column("state", sa.String(16), nullable=False, index=True),  # assembled | reported | failed | cancelled
+    sa.Column(
+        "state", sa.String(16), nullable=False, index=True
+    ),  # assembled | reported | failed | cancelled
     sa.Column("closed_by", sa.String(32), nullable=False),
     sa.Column("runs", sa.Integer, nullable=False, server_default="0"),  # asked for again by a person
     sa.Column("begun", sa.Integer, nullable=False, server_default="0"),  # starts that had no end

@@ -6,6 +6,7 @@ from alembic import context
 
 from hoichan.adapters import (  # noqa: F401  their tables belong to the metadata
     schema_orders,
+    schema_retention,
     schema_sources,
     schema_tokens,
     schema_vitals,
