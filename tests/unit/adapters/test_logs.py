@@ -59,3 +59,18 @@ def test_what_ends_a_process_or_a_thread_is_told_without_its_text(place):
     (line,) = [json.loads(line) for line in done.stderr.splitlines()]
     assert (line["event"], line["error"], line["level"]) == ("uncaught", "ValueError", "critical")
     assert "MARKER" not in done.stderr
+
+
+def test_lines_of_processes_that_share_a_stream_do_not_mix(tmp_path):
+    script = """
+import structlog
+from hoichan.adapters import logs
+logs.configure("tester")
+for number in range(3000):
+    structlog.get_logger().info("told", number=number)
+"""
+    with (tmp_path / "log").open("ab") as shared:
+        running = [subprocess.Popen([sys.executable, "-P", "-c", script], stderr=shared) for _ in range(2)]
+        assert [process.wait(60) for process in running] == [0, 0]
+    lines = (tmp_path / "log").read_text(encoding="utf-8").splitlines()
+    assert sorted(json.loads(line)["number"] for line in lines) == sorted([*range(3000), *range(3000)])
