@@ -52,6 +52,7 @@ class Instance:
     sha256: Sha256  # of the data set as it was sent, without file meta
     received_at: datetime  # aware, UTC
     rejected: bool = False  # a rejection note has taken it back: nobody is to judge it
+    removed: bool = False  # its file went by the retention rules: nobody can read it any more
 
 
 # 2 -------------------------------------------------------------------- Series
@@ -213,6 +214,7 @@ class RefusalCode(StrEnum):
     NO_MODEL = "no_model"
     NO_IMAGE = "no_image"
     REJECTED_IMAGE = "rejected_image"
+    REMOVED_IMAGE = "removed_image"
     WRONG_MODALITY = "wrong_modality"
     WRONG_BODY_PART = "wrong_body_part"
     WRONG_VIEW = "wrong_view"
@@ -318,6 +320,7 @@ class ReportStatus(StrEnum):
     FINAL = "final"  # final / F / VERIFIED + FINAL           signed, observer and time filled
     AMENDED = "amended"  # amended / C / predecessor in (0040,A360)
     CANCELLED = "cancelled"  # cancelled / X
+    WITHDRAWN = "withdrawn"  # entered-in-error / OBX-11 W / KOS 113037   it went out under another patient
 
 
 class Outcome(StrEnum):
@@ -363,8 +366,13 @@ class Report:
 class DocumentKind(StrEnum):
     """The forms a report is written in."""
 
-    SR = "sr"
+    SR = "sr"  # Comprehensive 3D SR; the two below are the same tree for receivers that do not take it
+    SR_COMPREHENSIVE = "sr-comprehensive"
+    SR_ENHANCED = "sr-enhanced"
     SC = "sc"
+    GSPS = "gsps"
+    PDF = "pdf"
+    KOS = "kos"  # only where a former result is taken back
     FHIR = "fhir"
     HL7 = "hl7"  # ORU^R01, one a destination
 

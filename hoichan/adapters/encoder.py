@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
 
 import structlog
@@ -12,11 +12,12 @@ from pydicom.errors import InvalidDicomError
 
 from hoichan import __version__
 from hoichan.analysis.imaging import DECODING_ERRORS, read_film
-from hoichan.encoding.captions import caption
+from hoichan.encoding.captions import Caption, caption
 from hoichan.encoding.overlay import Grey, Picture, jpeg, render
 from hoichan.encoding.source import DocumentContext, KeyImage, document_context, key_image
 from hoichan.errors import InputOutOfDomain
 from hoichan.ports import Spool
+from hoichan.reporting.deliveries import wanted
 from hoichan.settings import Hl7Destination, Settings
 from hoichan.types import Document, DocumentKind, Report, Study
 
@@ -29,6 +30,9 @@ class DocumentEncoder:
     def __init__(self, spool: Spool, settings: Settings) -> None:
         self._spool = spool
         self._site = settings.site
+        self._wanted = {
+            kind for destination in settings.effective_destinations for kind in wanted(destination)
+        }
         self._hl7_destinations = [
             destination
             for destination in settings.effective_destinations
@@ -36,7 +40,7 @@ class DocumentEncoder:
         ]
 
     def encode(self, study: Study, report: Report) -> Sequence[Document]:
-        """The picture, the SR that points to it, the bundle, and a message for each HL7 receiver.
+        """The picture, the SR that points to it, the bundle, and whatever else the destinations ask for.
 
         An image that is gone or damaged never stops a report: the picture then carries the words only.
         """
@@ -55,11 +59,10 @@ class DocumentEncoder:
                 study, report, source=source, site=self._site, software_version=__version__
             )
             picture = _picture(context, _film(source))
-            sc = encode_sc(context, picture)
-            sr = encode_sr(context)
             return (
-                _dicom_document(DocumentKind.SC, sc),
-                _dicom_document(DocumentKind.SR, sr),
+                _dicom_document(DocumentKind.SC, encode_sc(context, picture)),
+                _dicom_document(DocumentKind.SR, encode_sr(context)),
+                *self._more(context, picture),
                 Document(
                     kind=DocumentKind.FHIR,
                     uid=context.uid("fhir"),
@@ -69,6 +72,29 @@ class DocumentEncoder:
                 ),
                 *(hl7_document(context, destination) for destination in self._hl7_destinations),
             )
+
+    def _more(self, context: DocumentContext, picture: Picture) -> Iterator[Document]:
+        """The DICOM forms that are only made where a destination asks for them."""
+        from hoichan.encoding.gsps import encode_gsps  # noqa: PLC0415
+        from hoichan.encoding.kos import encode_kos  # noqa: PLC0415
+        from hoichan.encoding.page import encode_page  # noqa: PLC0415
+        from hoichan.encoding.pdf import encode_pdf  # noqa: PLC0415
+        from hoichan.encoding.sr import COMPREHENSIVE_SR, ENHANCED_SR, encode_sr  # noqa: PLC0415
+
+        def page() -> Dataset:
+            return encode_pdf(context, encode_page(context, _caption(context), jpeg(picture)))
+
+        makers: dict[DocumentKind, Callable[[], Dataset | None]] = {
+            DocumentKind.SR_COMPREHENSIVE: lambda: encode_sr(context, COMPREHENSIVE_SR),
+            DocumentKind.SR_ENHANCED: lambda: encode_sr(context, ENHANCED_SR),
+            DocumentKind.GSPS: lambda: encode_gsps(context),
+            DocumentKind.KOS: lambda: encode_kos(context),
+            DocumentKind.PDF: page,
+        }
+        for kind, make in makers.items():
+            made = make() if kind in self._wanted else None
+            if made is not None:
+                yield _dicom_document(kind, made)
 
     def _read(self, key: KeyImage | None) -> Dataset | None:
         if key is None:
@@ -110,15 +136,18 @@ def _film(source: Dataset | None) -> Grey | None:
 
 
 def _picture(context: DocumentContext, film: Grey | None) -> Picture:
+    return render(film, _caption(context))
+
+
+def _caption(context: DocumentContext) -> Caption:
     instance = context.key.instance if context.key is not None else None
-    words = caption(
+    return caption(
         context.report,
         sop_instance_uid=instance.sop_instance_uid if instance is not None else None,
         rows=(instance.rows if instance is not None else None) or 1,
         columns=(instance.columns if instance is not None else None) or 1,
         language=context.language,
     )
-    return render(film, words)
 
 
 def _dicom_document(kind: DocumentKind, dataset: Dataset) -> Document:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 
 from pydicom import Dataset, dcmread
@@ -14,8 +14,9 @@ from hoichan.adapters.associations import release
 from hoichan.adapters.reasons import knock
 from hoichan.adapters.tls import client_args
 from hoichan.errors import Refused, Unreachable
+from hoichan.reporting.deliveries import SR_FORMS
 from hoichan.settings import DicomDestination
-from hoichan.types import Delivery, Document
+from hoichan.types import Delivery, Document, DocumentKind
 
 SUCCESS = 0x0000
 NO_STATUS = -1
@@ -39,10 +40,10 @@ class DimseSink:
         Raises Unreachable (no association, no answer, 0xA7xx: try again) or Refused (any other status, or a
         presentation context that was not accepted: never by itself).
         """
-        data_sets = [_read(document) for document in _ordered(delivery, documents)]
-        association = self._associate(data_sets)
+        data_sets = {document.kind: _read(document) for document in _ordered(delivery, documents)}
+        association = self._associate(list(data_sets.values()))
         try:
-            for data_set in data_sets:
+            for data_set in _one_form(data_sets, association):
                 self._store(association, data_set)
         finally:
             release(association)
@@ -103,6 +104,15 @@ class DimseSink:
             detail = "no answer" if status == NO_STATUS else f"0x{status:04X}"
             raise Unreachable(self._destination.name, detail)
         raise Refused(self._destination.name, f"0x{status:04X}")
+
+
+def _one_form(data_sets: Mapping[DocumentKind, Dataset], association: Association) -> list[Dataset]:
+    """Of the forms of the SR the first that the peer accepted, else the first, to be refused."""
+    accepted = {context.abstract_syntax for context in association.accepted_contexts}
+    forms = [kind for kind in SR_FORMS if kind in data_sets]
+    taken = [kind for kind in forms if data_sets[kind].SOPClassUID in accepted]
+    left_out = set(forms) - set((taken or forms)[:1])
+    return [data_set for kind, data_set in data_sets.items() if kind not in left_out]
 
 
 def _ordered(delivery: Delivery, documents: Sequence[Document]) -> list[Document]:

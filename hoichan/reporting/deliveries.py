@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from hoichan.settings import (
@@ -16,6 +16,14 @@ from hoichan.types import Delivery, DeliveryState, Document, DocumentKind, Repor
 
 # The picture before the SR that points to it; the bundle last.
 SENDING_ORDER = (DocumentKind.SC, DocumentKind.SR, DocumentKind.FHIR)
+# The same answer in three SOP classes, the best first: a receiver gets one of them.
+SR_FORMS = (DocumentKind.SR, DocumentKind.SR_COMPREHENSIVE, DocumentKind.SR_ENHANCED)
+SR_CLASSES: Mapping[str, tuple[DocumentKind, ...]] = {
+    "auto": SR_FORMS,
+    "comprehensive_3d": (DocumentKind.SR,),
+    "comprehensive": (DocumentKind.SR_COMPREHENSIVE,),
+    "enhanced": (DocumentKind.SR_ENHANCED,),
+}
 
 
 def idempotency_key(report: Report, destination: AnyDestination) -> str:
@@ -27,13 +35,25 @@ def wanted(destination: AnyDestination) -> tuple[DocumentKind, ...]:
     """The kinds of document a receiver takes, in sending order. A PACS takes what its `send` lists."""
     match destination:
         case DicomDestination():
-            return tuple(kind for kind in SENDING_ORDER if kind.value in destination.send)
+            return _for_pacs(destination)
         case FhirDestination():
             return (DocumentKind.FHIR,)
         case Hl7Destination():
             return (DocumentKind.HL7,)
         case FolderDestination():
             return SENDING_ORDER
+
+
+def _for_pacs(destination: DicomDestination) -> tuple[DocumentKind, ...]:
+    """The note that takes a former result back comes first, what points to other objects after them."""
+    order = {
+        "kos": (DocumentKind.KOS,),
+        "sc": (DocumentKind.SC,),
+        "gsps": (DocumentKind.GSPS,),
+        "sr": SR_CLASSES[destination.sr_class],
+        "pdf": (DocumentKind.PDF,),
+    }
+    return tuple(kind for name, kinds in order.items() if name in destination.send for kind in kinds)
 
 
 def plan(

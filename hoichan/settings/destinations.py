@@ -34,7 +34,9 @@ class DicomDestination(_Destination):
     ae_title: AeTitle
     calling_ae_title: AeTitle | None = None  # None: the listener's own title
     tls: ClientTls | None = None  # None: plain DICOM
-    send: tuple[Literal["sr", "sc"], ...] = ("sc", "sr")  # the picture first: the SR points to it
+    send: tuple[Literal["sr", "sc", "gsps", "pdf", "kos"], ...] = ("sc", "sr")
+    # auto: the newest that it accepts; one of the three: that one only
+    sr_class: Literal["auto", "comprehensive_3d", "comprehensive", "enhanced"] = "auto"
     commitment: bool = False  # ask it for storage commitment, and send again what it does not hold
     commitment_wait_seconds: float = Field(600, gt=0)  # without a report for so long: it is asked again
 

@@ -186,3 +186,53 @@ def test_what_arrives_reads_as_vietnamese(documents):
         deliver(destination, documents)
     sr = next(document for document in documents if document.kind is DocumentKind.SR)
     assert str(dcmread(BytesIO(sr.content)).PatientName) == "Nguyễn^Thị Hồng^Ổn"
+
+
+@pytest.fixture(scope="module")
+def every_form(tmp_path_factory):
+    """All that a PACS can ask for."""
+    folder = tmp_path_factory.mktemp("spool")
+    (folder / "film.dcm").write_bytes(as_bytes(a_film()))
+    study = a_study()
+    pacs = {"name": "pacs", "kind": "dicom", "host": "127.0.0.1", "port": 1, "ae_title": "PACS"}
+    pacs["send"] = ("sr", "sc", "gsps", "pdf", "kos")
+    settings = Settings.model_validate({"destinations": [pacs]})
+    return DocumentEncoder(FolderOfFilms(folder), settings).encode(study, a_report(study))
+
+
+@pytest.mark.parametrize("takes", ["34", "33", "22"])
+def test_a_pacs_gets_the_sr_in_the_newest_class_that_it_takes(every_form, takes):
+    pacs, sr = Pacs(), f"1.2.840.10008.5.1.4.1.1.88.{takes}"
+    older = {"34": ("33", "22"), "33": ("22",), "22": ()}[takes]
+    contexts = (SC_IMAGE_STORAGE, sr, *(f"1.2.840.10008.5.1.4.1.1.88.{one}" for one in older))
+    with listening(pacs, contexts=contexts) as destination:
+        assert deliver(destination, every_form) == "0x0000"
+    assert [sop_class for sop_class, _ in pacs.received] == [SC_IMAGE_STORAGE, sr]
+
+
+def test_a_pacs_with_a_class_of_its_own_gets_that_one_or_nothing(every_form):
+    pacs = Pacs()
+    with listening(pacs) as destination:
+        older = destination.model_copy(update={"sr_class": "enhanced"})
+        with pytest.raises(Refused, match="22 not accepted"):
+            deliver(older, every_form)
+
+
+def test_marks_and_page_go_where_they_are_asked_for(every_form):
+    pacs = Pacs()
+    asked = ("1.2.840.10008.5.1.4.1.1.11.1", "1.2.840.10008.5.1.4.1.1.104.1")
+    with listening(pacs, contexts=(*BOTH, *asked)) as destination:
+        more = destination.model_copy(update={"send": ("sr", "sc", "gsps", "pdf", "kos")})
+        assert deliver(more, every_form) == "0x0000"
+    gsps, pdf = asked
+    assert [sop_class for sop_class, _ in pacs.received] == [
+        SC_IMAGE_STORAGE,
+        gsps,
+        COMPREHENSIVE_3D_SR,
+        pdf,
+    ]
+
+
+def test_only_what_somebody_asks_for_is_made(documents, every_form):
+    assert {document.kind for document in documents} == {DocumentKind.SC, DocumentKind.SR, DocumentKind.FHIR}
+    assert DocumentKind.KOS not in {document.kind for document in every_form}  # nothing is taken back

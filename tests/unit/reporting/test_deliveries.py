@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hoichan.reporting import next_attempt, plan
+from hoichan.reporting.deliveries import SR_FORMS
 from hoichan.settings import DicomDestination, FhirDestination, FolderDestination, Hl7Destination
 from hoichan.testing import a_report, a_study
 from hoichan.testing.reports import REPORTED_AT
@@ -33,9 +34,19 @@ DOCUMENTS = [document(kind) for kind in reversed(DocumentKind)]
 @pytest.mark.parametrize(
     ("destination", "kinds"),
     [
-        (PACS, (DocumentKind.SC, DocumentKind.SR)),
-        (PACS.model_copy(update={"send": ("sr",)}), (DocumentKind.SR,)),
-        (PACS.model_copy(update={"send": ("sr", "sc")}), (DocumentKind.SC, DocumentKind.SR)),
+        (PACS, (DocumentKind.SC, *SR_FORMS)),
+        (PACS.model_copy(update={"send": ("sr",)}), SR_FORMS),
+        (PACS.model_copy(update={"send": ("sr",), "sr_class": "enhanced"}), (DocumentKind.SR_ENHANCED,)),
+        (
+            PACS.model_copy(update={"send": ("pdf", "sr", "gsps", "kos", "sc"), "sr_class": "comprehensive"}),
+            (
+                DocumentKind.KOS,
+                DocumentKind.SC,
+                DocumentKind.GSPS,
+                DocumentKind.SR_COMPREHENSIVE,
+                DocumentKind.PDF,
+            ),
+        ),
         (EMR, (DocumentKind.FHIR,)),
         (RIS, (DocumentKind.HL7,)),
         (SHARE, (DocumentKind.SC, DocumentKind.SR, DocumentKind.FHIR)),
