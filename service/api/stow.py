@@ -28,9 +28,9 @@ from hoichan.errors import HoichanError, IntakeError, NotDicom, SpoolFull
 from hoichan.intake.door import is_uid
 from hoichan.intake.files import names_of, take_in
 from hoichan.intake.part10 import split
+from hoichan.multipart import Event, Multipart, MultipartBroken, PartBegins, PartData, media_type
 from hoichan.ports import Spool
 from service.api.doorkeeper import is_same_origin
-from service.api.multipart import Event, Multipart, MultipartBroken, PartBegins, PartData, media_type
 from service.api.problems import RETRY_AFTER_SECONDS, challenge, problem_json
 from service.api.problems import status_of as problem_status
 from service.api.stow_answers import CHANGED_CONTENT, Outcome, document, reason_of, status_of

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.api.multipart import (
+from hoichan.multipart import (
     MAXIMUM_HEADERS,
     MAXIMUM_PREAMBLE,
     Multipart,

@@ -1,6 +1,6 @@
 """Takes a multipart body apart while it arrives (RFC 2046 5.1, RFC 2387), in bounded memory.
 
-Written for what STOW-RS sends: few headers, parts of any size. Nothing is decoded. Bytes go in by `feed`, and
+Written for what DICOMweb sends: few headers, parts of any size. Nothing is decoded. Bytes go in by `feed`, and
 events come out in the order of the body.
 """
 
