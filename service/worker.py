@@ -21,6 +21,7 @@ import structlog
 
 from hoichan.adapters.engine_dbos import EngineDbos
 from hoichan.adapters.heartbeats_sql import HeartbeatsSql
+from hoichan.adapters.vitals_sql import VitalsSql
 from hoichan.analysis.selection import select
 from hoichan.errors import HoichanError, RecordsUnavailable
 from hoichan.intake.rejections import mark_rejected, withdrawn
@@ -30,6 +31,7 @@ from service import background, wiring
 from service.arrivals import Arrivals
 from service.dispatch import Dispatcher
 from service.folders import watch
+from service.metering import Metering
 from service.order_of_work import Line
 from service.outbox import Outbox
 from service.pipeline import analyse
@@ -58,13 +60,17 @@ class Worker:
         for _, error in shelf.invalid:  # a site that believes in a model must hear that it is not running
             raise error
         self._manifests = shelf.manifests
-        self._runner = wiring.runner(self._house)
         self._encoder = wiring.encoder(self._house)
         self._name = executor_id(settings)
+        self._metering = Metering(
+            VitalsSql(self._house.engine), self._name, self._manifests, wiring.runner(self._house)
+        )
         self._heartbeats = HeartbeatsSql(self._house.engine)
         clock = self._house.clock
         sinks = wiring.sinks(settings)
-        self._outbox = Outbox(self._studies, sinks, clock, settings.work, self._house.work)
+        self._outbox = Outbox(
+            self._studies, self._metering.sinks(sinks), clock, settings.work, self._house.work
+        )
         self._committer = wiring.committer(self._house, sinks)
         self._engine = EngineDbos(
             settings.storage.engine_url,
@@ -93,6 +99,7 @@ class Worker:
         """Work until `stop` is set."""
         self._heartbeats.beat(self._name)
         threading.Thread(target=self._beat, args=(stop,), name="heartbeat", daemon=True).start()
+        self._metering.start()
         try:
             self._arrivals.recover()
             log.info("worker_ready", worker=self._name, models=[m.name for m in self._manifests])
@@ -102,6 +109,7 @@ class Worker:
             self._loop(stop)
         finally:
             self._engine.close()
+            self._metering.close()
             with suppress(RecordsUnavailable):  # others see by the silence that it ended
                 self._heartbeats.forget(self._name)
 
@@ -164,23 +172,27 @@ class Worker:
         if self._studies.begin(uid, revision) > POISON_STARTS:
             bound.error("study_failed", code="work.killed_its_workers")
             self._studies.fail(uid, revision, code="work.killed_its_workers")
+            self._metering.failed("work.killed_its_workers")
             return
         try:
+            study = self._without_rejected(self._studies.load(uid, revision))
             report = analyse(
-                self._without_rejected(self._studies.load(uid, revision)),
+                study,
                 manifests=self._manifests,
-                runner=self._runner,
+                runner=self._metering.runner,
                 encoder=self._encoder,
                 studies=self._studies,
                 destinations=self._settings.effective_destinations,
                 clock=self._house.clock,
             )
+            self._metering.reported(study, report)
             bound.info("study_reported", report=report.report_uid, outcome=report.outcome)
         except Exception as error:  # a third party's message may quote the data set: only its kind is kept
             if isinstance(error, HoichanError) and error.retryable:
                 raise
             bound.error("study_failed", code=_code(error))
             self._studies.fail(uid, revision, code=_code(error))
+            self._metering.failed(_code(error))
         finally:
             self._studies.end(uid, revision)
 

@@ -118,6 +118,16 @@ class OnnxRunner:
         )
         return result
 
+    @property
+    def wanted_provider(self) -> str:
+        """The execution provider that sessions are asked for."""
+        return PROVIDER
+
+    def load(self, manifest: ModelManifest) -> str:
+        """Open the session before an image needs it; the provider that it really has. Raises RunnerFailed."""
+        provider: str = self._session(manifest).get_providers()[0]
+        return provider
+
     def score(self, manifest: ModelManifest, film: Film) -> Scores:
         """Scores of one film with no gate applied. Raises RunnerFailed."""
         session = self._session(manifest)

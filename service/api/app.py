@@ -15,14 +15,15 @@ from hoichan.adapters.records_read import ReadingSql
 from hoichan.adapters.tokens_sql import TokensSql
 from hoichan.ports import Clock, Studies
 from hoichan.settings import Settings
-from service.api import auditing, health, pages, people, problems, studies
+from service.api import auditing, health, metrics, pages, people, problems, studies
 from service.api.desk import Desk
 from service.api.doorkeeper import Doorkeeper
 from service.api.gate import admit
 from service.api.witness import Witness
+from service.readiness import premises
 from service.web.rendering import STATIC, Templates
 
-API_ROUTERS = (studies.router, health.router)
+API_ROUTERS = (studies.router, health.router, metrics.router)
 PAGE_ROUTERS = (pages.router, people.router, auditing.router)
 
 
@@ -59,6 +60,7 @@ def create_app(
         witness=Witness(audit, clock),
         clock=clock,
         spool_root=spool_root,
+        premises=premises(settings, reading.engine, spool_root=spool_root, now=clock.now),
         templates=Templates(settings.site),
     )
     problems.register(app)

@@ -15,6 +15,7 @@ from hoichan.adapters.tokens_sql import TokensSql
 from hoichan.ports import Clock, Studies
 from hoichan.settings import Settings
 from service.api.witness import Witness
+from service.readiness import Premises
 from service.web.rendering import Templates
 
 UID_PATTERN = r"^[0-9]+(\.[0-9]+)*$"  # PS3.5 9.1, lenient on leading zeros: some modalities send them
@@ -34,6 +35,7 @@ class Desk:
     witness: Witness
     clock: Clock
     spool_root: Path
+    premises: Premises
     templates: Templates
 
 

@@ -105,8 +105,8 @@ def is_settled(house, expected):
     except (OSError, urllib.error.HTTPError):  # the page itself was killed
         return False
     return (
-        lines['hoichan_studies{state="delivered"}'] == str(expected)
-        and lines['hoichan_deliveries{state="pending"}'] == "0"
+        float(lines['hoichan_studies{state="delivered"}']) == expected
+        and float(lines['hoichan_deliveries{state="pending"}']) == 0
     )
 
 

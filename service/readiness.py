@@ -1,0 +1,284 @@
+"""Whether the house works, told truthfully: one list for `/readyz`, for `hoichan doctor` and for the alarms.
+
+Each finding has a stable reason and says what to do. A finding that `blocks` means that films cannot be taken
+in, read or shown now; the others are true and need somebody, but the service had better stay in use.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from hoichan.adapters import database
+from hoichan.adapters.figures_sql import FiguresSql
+from hoichan.adapters.spool_survey import Surveyor
+from hoichan.adapters.vitals_disk import told
+from hoichan.adapters.vitals_sql import VitalsSql, WorkerView
+from hoichan.errors import RecordsUnavailable
+from hoichan.settings import Settings
+from hoichan.types import DeliveryState
+from service.certificates import certificate_files, ends_at
+
+DEAD_SECONDS = 15.0  # as `service.worker`: a worker that was not seen for so long is dead
+OLD_SECONDS = 3600.0  # a report that waits for its receiver longer than this needs somebody
+SKEW_SECONDS = 5.0  # between the clock of a worker and that of the database
+CERTIFICATE_DAYS = 14
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing the service needs."""
+
+    name: str
+    ok: bool
+    reason: str = ""  # stable, e.g. "database_unavailable"
+    detail: str = ""  # what was found
+    to_do: str = ""
+    blocks: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Premises:
+    """Where to look."""
+
+    settings: Settings
+    spool_root: Path
+    schema_version: Callable[[], str | None]
+    vitals: VitalsSql
+    figures: FiguresSql
+    now: Callable[[], datetime]
+    survey: Callable[[], tuple[int | None, int]]  # files and bytes of the spool, as of the last walk
+
+
+def premises(
+    settings: Settings, engine: sa.Engine, *, spool_root: Path, now: Callable[[], datetime]
+) -> Premises:
+    """Where to look, of one spool and one database."""
+
+    def schema_version() -> str | None:
+        try:
+            return database.schema_version(engine)
+        except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
+            raise RecordsUnavailable(f"The database did not answer ({type(error).__name__}).") from error
+
+    return Premises(
+        settings=settings,
+        spool_root=spool_root,
+        schema_version=schema_version,
+        vitals=VitalsSql(engine),
+        figures=FiguresSql(engine),
+        now=now,
+        survey=Surveyor(spool_root).look,
+    )
+
+
+def examine(site: Premises) -> list[Finding]:
+    """Every finding; those that need the database are left out while it is away."""
+    found = [_database(site), _spool(site), _listener(site)]
+    if found[0].ok:
+        try:
+            found += _workers(site)
+            found.append(_deliveries(site))
+        except RecordsUnavailable:
+            found[0] = _AWAY
+    return [*found, _certificates(site)]
+
+
+def is_running(site: Premises) -> bool:
+    """Whether any process of the house lives."""
+    if any(one.lives for one in told(site.spool_root)):
+        return True
+    try:
+        return bool(_database(site).ok and _living(site))
+    except RecordsUnavailable:
+        return False
+
+
+_AWAY = Finding(
+    name="database",
+    ok=False,
+    reason="database_unavailable",
+    detail="does not answer",
+    to_do="Start the database, or mend the disk it lies on; received films wait in the spool meanwhile.",
+)
+
+
+def _database(site: Premises) -> Finding:
+    try:
+        version = site.schema_version()
+    except RecordsUnavailable:
+        return _AWAY
+    if version != database.HEAD:
+        return Finding(
+            name="database",
+            ok=False,
+            reason="schema_version_wrong",
+            detail=f"schema {version or 'not made yet'}, this program needs {database.HEAD}",
+            to_do="Run `hoichan migrate`, or start the newer program.",
+        )
+    return Finding(name="database", ok=True, detail=f"schema {version}")
+
+
+def _spool(site: Premises) -> Finding:
+    root, reserve = site.spool_root, site.settings.storage.reserve_bytes
+    if not root.is_dir():
+        to_do = "Mount the disk, or correct storage.data_dir; the listener makes the folder."
+        return Finding(name="spool", ok=False, reason="spool_missing", detail=str(root), to_do=to_do)
+    if not os.access(root, os.W_OK | os.X_OK):
+        to_do = "Give the service's user the right to write there; look for a file system mounted read-only."
+        return Finding(name="spool", ok=False, reason="spool_not_writable", detail=str(root), to_do=to_do)
+    free = shutil.disk_usage(root).free
+    detail = f"{free / 1e9:.1f} GB free, the reserve is {reserve / 1e9:.1f} GB"
+    if free < reserve:
+        to_do = "Make room: senders are told to come back later until there is more than the reserve."
+        return Finding(name="spool", ok=False, reason="spool_full", detail=detail, to_do=to_do)
+    return Finding(name="spool", ok=True, detail=detail)
+
+
+def _listener(site: Premises) -> Finding:
+    doors = [one for one in told(site.spool_root) if one.role == "listener"]
+    living = [one for one in doors if one.lives]
+    if living:
+        ports = sorted({int(port) for one in living for port in dict(one.facts.get("ports", {})).values()})
+        detail = "takes associations on port " + ", ".join(map(str, ports))
+        return Finding(name="listener", ok=True, detail=detail)
+    youngest = min((one.age_seconds for one in doors), default=None)
+    ended = youngest is None or youngest > 1e9  # ended in order
+    detail = "not running" if ended else f"last seen {youngest:.0f} s ago"
+    return Finding(
+        name="listener",
+        ok=False,
+        reason="listener_not_seen",
+        detail=detail,
+        to_do="Start `hoichan listen` or `hoichan up`; its log says why it ended.",
+    )
+
+
+def _living(site: Premises) -> Sequence[WorkerView]:
+    return [one for one in site.vitals.workers() if one.age_seconds < DEAD_SECONDS]
+
+
+def _workers(site: Premises) -> list[Finding]:
+    living = _living(site)
+    if not living:
+        return [
+            Finding(
+                name="worker",
+                ok=False,
+                reason="no_worker",
+                detail="none was seen in the last seconds",
+                to_do="Start `hoichan work` or `hoichan up`; its log says why. Films wait meanwhile.",
+            )
+        ]
+    detail = f"{len(living)} at work"
+    return [Finding(name="worker", ok=True, detail=detail), *_models(living), _clock(living)]
+
+
+def _models(living: Sequence[WorkerView]) -> list[Finding]:
+    models: list[dict[str, Any]] = [model for one in living for model in one.facts.get("models", ())]
+    if not models:
+        told_any = any("models" in one.facts and one.facts["models"] == [] for one in living)
+        return [
+            Finding(
+                name="models",
+                ok=False,
+                reason="no_model" if told_any else "models_not_told",
+                detail="no worker has a model" if told_any else "the workers have only just started",
+                to_do="`hoichan model list` says what is there; without a model every study is NOT ANALYSED.",
+            )
+        ]
+    missing = sorted({f"{one['name']} {one['version']}" for one in models if not one["loaded"]})
+    if missing:
+        return [
+            Finding(
+                name="models",
+                ok=False,
+                reason="model_not_loaded",
+                detail=", ".join(missing),
+                to_do="`hoichan model verify` says why; the worker's log has model_not_loaded with the code.",
+            )
+        ]
+    names = sorted({f"{one['name']} {one['version']}" for one in models})
+    loaded = Finding(name="models", ok=True, detail=", ".join(names))
+    return [loaded, _provider(models)]
+
+
+def _provider(models: Sequence[dict[str, Any]]) -> Finding:
+    others = sorted(
+        {
+            f"{one['name']} runs on {one['provider']} instead of {one['wanted']}"
+            for one in models
+            if one["provider"] != one["wanted"]
+        }
+    )
+    if others:
+        return Finding(
+            name="provider",
+            ok=False,
+            reason="provider_differs",
+            detail="; ".join(others),
+            to_do="Install the driver or the onnxruntime build of that provider, or ask for another one.",
+            blocks=False,
+        )
+    return Finding(name="provider", ok=True, detail=", ".join(sorted({one["provider"] for one in models})))
+
+
+def _clock(living: Sequence[WorkerView]) -> Finding:
+    skew = max((float(one.facts.get("clock_skew_seconds", 0.0)) for one in living), key=abs)
+    if abs(skew) > SKEW_SECONDS:
+        return Finding(
+            name="clock",
+            ok=False,
+            reason="clock_skew",
+            detail=f"a worker is {skew:+.1f} s off the database",
+            to_do="Start time synchronisation (chrony, systemd-timesyncd) on every machine.",
+            blocks=False,
+        )
+    return Finding(name="clock", ok=True, detail=f"within {abs(skew):.1f} s of the database")
+
+
+def _deliveries(site: Premises) -> Finding:
+    pending = [one for one in site.figures.waiting() if one.state is DeliveryState.PENDING]
+    if not pending:
+        return Finding(name="deliveries", ok=True, detail="nothing waits", blocks=False)
+    oldest = min(pending, key=lambda one: one.oldest_at)
+    age = (site.now() - oldest.oldest_at).total_seconds()
+    detail = f"the oldest waits {max(0.0, age):.0f} s for {oldest.destination}"
+    if age > OLD_SECONDS:
+        return Finding(
+            name="deliveries",
+            ok=False,
+            reason="undelivered_for_long",
+            detail=detail,
+            to_do="`hoichan doctor` asks every receiver; reports go out by themselves when it answers.",
+            blocks=False,
+        )
+    return Finding(name="deliveries", ok=True, detail=detail, blocks=False)
+
+
+def _certificates(site: Premises) -> Finding:
+    now = time.time()
+    ends = {name: ends_at(file) for name, file in certificate_files(site.settings).items()}
+    bad = sorted(
+        f"{name} cannot be read" if end is None else f"{name} ends in {(end - now) / 86400:.0f} days"
+        for name, end in ends.items()
+        if end is None or end - now < CERTIFICATE_DAYS * 86400
+    )
+    if bad:
+        return Finding(
+            name="certificates",
+            ok=False,
+            reason="certificate_expiring",
+            detail="; ".join(bad),
+            to_do="Renew it and put it in the same place; the listener reads it without a restart.",
+            blocks=False,
+        )
+    return Finding(name="certificates", ok=True, detail=f"{len(ends)} in use", blocks=False)
