@@ -29,6 +29,7 @@
   x RecordsError
     + StudyUnknown               no study with this UID
     + RecordsUnavailable         the database cannot be reached; tried again
+    + PatientCorrected           the study has another patient than when the work on it began; begun anew
       + ObjectUnknown            the object store has no bytes of this digest; tried again
   x PeopleError
     + UserUnknown                no account with this name
@@ -45,6 +46,9 @@
     + TooManyTries               wrong tokens from one address; later
     + TlsRequired                a token that came over the network in clear
   x AuditRecordInvalid           an audit record that does not say who did what and when
+  x NotHeld                      no object with these UIDs is given out
+  x NotAcceptable                none of the forms that a client takes can be given
+  x NotConvertible               an object or a frame that cannot be given in the form that is asked for
   x NotDeidentifiable            an object that no profile can clean: a document, a report, speech
 
 `code` is stable and may be relied upon; `retryable` says whether the same call can succeed later.
@@ -273,6 +277,13 @@ class ObjectUnknown(RecordsUnavailable):
     code = "records.object_unknown"
 
 
+class PatientCorrected(RecordsError):
+    """The study has another patient than when the work on it began."""
+
+    code = "records.patient_corrected"
+    retryable = True
+
+
 class PeopleError(HoichanError):
     """An account could not be used."""
 
@@ -373,6 +384,24 @@ class AuditRecordInvalid(HoichanError):
     """The audit record does not say who did what and when."""
 
     code = "audit_record_invalid"
+
+
+class NotHeld(HoichanError):
+    """No such object is given out here."""
+
+    code = "dicomweb.not_held"
+
+
+class NotAcceptable(HoichanError):
+    """None of the forms that the client takes can be given."""
+
+    code = "dicomweb.not_acceptable"
+
+
+class NotConvertible(HoichanError):
+    """The object cannot be given in this form."""
+
+    code = "not_convertible"
 
 
 class NotDeidentifiable(HoichanError):

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import sqlalchemy as sa
 
-from hoichan.adapters import database, reading_order, views
+from hoichan.adapters import database, reading_order, search_sql, views
 from hoichan.adapters.reading_order import Place
 from hoichan.adapters.rows import Row
 from hoichan.adapters.schema import (
@@ -41,6 +41,7 @@ from hoichan.ports import Objects, TrailEntry
 from hoichan.types import (
     DeliveryState,
     DocumentKind,
+    ReportStatus,
     SeriesInstanceUID,
     Sha256,
     SOPInstanceUID,
@@ -105,6 +106,11 @@ class ReadingSql:
             previous=previous,
             next=following,
         )
+
+    def search(self, text: str, *, limit: int = 50, offset: int = 0) -> tuple[ListEntry, ...]:
+        """Studies by name without accents, number, accession number or UID, newest first (`search_sql`)."""
+        with self._snapshot() as connection:
+            return _entries(connection, search_sql.find(connection, text, limit=limit, offset=offset))
 
     def study(self, study: StudyInstanceUID) -> StudyView:
         """One study with everything that is kept about it. Raises StudyUnknown."""
@@ -207,7 +213,9 @@ def _entries(connection: sa.Connection, heads: Sequence[Row]) -> tuple[ListEntry
     uids = [head["study_instance_uid"] for head in heads]
     newest: dict[str, ReportView] = {}
     for row in connection.execute(
-        sa.select(reports).where(reports.c.study_instance_uid.in_(uids)).order_by(reports.c.revision)
+        sa.select(reports)
+        .where(reports.c.study_instance_uid.in_(uids), reports.c.status != ReportStatus.WITHDRAWN)
+        .order_by(reports.c.revision)
     ).mappings():
         newest[row["study_instance_uid"]] = views.report(row)
     sent: dict[str, list[DeliveryView]] = {}

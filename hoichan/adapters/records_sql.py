@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import sqlalchemy as sa
 
-from hoichan.adapters import rows
+from hoichan.adapters import patients_sql, rows
 from hoichan.adapters.deliveries_sql import DeliveriesSql
 from hoichan.adapters.schema import (
     deliveries,
@@ -23,13 +23,15 @@ from hoichan.adapters.schema import (
     series,
     studies,
 )
-from hoichan.errors import StudyUnknown
+from hoichan.errors import PatientCorrected, StudyUnknown
 from hoichan.types import (
     Delivery,
+    DeliveryState,
     Document,
     Instance,
     Outcome,
     Report,
+    ReportStatus,
     SOPInstanceUID,
     Study,
     StudyInstanceUID,
@@ -174,7 +176,7 @@ class StudiesSql(DeliveriesSql):
             return [(StudyInstanceUID(uid), revision, run) for uid, revision, run in found]
 
     def rerun(self, study: StudyInstanceUID) -> int | None:
-        """Have the newest revision analysed again if it failed; its number, or None if it did not fail."""
+        """Have the newest revision analysed again if it failed or was cancelled; its number, else None."""
         with self._transaction() as connection:
             newest = sa.select(studies.c.last_revision).where(studies.c.study_instance_uid == study)
             revision: int | None = connection.execute(
@@ -182,7 +184,7 @@ class StudiesSql(DeliveriesSql):
                 .where(
                     revisions.c.study_instance_uid == study,
                     revisions.c.revision == newest.scalar_subquery(),
-                    revisions.c.state == StudyState.FAILED,
+                    revisions.c.state.in_([StudyState.FAILED, StudyState.CANCELLED]),
                 )
                 .values(state=StudyState.ASSEMBLED, runs=revisions.c.runs + 1, begun=0)
                 .returning(revisions.c.revision)
@@ -219,6 +221,8 @@ class StudiesSql(DeliveriesSql):
             begun: int | None = connection.execute(
                 _revision(study, revision).values(begun=revisions.c.begun + 1).returning(revisions.c.begun)
             ).scalar()
+            if begun is not None:
+                self._trail(connection, study, "analysis_begun", {"revision": revision})
         if begun is None:
             raise StudyUnknown(f"No study {study} at revision {revision}.")
         return begun
@@ -241,7 +245,11 @@ class StudiesSql(DeliveriesSql):
         with self._transaction() as connection:
             uid = connection.execute(
                 sa.select(reports.c.report_uid)
-                .where(reports.c.study_instance_uid == study, reports.c.revision < before)
+                .where(
+                    reports.c.study_instance_uid == study,
+                    reports.c.revision < before,
+                    reports.c.status != ReportStatus.WITHDRAWN,
+                )
                 .order_by(reports.c.revision.desc())
                 .limit(1)
             ).scalar()
@@ -252,12 +260,24 @@ class StudiesSql(DeliveriesSql):
     ) -> bool:
         """Report, results, documents and deliveries in one transaction; False when already there.
 
+        Of a report that is there only what it lacks is added, such as a delivery to a new receiver. What was
+        cancelled meanwhile is not saved.
+
         The bytes of the documents are on disk before the transaction begins: a row never points to
         something that is not there.
         """
         digests = [self._objects.put(document.content) for document in documents]
         with self._transaction() as connection:
+            if not patients_sql.is_person_of(connection, rows.study_row(study)):
+                raise PatientCorrected(f"The patient of study {study.study_instance_uid} was corrected.")
+            if self._revision_state(connection, study) == StudyState.CANCELLED:
+                details = {"revision": study.revision}
+                self._trail(connection, study.study_instance_uid, "analysis_discarded", details)
+                return False
             if not rows.insert_once(connection, reports, rows.report_row(report)):
+                self._add_documents(connection, report, documents, digests)
+                added = sum([self._add_delivery(connection, report, delivery) for delivery in deliveries])
+                self._answered_again(connection, study, report, added)
                 return False
             for result in report.results:
                 connection.execute(results.insert().values(rows.result_row(report, result)))
@@ -271,12 +291,40 @@ class StudiesSql(DeliveriesSql):
         self, connection: sa.Connection, report: Report, made: Sequence[Document], digests: Sequence[str]
     ) -> None:
         for position, (document, digest) in enumerate(zip(made, digests, strict=True)):
-            connection.execute(
-                documents.insert().values(rows.document_row(report, document, position, digest))
-            )
+            rows.insert_once(connection, documents, rows.document_row(report, document, position, digest))
 
-    def _add_delivery(self, connection: sa.Connection, report: Report, delivery: Delivery) -> None:
-        connection.execute(deliveries.insert().values(rows.delivery_row(report, delivery, self._clock.now())))
+    def _add_delivery(self, connection: sa.Connection, report: Report, delivery: Delivery) -> bool:
+        row = rows.delivery_row(report, delivery, self._clock.now())
+        return rows.insert_once(connection, deliveries, row)
+
+    def _revision_state(self, connection: sa.Connection, study: Study) -> str | None:
+        state: str | None = connection.execute(
+            sa.select(revisions.c.state)
+            .where(
+                revisions.c.study_instance_uid == study.study_instance_uid,
+                revisions.c.revision == study.revision,
+            )
+            .with_for_update()  # somebody may cancel it at this moment
+        ).scalar()
+        return state
+
+    def _answered_again(self, connection: sa.Connection, study: Study, report: Report, added: int) -> None:
+        """A repeated analysis came to the report that is there: the study stands where it stood."""
+        uid = study.study_instance_uid
+        if self._revision_state(connection, study) != StudyState.ASSEMBLED:
+            return  # a repeated step after a crash
+        connection.execute(_revision(uid, study.revision).values(state=StudyState.REPORTED))
+        open_ones = connection.execute(
+            sa.select(sa.func.count())
+            .select_from(deliveries)
+            .where(deliveries.c.report_uid == report.report_uid, deliveries.c.state == DeliveryState.PENDING)
+        ).scalar_one()
+        if report.outcome is Outcome.NOT_ANALYSED:
+            state = StudyState.NOT_ANALYSED
+        else:
+            state = StudyState.REPORTED if open_ones else StudyState.DELIVERED
+        self._move(connection, uid, state)
+        self._trail(connection, uid, "report_confirmed", {"revision": study.revision, "deliveries": added})
 
     def _reported(self, connection: sa.Connection, study: Study, report: Report, count: int) -> None:
         refused = report.outcome is Outcome.NOT_ANALYSED
@@ -318,9 +366,12 @@ class StudiesSql(DeliveriesSql):
 
     def _put_study(self, connection: sa.Connection, study: Study) -> None:
         values = rows.study_row(study)
-        if rows.insert_once(connection, studies, {**values, "state": StudyState.RECEIVING}):
+        is_new = rows.insert_once(connection, studies, {**values, "state": StudyState.RECEIVING})
+        patients_sql.index_study(connection, values)
+        if is_new:
             return
         del values["first_received_at"]
+        values = patients_sql.without_person(connection, values)
         if "urgency" in values:  # the most urgent that any image or order said
             urgency = sa.cast(values["urgency"], sa.Integer)
             values["urgency"] = sa.case((studies.c.urgency > urgency, urgency), else_=studies.c.urgency)

@@ -7,7 +7,6 @@ words are checked where the walk stands and no row is fetched for those that do 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import sqlalchemy as sa
@@ -15,12 +14,11 @@ import sqlalchemy as sa
 from hoichan.adapters.rows import Row
 from hoichan.adapters.schema import studies
 from hoichan.adapters.schema_orders import search_keys
-from hoichan.intake.names import KeyKind, number_key, words_of
+from hoichan.intake.names import UID_QUERY, KeyKind, number_key, words_of
 from hoichan.intake.names import search_keys as keys_of
 
 SHORTEST = 2  # letters or digits of a query
 _LAST = "\U0010ffff"  # sorts after every letter
-_UID = re.compile(r"[0-9]+(\.[0-9]+){3,}\.?")
 
 
 def write_keys(
@@ -48,16 +46,18 @@ def write_keys(
 def find(connection: sa.Connection, text: str, *, limit: int, offset: int = 0) -> Sequence[Row]:
     """Rows of `studies` that a query finds, newest first; none for a query that is too short."""
     uid = text.strip()
-    if _UID.fullmatch(uid):
+    if UID_QUERY.fullmatch(uid):
         statement = sa.select(studies).where(
             studies.c.study_instance_uid >= uid, studies.c.study_instance_uid < uid + _LAST
         )
         return list(connection.execute(statement.limit(limit).offset(offset)).mappings())
     for parts in _ways(text):
         keys = sa.union(*parts).subquery()
+        at = sa.func.max(keys.c.received_at)
         newest = (
-            sa.select(keys)
-            .order_by(keys.c.received_at.desc(), keys.c.study_instance_uid)
+            sa.select(keys.c.study_instance_uid, at.label("received_at"))
+            .group_by(keys.c.study_instance_uid)
+            .order_by(at.desc(), keys.c.study_instance_uid)
             .limit(limit)
             .offset(offset)
             .subquery()

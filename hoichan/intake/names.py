@@ -138,6 +138,7 @@ class KeyKind(StrEnum):
 MOST_WORDS = 6  # of a name that are keys of their own
 LONGEST_KEY = 160  # characters
 _COMPONENT = "^"
+UID_QUERY = re.compile(r"[0-2]\.[0-9]+(\.[0-9]+)+\.?")  # the beginning of a UID, in whole components
 
 
 def spoken_words(name: str) -> tuple[str, ...]:
@@ -168,3 +169,12 @@ def search_keys(names: Iterable[str], numbers: Iterable[str]) -> frozenset[tuple
     """The keys under which something is found."""
     by_name = {(KeyKind.NAME, key) for name in names for key in name_keys(name)}
     return frozenset(by_name | {(KeyKind.NUMBER, key) for number in numbers if (key := number_key(number))})
+
+
+def kind_of_query(text: str) -> str:
+    """What kind of thing is looked for, for the audit log: "uid", "number", "name" or "name and number"."""
+    if UID_QUERY.fullmatch(text.strip()):
+        return "uid"
+    digits = any(letter.isdigit() for letter in text)
+    letters = any(word.isalpha() for word in words_of(text))
+    return {(True, True): "name and number", (True, False): "number"}.get((digits, letters), "name")

@@ -46,6 +46,13 @@ class Open(Enum):
     TO_SIGN_IN = "whoever is there may ask"
 
 
+_OF_INSTANCE = "/series/{series_uid}/instances/{instance_uid}"
+_WADO = (
+    *("", "/metadata", "/series/{series_uid}", "/series/{series_uid}/metadata"),
+    *(_OF_INSTANCE, f"{_OF_INSTANCE}/metadata", f"{_OF_INSTANCE}/rendered", f"{_OF_INSTANCE}/thumbnail"),
+    *(f"{_OF_INSTANCE}/frames/{{numbers}}", f"{_OF_INSTANCE}/frames/{{number}}/rendered"),
+    f"{_OF_INSTANCE}/bulkdata/{{tag}}",
+)
 ROUTES: Mapping[tuple[str, str], Action | Open] = {
     ("GET", "/healthz"): Open.TO_MACHINES,
     ("GET", "/readyz"): Open.TO_MACHINES,
@@ -56,17 +63,26 @@ ROUTES: Mapping[tuple[str, str], Action | Open] = {
     ("GET", "/account"): Action.ACCOUNT_OWN,
     ("POST", "/account/password"): Action.ACCOUNT_OWN,
     ("GET", "/"): Action.LIST_READ,
+    ("POST", "/search"): Action.LIST_READ,
     ("GET", "/studies/{study_uid}"): Action.STUDY_READ,
     ("GET", "/studies/{study_uid}/trail"): Action.TRAIL_READ,
     ("GET", "/audit"): Action.AUDIT_READ,
     ("GET", "/docs"): Action.API_READ,
     ("GET", "/openapi.json"): Action.API_READ,
     ("GET", "/api/v1/studies"): Action.LIST_READ,
+    ("POST", "/api/v1/studies/search"): Action.LIST_READ,
     ("GET", "/api/v1/studies/{study_uid}"): Action.STUDY_READ,
     ("GET", "/api/v1/studies/{study_uid}/trail"): Action.TRAIL_READ,
     ("GET", "/api/v1/studies/{study_uid}/picture"): Action.STUDY_READ,
     ("GET", "/api/v1/studies/{study_uid}/documents/{kind}"): Action.DOCUMENT_READ,
     ("POST", "/api/v1/deliveries/{idempotency_key}/replay"): Action.DELIVERY_REPLAY,
+    ("GET", "/dicom-web/studies"): Action.LIST_READ,
+    ("GET", "/dicom-web/series"): Action.LIST_READ,
+    ("GET", "/dicom-web/instances"): Action.LIST_READ,
+    ("GET", "/dicom-web/studies/{study_uid}/series"): Action.LIST_READ,
+    ("GET", "/dicom-web/studies/{study_uid}/instances"): Action.LIST_READ,
+    ("GET", "/dicom-web/studies/{study_uid}/series/{series_uid}/instances"): Action.LIST_READ,
+    **{("GET", "/dicom-web/studies/{study_uid}" + rest): Action.INSTANCES_READ for rest in _WADO},
 }
 # Applications of their own below ours, each with a gate of its own.
 MOUNTED: Mapping[tuple[str, str], Action] = {

@@ -1,0 +1,113 @@
+"""Search: what people type finds the study, and walks an index."""
+
+from __future__ import annotations
+
+import pytest
+import sqlalchemy as sa
+
+from hoichan.adapters import search_sql
+from hoichan.adapters.database import migrate, open_database
+from hoichan.adapters.objects_disk import ObjectsDisk
+from hoichan.adapters.records_sql import StudiesSql
+from hoichan.testing.datasets import described, film
+from hoichan.testing.ports import FakeClock
+
+NAMES = {
+    "hanh": ("Trần^Hạnh^Thị", "BN-0012", "XR2611200042"),
+    "one_word": ("TRAN THI HANH", "BN 0012", "XR2611200043"),
+    "an": ("Nguyễn^An^Văn", "7001", "CT.55"),
+    "dang": ("Đặng^Hường^Thị Mỹ", "7002", ""),
+}
+
+
+@pytest.fixture(scope="module")
+def record(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("search")
+    engine = open_database(f"sqlite:///{folder / 'records.sqlite'}")
+    migrate(engine)
+    clock = FakeClock()
+    studies = StudiesSql(engine, ObjectsDisk(folder / "objects"), clock)
+    for study, (name, number, accession) in NAMES.items():
+        data_set = film(study=study)
+        data_set.PatientName, data_set.PatientID, data_set.AccessionNumber = name, number, accession
+        arrived = described(data_set, received_at=clock.now())
+        studies.add_arrivals(arrived, arrived.instances)
+        clock.advance(60)
+    yield engine
+    engine.dispose()
+
+
+def found(engine, text, **window):
+    by_uid = {film(study=study).StudyInstanceUID: study for study in NAMES}
+    with engine.connect() as connection:
+        rows = search_sql.find(connection, text, **{"limit": 50, **window})
+    return [by_uid[row["study_instance_uid"]] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("text", "studies"),
+    [
+        ("tran thi hanh", ["one_word", "hanh"]),  # newest first
+        ("Trần Thị Hạnh", ["one_word", "hanh"]),
+        ("HANH", ["one_word", "hanh"]),
+        ("hanh tran", ["one_word", "hanh"]),
+        ("tran hanh", ["one_word", "hanh"]),  # not next to each other
+        ("tra th han", ["one_word", "hanh"]),
+        ("thi my", ["dang"]),
+        ("dang huong", ["dang"]),
+        ("đặng", ["dang"]),
+        ("van an", ["an"]),
+        ("bn0012", ["one_word", "hanh"]),
+        ("BN-0012", ["one_word", "hanh"]),
+        ("700", ["dang", "an"]),
+        ("XR2611200042", ["hanh"]),
+        ("ct 55", ["an"]),
+        ("tran an", []),
+        ("hanh hanh", []),
+        ("x", []),
+        ("%", []),
+        ("' OR 1=1 --", []),
+        ("", []),
+    ],
+)
+def test_what_people_type_finds_the_study(record, text, studies):
+    assert found(record, text) == studies
+
+
+def test_a_study_uid_is_found_by_its_beginning(record):
+    uid = film(study="an").StudyInstanceUID
+    assert found(record, uid) == ["an"]
+    assert found(record, f" {uid} ") == ["an"]
+    assert found(record, "2.25.1.9.9.9.9") == []
+
+
+def test_pages_follow_each_other(record):
+    assert found(record, "tran", limit=1) == ["one_word"]
+    assert found(record, "tran", limit=1, offset=1) == ["hanh"]
+    assert found(record, "tran", limit=1, offset=2) == []
+
+
+@pytest.mark.parametrize("text", ["tran thi hanh", "hanh tran", "bn0012", "2.25.1.2.3"])
+def test_no_query_walks_a_whole_table(record, text):
+    plans = []
+    with record.connect() as connection:
+
+        @sa.event.listens_for(connection, "before_cursor_execute", retval=True)
+        def explain(_connection, cursor, statement, parameters, *_):
+            plans.extend(row[3] for row in cursor.execute(f"EXPLAIN QUERY PLAN {statement}", parameters))
+            return statement, parameters
+
+        search_sql.find(connection, text, limit=50)
+    assert plans
+    assert not [step for step in plans if step.startswith(("SCAN studies", "SCAN search_keys"))]
+
+
+def test_a_late_image_of_another_patient_replaces_nobody(record):
+    late = film(study="an", instance="late")
+    late.PatientName, late.PatientID, late.PatientBirthDate = "Lê^Bình^Thị", "9999", ""
+    arrived = described(late)
+    studies = StudiesSql(record, None, FakeClock())
+    studies.add_arrivals(arrived, arrived.instances)
+    patient = studies.current(arrived.study_instance_uid).patient
+    assert (patient.patient_id.reveal(), patient.patient_name.reveal()) == ("7001", "Nguyễn^An^Văn")
+    assert found(record, "le thi binh") == found(record, "9999") == ["an"]
