@@ -59,10 +59,11 @@ class DocumentEncoder:
                 study, report, source=source, site=self._site, software_version=__version__
             )
             picture = _picture(context, _film(source))
+            page = self._page(context, picture)
             return (
                 _dicom_document(DocumentKind.SC, encode_sc(context, picture)),
                 _dicom_document(DocumentKind.SR, encode_sr(context)),
-                *self._more(context, picture),
+                *self._more(context, page),
                 Document(
                     kind=DocumentKind.FHIR,
                     uid=context.uid("fhir"),
@@ -70,26 +71,31 @@ class DocumentEncoder:
                     media_type="application/fhir+json",
                     content=encode_fhir(context, self._site, jpeg(picture)),
                 ),
-                *(hl7_document(context, destination) for destination in self._hl7_destinations),
+                *(hl7_document(context, destination, page) for destination in self._hl7_destinations),
             )
 
-    def _more(self, context: DocumentContext, picture: Picture) -> Iterator[Document]:
+    def _page(self, context: DocumentContext, picture: Picture) -> bytes:
+        """The report as PDF where somebody takes it, else nothing."""
+        asked = any(destination.pdf_maximum_bytes for destination in self._hl7_destinations)
+        if not asked and DocumentKind.PDF not in self._wanted:
+            return b""
+        from hoichan.encoding.page import encode_page  # noqa: PLC0415
+
+        return encode_page(context, _caption(context), jpeg(picture))
+
+    def _more(self, context: DocumentContext, page: bytes) -> Iterator[Document]:
         """The DICOM forms that are only made where a destination asks for them."""
         from hoichan.encoding.gsps import encode_gsps  # noqa: PLC0415
         from hoichan.encoding.kos import encode_kos  # noqa: PLC0415
-        from hoichan.encoding.page import encode_page  # noqa: PLC0415
         from hoichan.encoding.pdf import encode_pdf  # noqa: PLC0415
         from hoichan.encoding.sr import COMPREHENSIVE_SR, ENHANCED_SR, encode_sr  # noqa: PLC0415
-
-        def page() -> Dataset:
-            return encode_pdf(context, encode_page(context, _caption(context), jpeg(picture)))
 
         makers: dict[DocumentKind, Callable[[], Dataset | None]] = {
             DocumentKind.SR_COMPREHENSIVE: lambda: encode_sr(context, COMPREHENSIVE_SR),
             DocumentKind.SR_ENHANCED: lambda: encode_sr(context, ENHANCED_SR),
             DocumentKind.GSPS: lambda: encode_gsps(context),
             DocumentKind.KOS: lambda: encode_kos(context),
-            DocumentKind.PDF: page,
+            DocumentKind.PDF: lambda: encode_pdf(context, page),
         }
         for kind, make in makers.items():
             made = make() if kind in self._wanted else None

@@ -7,6 +7,7 @@ that sees it again knows the message already. Nothing is invented: what is not k
 
 from __future__ import annotations
 
+import base64
 import re
 import textwrap
 import unicodedata
@@ -83,21 +84,21 @@ def control_id(report: Report, destination: Hl7Destination) -> str:
     return derived_uuid(report.report_uid, report.revision, report.status, destination.name).hex[:20].upper()
 
 
-def hl7_document(context: DocumentContext, destination: Hl7Destination) -> Document:
-    """The message for one receiver, with MSH-10 as its uid."""
+def hl7_document(context: DocumentContext, destination: Hl7Destination, page: bytes = b"") -> Document:
+    """The message for one receiver, with MSH-10 as its uid. `page`: the report as PDF, where one is made."""
     return Document(
         kind=DocumentKind.HL7,
         uid=control_id(context.report, destination),
         sop_class_uid=None,
         media_type=MEDIA_TYPE,
         destination=destination.name,
-        content=encode_hl7(context, destination),
+        content=encode_hl7(context, destination, page),
     )
 
 
-def encode_hl7(context: DocumentContext, destination: Hl7Destination) -> bytes:
+def encode_hl7(context: DocumentContext, destination: Hl7Destination, page: bytes = b"") -> bytes:
     """The message as its receiver wants it, without the MLLP frame; the same input gives the same bytes."""
-    message = _Oru(context, destination)
+    message = _Oru(context, destination, page)
     return "".join(line + er7.SEGMENT_END for line in message.segments()).encode("utf-8")
 
 
@@ -154,8 +155,8 @@ def _lists(heading: str, names: list[str]) -> list[str]:
 class _Oru:
     """One message in the making: what its segments share."""
 
-    def __init__(self, context: DocumentContext, destination: Hl7Destination) -> None:
-        self.context, self.destination = context, destination
+    def __init__(self, context: DocumentContext, destination: Hl7Destination, page: bytes) -> None:
+        self.context, self.destination, self.page = context, destination, page
         self.study, self.report, self.language = context.study, context.report, context.language
         self.devices = devices(context)
         self.status = RESULT_STATUS.get(self.report.status, destination.unread_status)
@@ -284,12 +285,15 @@ class _Oru:
             }
 
     def _links(self) -> Iterator[dict[int, er7.Field]]:
-        """The study, and where to see it when the site has a viewer for it."""
+        """The study, where to see it when the site has a viewer for it, and the page (CH02, ED)."""
         uid = self.study.study_instance_uid
         yield self._observation("HD", _coded(DICOM_STUDY), "", ("", uid, "ISO"))
         if self.destination.viewer_url:
             url = self.destination.viewer_url.replace("{study_instance_uid}", uid)
             yield self._observation("RP", _coded(IMAGES), "", (url, NAMESPACE, "TEXT", "HTML"))
+        if 0 < len(self.page) <= self.destination.pdf_maximum_bytes:
+            content = base64.b64encode(self.page).decode("ascii")
+            yield self._observation("ED", _coded(IMAGES), "", (NAMESPACE, "AP", "PDF", "Base64", content))
 
     def _observation(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import unicodedata
 from dataclasses import replace
@@ -346,3 +347,17 @@ def test_a_long_signed_conclusion_is_broken_between_sentences_only():
     sentences = ["Bóng tim không to.", "Không thấy " + "tràn khí, " * 30 + "gãy xương sườn.", "Hết!"]
     report = replace(REPORT, status=ReportStatus.FINAL, conclusion={"vi": " ".join(sentences)})
     assert lines(message(report, STUDY))[:3] == sentences
+
+
+@pytest.mark.parametrize(("limit", "sent"), [(0, False), (99, False), (100, True)])
+def test_the_page_goes_in_the_message_up_to_a_limit(limit, sent):
+    page = bytes(range(100))
+    destination = RIS.model_copy(update={"pdf_maximum_bytes": limit})
+    context = document_context(STUDY, REPORT, source=FILM, site=SITE, software_version="9.9")
+    read = er7.read(encode_hl7(context, destination, page))
+    found = observations(read, "ED")
+    assert len(found) == sent
+    for segment in found:
+        *kind, content = segment.raw(5).split("^")
+        assert kind == ["HOICHAN", "AP", "PDF", "Base64"]
+        assert base64.b64decode(content) == page
