@@ -25,6 +25,8 @@ from hoichan.settings import (
     Settings,
     is_loopback,
 )
+from service import readiness
+from service.readiness import is_running, premises
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +49,7 @@ def examine(settings: Settings) -> list[Check]:
         _models,
         _folders,
         _destinations,
+        _running,
     ]
     found: list[Check] = []
     for check in checks:
@@ -112,6 +115,25 @@ def _page(settings: Settings) -> Check:
         return Check(name="page", passed=False, detail=detail)
     how = f"{accounts} accounts" if accounts else "no account yet: whoever sits at this machine sees it"
     return Check(name="page", passed=True, detail=how)
+
+
+def _running(settings: Settings) -> Iterator[Check]:
+    """What `/readyz` says, when any process of the house lives."""
+    try:
+        engine = database.open_database(settings.storage.database_url)
+    except HoichanError:  # told by the check of the database
+        return
+    try:
+        spool = settings.storage.spool_dir
+        site = premises(settings, engine, spool_root=spool, now=SystemClock().now)
+        if not is_running(site):
+            yield Check(name="processes", passed=True, detail="nothing runs on this folder")
+            return
+        for finding in readiness.examine(site):
+            detail = " ".join(one for one in (finding.detail, finding.to_do) if one)
+            yield Check(name=f"running: {finding.name}", passed=finding.ok, detail=detail)
+    finally:
+        engine.dispose()
 
 
 def _names(settings: Settings) -> Check:

@@ -1,5 +1,6 @@
 import pytest
 
+from hoichan.adapters.heartbeats_sql import HeartbeatsSql
 from hoichan.settings import Folder, Settings, Storage
 from hoichan.testing.reading import a_record, add_user
 from service.doctor import examine
@@ -44,4 +45,26 @@ def test_a_key_of_the_audit_log_that_others_can_read_is_told(tmp_path):
     record.audit.check()
     (tmp_path / "audit.key").chmod(0o644)
     assert "chmod 600" in page_check(tmp_path).detail
+    record.engine.dispose()
+
+
+def processes(folder, **settings):
+    chosen = Settings.model_validate({"storage": {"data_dir": folder, "reserve_bytes": 0}, **settings})
+    return {one.name: one for one in examine(chosen) if one.name.startswith(("running", "processes"))}
+
+
+def test_a_folder_on_which_nothing_runs_is_no_fault(tmp_path):
+    assert processes(tmp_path)["processes"].passed
+    record = a_record(tmp_path)
+    assert list(processes(tmp_path)) == ["processes"]
+    record.engine.dispose()
+
+
+def test_the_doctor_says_what_readyz_says(tmp_path):
+    record = a_record(tmp_path)
+    HeartbeatsSql(record.engine).beat("station")
+    found = processes(tmp_path)
+    assert found["running: database"].passed and found["running: worker"].passed
+    assert not found["running: listener"].passed
+    assert "hoichan listen" in found["running: listener"].detail
     record.engine.dispose()
