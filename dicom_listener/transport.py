@@ -25,6 +25,7 @@ from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAsso
 
 from dicom_listener.lane import Lane, Reception, Step, StoreRequest
 from dicom_listener.limits import Waiting
+from dicom_listener.provider import FilmProvider
 from dicom_listener.tls import Credentials, certificate_of
 
 log = structlog.get_logger()
@@ -314,6 +315,7 @@ class FilmHandler(RequestHandler):
         film_socket.lane = Lane(partial(server.begin, association))
         film_socket.bell = server.bell_for(self.request, self.client_address[:2], film_socket.lane)
         association.dul.to_provider_queue = _RingingQueue(film_socket.bell)
+        association.dul.__class__ = FilmProvider
         association.dul._run_loop_delay = 0  # the waiting is done in `ready`
         association.dimse.msg_queue = _PatientQueue()
         return association

@@ -80,6 +80,12 @@ class DoorProcess:
             assert self._zygote.stdout is not None
             self._zygote.stdout.close()
 
+    def __enter__(self) -> DoorProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def log(self) -> list[dict]:
         """Its log, line by line; a line that a kill has cut off is left out."""
         found = []
@@ -103,9 +109,7 @@ class DoorProcess:
 
     def connect(self, *, timeout: float = 20) -> socket.socket:
         """A plain connection to it."""
-        made = socket.create_connection(("127.0.0.1", self.port), timeout)
-        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return made
+        return connected(self.port, timeout=timeout)
 
     def _end(self, number: signal.Signals) -> int:
         pid, self.pid = self.pid, None
@@ -127,3 +131,10 @@ class DoorProcess:
     def _is_zombie(self) -> bool:
         status = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii")
         return status.rpartition(")")[2].split()[0] in "ZX"
+
+
+def connected(port: int, *, timeout: float = 20) -> socket.socket:
+    """A plain connection that sends at once."""
+    made = socket.create_connection(("127.0.0.1", port), timeout)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return made
