@@ -16,6 +16,7 @@ from fastapi import FastAPI
 
 from hoichan import settings as settings_module
 from hoichan.adapters import logs
+from hoichan.adapters.held_sql import HeldSql
 from hoichan.adapters.passwords import Passwords
 from hoichan.adapters.records_read import ReadingSql
 from hoichan.adapters.tls import page_context
@@ -86,6 +87,9 @@ def serve(settings: Settings, door: socket.socket, *, ready_file: Path | None, l
         passwords=Passwords(),
         audit=house.audit,
         clock=house.clock,
+        held=HeldSql(
+            house.engine, house.objects, house.spool, settings.storage.data_dir / "cache" / "documents"
+        ),
         spool_root=settings.storage.spool_dir,
     )
     if settings.web.stow:

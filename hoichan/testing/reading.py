@@ -11,11 +11,13 @@ import sqlalchemy as sa
 
 from hoichan.adapters.audit_sql import KEY_FILE, AuditSql
 from hoichan.adapters.database import migrate, open_database
+from hoichan.adapters.held_sql import HeldSql
 from hoichan.adapters.objects_disk import ObjectsDisk
 from hoichan.adapters.passwords import Passwords
 from hoichan.adapters.people_sql import PeopleSql
 from hoichan.adapters.records_read import ReadingSql
 from hoichan.adapters.records_sql import StudiesSql
+from hoichan.adapters.spool_disk import DiskSpool
 from hoichan.adapters.tokens_sql import TokensSql
 from hoichan.guard.roles import Role
 from hoichan.privacy import Phi
@@ -56,6 +58,13 @@ class Record:
     tokens: TokensSql
     audit: AuditSql
     clock: FakeClock
+
+    @property
+    def held(self) -> HeldSql:
+        """What is given out as DICOM objects."""
+        objects = ObjectsDisk(self.settings.storage.data_dir / "objects")
+        folder = self.settings.storage.data_dir / "cache"
+        return HeldSql(self.engine, objects, DiskSpool(self.spool_root, reserve_bytes=0), folder)
 
     @property
     def spool_root(self) -> Path:

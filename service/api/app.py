@@ -9,13 +9,25 @@ from starlette.staticfiles import StaticFiles
 
 import hoichan
 from hoichan.adapters.audit_sql import AuditSql
+from hoichan.adapters.held_sql import HeldSql
 from hoichan.adapters.passwords import Passwords
 from hoichan.adapters.people_sql import PeopleSql
 from hoichan.adapters.records_read import ReadingSql
 from hoichan.adapters.tokens_sql import TokensSql
 from hoichan.ports import Clock, Studies
 from hoichan.settings import Settings
-from service.api import auditing, health, metrics, pages, people, problems, studies
+from service.api import (
+    auditing,
+    dicomweb_pixels,
+    dicomweb_retrieve,
+    dicomweb_search,
+    health,
+    metrics,
+    pages,
+    people,
+    problems,
+    studies,
+)
 from service.api.desk import Desk
 from service.api.doorkeeper import Doorkeeper
 from service.api.gate import admit
@@ -24,6 +36,7 @@ from service.readiness import premises
 from service.web.rendering import STATIC, Templates
 
 API_ROUTERS = (studies.router, health.router, metrics.router)
+DICOMWEB_ROUTERS = (dicomweb_search.router, dicomweb_retrieve.router, dicomweb_pixels.router)
 PAGE_ROUTERS = (pages.router, people.router, auditing.router)
 
 
@@ -37,6 +50,7 @@ def create_app(
     passwords: Passwords,
     audit: AuditSql,
     clock: Clock,
+    held: HeldSql,
     spool_root: Path,
 ) -> FastAPI:
     """The page and the API over one record of studies."""
@@ -59,13 +73,14 @@ def create_app(
         passwords=passwords,
         witness=Witness(audit, clock),
         clock=clock,
+        held=held,
         spool_root=spool_root,
         premises=premises(settings, reading.engine, spool_root=spool_root, now=clock.now),
         templates=Templates(settings.site),
     )
     problems.register(app)
     app.add_middleware(Doorkeeper, names=settings.web.public_names)
-    for router in API_ROUTERS:
+    for router in (*API_ROUTERS, *DICOMWEB_ROUTERS):
         app.include_router(router)
     for router in PAGE_ROUTERS:
         app.include_router(router, include_in_schema=False)

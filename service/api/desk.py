@@ -8,6 +8,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from hoichan.adapters.held_sql import HeldSql
 from hoichan.adapters.passwords import Passwords
 from hoichan.adapters.people_sql import PeopleSql
 from hoichan.adapters.records_read import ReadingSql
@@ -34,6 +35,7 @@ class Desk:
     passwords: Passwords
     witness: Witness
     clock: Clock
+    held: HeldSql  # what is given out as DICOM objects
     spool_root: Path
     premises: Premises
     templates: Templates

@@ -7,6 +7,8 @@
 | TokenRefused          | 401    | no    |      | a body that is too big | 413    |
 | TooManyTries          | 429    | yes   |
 | any other AccessError | 403    | no    |
+| NotHeld               | 404    | no    |
+| NotAcceptable, NotConvertible | 406 | no |
 | any other of ours     | 500    | no    |      |                        |        |
 
 A person who is not signed in is led to the sign-in page.
@@ -28,6 +30,9 @@ from hoichan.errors import (
     AccessError,
     Forbidden,
     HoichanError,
+    NotAcceptable,
+    NotConvertible,
+    NotHeld,
     RecordsUnavailable,
     SignInRequired,
     StudyUnknown,
@@ -45,6 +50,9 @@ STATUS: tuple[tuple[type[HoichanError], HTTPStatus], ...] = (
     (TokenRefused, HTTPStatus.UNAUTHORIZED),
     (TooManyTries, HTTPStatus.TOO_MANY_REQUESTS),
     (AccessError, HTTPStatus.FORBIDDEN),
+    (NotHeld, HTTPStatus.NOT_FOUND),
+    (NotAcceptable, HTTPStatus.NOT_ACCEPTABLE),
+    (NotConvertible, HTTPStatus.NOT_ACCEPTABLE),
     (HoichanError, HTTPStatus.INTERNAL_SERVER_ERROR),
 )
 _REQUEST_CODES = {

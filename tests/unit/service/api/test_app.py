@@ -42,6 +42,7 @@ class House:
             passwords=QUICK,
             audit=self.record.audit,
             clock=self.record.clock,
+            held=self.record.held,
             spool_root=self.record.spool_root,
         )
         self.client = TestClient(self.app, base_url="http://localhost:8080", client=("127.0.0.1", 50000))

@@ -37,6 +37,7 @@ class Site:
             passwords=QUICK,
             audit=self.record.audit,
             clock=self.record.clock,
+            held=self.record.held,
             spool_root=self.record.spool_root,
         )
 
