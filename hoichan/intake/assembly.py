@@ -78,7 +78,8 @@ class Completeness:
     """Whether a revision can be closed now."""
 
     complete: bool
-    closed_by: str  # mpps | ian | association_released | quiet_time | cap; "" while incomplete
+    # mpps | ian | source_count | order | association_released | quiet_time | cap; "" while incomplete
+    closed_by: str
     look_again_at: datetime | None  # when waiting alone can change the answer; None when complete
 
 
@@ -90,12 +91,16 @@ def completeness(
     rules: Assembly,
     senders: Sequence[Sender] = (),
     evidence: Evidence | None = None,
+    expected_instances: int | None = None,
 ) -> Completeness:
     """Closed when no association sends any more and the quiet time is over, or when the cap is reached.
 
     At once when everything is here that a finished modality (MPPS) or an image manager (IAN) has named; a
     modality that has begun and not finished holds it until the cap. Images that came after the named ones
-    have their quiet time, else each of them would be a revision.
+    have their quiet time, else each of them would be a revision. In the same way a source that has as many
+    images as we have, and had them some seconds ago, closes the study; one that has more holds it until the
+    cap. `expected_instances`: as many as an order asks for; reached, they close it, but fewer hold nothing,
+    because an order is a plan.
 
     The cap counts from the first arrival of the present burst: arrivals that follow each other within the
     quiet time. So an image of yesterday does not make today's late ones close at once. `is_open` tells
@@ -104,8 +109,8 @@ def completeness(
     if not study.instances:
         return Completeness(complete=False, closed_by="", look_again_at=None)
     evidence = evidence or Evidence()
-    closed_by = "" if evidence.in_progress else _fulfilled(study, evidence)
-    if closed_by:
+    closed_by = "" if evidence.in_progress else _fulfilled(study, evidence, expected_instances)
+    if closed_by and not (is_open and closed_by in ("source_count", "order")):
         return Completeness(complete=True, closed_by=closed_by, look_again_at=None)
     quiet = timedelta(seconds=quiet_seconds(study, rules, senders))
     arrivals = sorted(instance.received_at for instance in study.instances)
@@ -116,7 +121,7 @@ def completeness(
         first = arrival
     capped_at = first + timedelta(seconds=rules.cap_seconds)
     quiet_at = last + quiet
-    is_held = is_open or evidence.in_progress
+    is_held = is_open or evidence.in_progress or _lacks(study, evidence)
     if not is_held and now >= quiet_at:
         closed_by = "quiet_time" if _is_volume(study) else "association_released"
         return Completeness(complete=True, closed_by=closed_by, look_again_at=None)
@@ -126,14 +131,25 @@ def completeness(
     return Completeness(complete=False, closed_by="", look_again_at=look_again_at)
 
 
-def _fulfilled(study: Study, evidence: Evidence) -> str:
-    """Whose named instances are all here, with nothing else after them; "" when nobody's are."""
+def _lacks(study: Study, evidence: Evidence) -> bool:
+    """Whether a source still has images that have not come since it was asked."""
+    here = len(study.instances)
+    return any(count.missing > here - count.held >= 0 for count in evidence.counts)
+
+
+def _fulfilled(study: Study, evidence: Evidence, expected_instances: int | None) -> str:
+    """Whose instances are all here, with nothing else after them; "" when nobody's are."""
     arrivals = {instance.sop_instance_uid: instance.received_at for instance in study.instances}
     last = max(arrivals.values())
     for source in Source:
         expected = evidence.expected.get(source)
         if expected and expected <= arrivals.keys() and max(arrivals[uid] for uid in expected) == last:
             return source.value
+    here = len(study.instances)
+    if any(count.settled and not count.missing and count.held == here for count in evidence.counts):
+        return "source_count"
+    if expected_instances and here == expected_instances and not _lacks(study, evidence):
+        return "order"
     return ""
 
 

@@ -1,9 +1,11 @@
-"""What others say about the completeness of a study: performed procedure steps and availability notices.
+"""What others say about the completeness of a study: procedure steps, availability notices, counts.
 
 A modality that speaks MPPS names its images when it has finished (PS3.4 annex F); an image manager may notify
-that they are available (PS3.4 annex R). Either is better evidence than silence. Kept as notes of the spool:
+that they are available (PS3.4 annex R). Whoever sends can be asked how many images it has (0020,1208). Each
+is better evidence than silence. Kept as notes of the spool:
 
     evidence/<study>/<source>-<uid>.json   what was said of a study
+    evidence/<study>/count-<source>.json   what a configured source answered, last
     steps/<uid>.json                       the same by the UID of the step, which is all that an update brings
 """
 
@@ -13,11 +15,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import PurePosixPath
+from typing import Any
 
 from hoichan.ports import Notes, Spool
 from hoichan.types import SOPInstanceUID, StudyInstanceUID
 
 STEPS = PurePosixPath("steps")
+_COUNT = "count-"
 
 
 class StepState(StrEnum):
@@ -47,9 +51,20 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Count:
+    """How many images a source has of a study, beside how many had come when it was asked."""
+
+    source: str  # name in settings
+    held: int  # recorded here at that time
+    missing: int  # at the source and not here, documents of ours left out
+    settled: bool  # it had said the same some seconds before, and nothing had come since
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """What is known of one study."""
 
+    counts: tuple[Count, ...] = ()
     expected: Mapping[Source, frozenset[SOPInstanceUID]] = field(default_factory=dict)  # of finished notices
     in_progress: bool = False  # a modality has begun and not ended
 
@@ -79,15 +94,41 @@ def step(spool: Spool, uid: str) -> Notice | None:
     return _read(spool.notes, STEPS / f"{uid}.json")
 
 
+def keep_count(spool: Spool, study: StudyInstanceUID, count: Count) -> None:
+    """Writes down what a source answered, and has the study looked at. Raises SpoolFull."""
+    spool.notes.write(
+        PurePosixPath("evidence", study, f"{_COUNT}{_file_name(count.source)}.json"),
+        {
+            "source": count.source,
+            "held": count.held,
+            "missing": count.missing,
+            "settled": count.settled,
+        },
+    )
+    spool.mark_fresh(study)
+
+
+def _file_name(source: str) -> str:
+    return source.replace("_", "-")
+
+
+def _count(note: Mapping[str, Any]) -> Count:
+    return Count(source=note["source"], held=note["held"], missing=note["missing"], settled=note["settled"])
+
+
 def evidence_of(spool: Spool, study: StudyInstanceUID) -> Evidence:
     """Everything that was said of a study, in one."""
-    folder = PurePosixPath("evidence", study)
-    notices = [notice for path in spool.notes.names(folder) if (notice := _read(spool.notes, path))]
+    paths = spool.notes.names(PurePosixPath("evidence", study))
+    counted = [path for path in paths if path.name.startswith(_COUNT)]
+    notices = [
+        notice for path in paths if path not in counted and (notice := _read(spool.notes, path)) is not None
+    ]
     expected: dict[Source, frozenset[SOPInstanceUID]] = {}
     for notice in notices:
         if notice.state is StepState.COMPLETED and notice.instances:
             expected[notice.source] = expected.get(notice.source, frozenset()) | notice.instances
     return Evidence(
+        counts=tuple(_count(note) for path in counted if (note := spool.notes.read(path)) is not None),
         expected=expected,
         in_progress=any(notice.state is StepState.IN_PROGRESS for notice in notices),
     )

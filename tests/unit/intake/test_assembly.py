@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from hoichan.errors import IntakeError
 from hoichan.intake.assembly import TRANSITIONS, StudyEvent, completeness, merge, next_state
-from hoichan.intake.evidence import Evidence, Source
+from hoichan.intake.evidence import Count, Evidence, Source
 from hoichan.settings import Assembly, Sender
 from hoichan.testing.datasets import described, film
 from hoichan.types import StudyState
@@ -203,3 +203,57 @@ def test_parts_of_two_studies_are_not_merged():
         merge([described(film(study="a")), described(film(study="b"))])
     with pytest.raises(IntakeError):
         merge([])
+
+
+def counted(held, missing, *, settled=False):
+    return Evidence(counts=(Count(source="pacs", held=held, missing=missing, settled=settled),))
+
+
+def volume(number):
+    return merge([part(str(n), at=n, modality="CT") for n in range(number)])
+
+
+def test_a_source_with_no_more_than_we_have_closes_a_volume_before_its_quiet_time():
+    study = volume(3)
+    said = counted(3, 0, settled=True)
+    done = completeness(study, is_open=False, now=after(5), rules=RULES, evidence=said)
+    assert (done.complete, done.closed_by) == (True, "source_count")
+    still_sending = completeness(study, is_open=True, now=after(5), rules=RULES, evidence=said)
+    assert not still_sending.complete
+
+
+@pytest.mark.parametrize(
+    "said", [counted(3, 0), counted(2, 0, settled=True)], ids=["once", "before the last"]
+)
+def test_a_count_that_is_not_settled_or_older_than_an_image_closes_nothing(said):
+    study = volume(3)
+    assert not completeness(study, is_open=False, now=after(5), rules=RULES, evidence=said).complete
+    done = completeness(study, is_open=False, now=after(62), rules=RULES, evidence=said)
+    assert (done.complete, done.closed_by) == (True, "quiet_time")
+
+
+def test_a_source_that_has_more_holds_the_study_until_the_cap():
+    study, said = volume(3), counted(2, 5)
+    for seconds in (62, 500):
+        waiting = completeness(study, is_open=False, now=after(seconds), rules=RULES, evidence=said)
+        assert (waiting.complete, waiting.look_again_at) == (False, after(RULES.cap_seconds))
+    done = completeness(study, is_open=False, now=after(901), rules=RULES, evidence=said)
+    assert (done.complete, done.closed_by) == (True, "cap")
+
+
+def test_as_many_images_as_were_missing_hold_it_no_longer():
+    done = completeness(volume(7), is_open=False, now=after(67), rules=RULES, evidence=counted(2, 5))
+    assert (done.complete, done.closed_by) == (True, "quiet_time")
+
+
+def test_an_order_closes_what_it_asked_for_but_fewer_images_wait_for_silence_only():
+    study = volume(2)
+    done = completeness(study, is_open=False, now=after(1), rules=RULES, expected_instances=2)
+    assert (done.complete, done.closed_by) == (True, "order")
+    for said, number in ((Evidence(), 3), (Evidence(), 1), (counted(2, 1), 2)):
+        waiting = completeness(
+            study, is_open=False, now=after(1.5), rules=RULES, evidence=said, expected_instances=number
+        )
+        assert not waiting.complete
+    fewer = completeness(study, is_open=False, now=after(62), rules=RULES, expected_instances=3)
+    assert (fewer.complete, fewer.closed_by) == (True, "quiet_time")
