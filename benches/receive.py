@@ -1,11 +1,11 @@
 """How fast the door takes films and slices, beside dcmtk `storescp` and Orthanc in the same run.
 
-The sender is always dcmtk `dcmsend`, one association a batch; every batch has new UIDs. Receivers take
-turns, so that a busy machine is busy for all. Ours fsyncs every object before Success, `storescp` never does,
-Orthanc leaves it to its database; read the figures with that in mind. Receivers that are not installed are
-left out.
+The sender is always dcmtk `dcmsend` with TCP_NODELAY=1, one process an association; every batch has new UIDs.
+Receivers take turns, so that a busy machine is busy for all. Ours and Orthanc fsync every object before
+Success (ours its folder too), `storescp` never does; read the figures with that in mind. Receivers that are
+not installed are left out.
 
-    python benches/receive.py [--rounds 5] [--json]
+    python -m benches.receive [--rounds 5] [--json]
 """
 
 from __future__ import annotations
@@ -20,17 +20,30 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from hoichan.intake.headers import EXPLICIT_LITTLE
 from hoichan.intake.part10 import write_meta
 from hoichan.testing.datasets import encode, film
 
-BATCHES = {  # name -> (images, rows, columns); 16 bits a pixel
-    "CR 10 MB": (15, 2500, 2000),
-    "CT 0.5 MB": (100, 512, 512),
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """What is sent in one go; 16 bits a pixel."""
+
+    images: int  # of one association
+    rows: int
+    columns: int
+    associations: int = 1  # at the same time
+
+
+BATCHES: Mapping[str, Batch] = {
+    "CT 0.5 MB": Batch(images=150, rows=512, columns=512),
+    "CT 0.5 MB x 4": Batch(images=75, rows=512, columns=512, associations=4),
+    "CR 10 MB": Batch(images=20, rows=2500, columns=2000),
 }
 WAIT_SECONDS = 60
 
@@ -47,24 +60,28 @@ def main() -> int:
     seconds: dict[tuple[str, str], list[float]] = {}
     with tempfile.TemporaryDirectory(prefix="hoichan-bench-") as folder:
         for number in range(options.rounds):
-            for batch, (count, rows, columns) in BATCHES.items():
-                images = _make_batch(Path(folder) / "images", f"{batch}-{number}", count, rows, columns)
-                for name, (program, start) in RECEIVERS.items():
+            for name, batch in BATCHES.items():
+                folders = [
+                    _make_batch(Path(folder) / f"images-{n}", f"{name}-{number}-{n}", batch)
+                    for n in range(batch.associations)
+                ]
+                for receiver, (program, start) in RECEIVERS.items():
                     if shutil.which(program) is None:
                         continue
                     with start(Path(folder) / "receiver") as port:
-                        seconds.setdefault((batch, name), []).append(_send(images, port))
-                shutil.rmtree(images)
+                        seconds.setdefault((name, receiver), []).append(_send(folders, port))
+                for images in folders:
+                    shutil.rmtree(images)
     _report(seconds, as_json=options.json)
     return 0
 
 
-def _make_batch(folder: Path, seed: str, count: int, rows: int, columns: int) -> Path:
+def _make_batch(folder: Path, seed: str, batch: Batch) -> Path:
     folder.mkdir()
-    pixels = os.urandom(rows * columns * 2)
-    for number in range(count):
+    pixels = os.urandom(batch.rows * batch.columns * 2)
+    for number in range(batch.images):
         data_set = film(study=seed, instance=str(number), pixels=pixels)
-        data_set.Rows, data_set.Columns = rows, columns
+        data_set.Rows, data_set.Columns = batch.rows, batch.columns
         head = write_meta(
             sop_class_uid=data_set.SOPClassUID,
             sop_instance_uid=data_set.SOPInstanceUID,
@@ -75,18 +92,24 @@ def _make_batch(folder: Path, seed: str, count: int, rows: int, columns: int) ->
     return folder
 
 
-def _send(images: Path, port: int) -> float:
+def _send(folders: Sequence[Path], port: int) -> float:
+    """Seconds until the last of the associations has released, one for each folder."""
     started = time.perf_counter()
-    done = subprocess.run(
-        ["dcmsend", "-aet", "BENCH", "-aec", "PACS", "+sd", "127.0.0.1", str(port), str(images)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "TCP_NODELAY": "1"},
-    )
+    senders = [
+        subprocess.Popen(
+            ["dcmsend", "-aet", "BENCH", "-aec", "PACS", "+sd", "127.0.0.1", str(port), str(images)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "TCP_NODELAY": "1"},
+        )
+        for images in folders
+    ]
+    said = [sender.communicate(timeout=WAIT_SECONDS)[1] for sender in senders]
     elapsed = time.perf_counter() - started
-    if done.returncode or "refused" in done.stderr.lower():
-        raise RuntimeError(f"dcmsend failed: {done.stderr[-500:]}")
+    for sender, text in zip(senders, said, strict=True):
+        if sender.returncode or "refused" in text.lower():
+            raise RuntimeError(f"dcmsend failed: {text[-500:]}")
     return elapsed
 
 
@@ -172,16 +195,19 @@ def _free_port() -> int:
 
 def _report(seconds: Mapping[tuple[str, str], list[float]], *, as_json: bool) -> None:
     rows = []
-    for (batch, name), times in seconds.items():
-        count, height, width = BATCHES[batch]
+    for (name, receiver), times in seconds.items():
+        batch = BATCHES[name]
+        count = batch.images * batch.associations
         median = statistics.median(times)
-        megabytes = count * height * width * 2 / 1e6
+        megabytes = count * batch.rows * batch.columns * 2 / 1e6
+        orthanc = seconds.get((name, "Orthanc"))
         rows.append(
             {
-                "batch": batch,
-                "receiver": name,
+                "batch": name,
+                "receiver": receiver,
                 "images_per_second": round(count / median, 1),
                 "megabytes_per_second": round(megabytes / median, 1),
+                "times_orthanc": round(statistics.median(orthanc) / median, 2) if orthanc else None,
                 "seconds": [round(value, 2) for value in times],
             }
         )
@@ -190,9 +216,8 @@ def _report(seconds: Mapping[tuple[str, str], list[float]], *, as_json: bool) ->
         return
     for row in rows:
         sys.stdout.write(
-            "{batch:10} {receiver:9} {images_per_second:7} images/s {megabytes_per_second:7} MB/s\n".format(
-                **row
-            )
+            "{batch:14} {receiver:9} {images_per_second:7} images/s {megabytes_per_second:7} MB/s"
+            "  {times_orthanc} x Orthanc\n".format(**row)
         )
 
 

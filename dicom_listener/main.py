@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import signal
@@ -43,6 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tally = Tally()
         door = Door(spool, chosen.listener, tally)
         door.open()
+        gc.collect()
+        gc.freeze()  # what was made so far stays: no later collection has to look at it
     except ConfigurationError as error:
         sys.stderr.write(f"{error}\n")
         return 2

@@ -52,10 +52,8 @@ class FilmSocket(AssociationSocket):
         if self.socket is None or not self._is_connected:
             time.sleep(_IDLE_SECONDS)  # about to end
             return False
-        if not self._is_in_use():
+        if not self._is_in_use() or (self.lane.response and not self._answered()):
             return bool(self.lane.unread) or self._is_readable()
-        if self.lane.response and not self._answered():
-            return self._is_readable()
         while True:
             step = self.lane.advance()
             if step is Step.OTHER:
@@ -64,9 +62,12 @@ class FilmSocket(AssociationSocket):
                 self.lane.forget()
                 self.event_queue.put("Evt19")  # invalid PDU, PS3.8 table 9-10
                 return False
-            if step is Step.DONE:
-                self._answered()
+            if step is Step.DONE and not self._answered():
                 return False
+            if not self.assoc.dul.to_provider_queue.empty():
+                return False  # something of ours is waiting to go out, maybe an abort
+            if step is Step.DONE and self.lane.unread:
+                continue
             if not self._is_readable():
                 return False
             try:
@@ -76,8 +77,6 @@ class FilmSocket(AssociationSocket):
                 self.event_queue.put("Evt17")
                 return False
             self.assoc.dul._idle_timer.restart()
-            if not self.assoc.dul.to_provider_queue.empty():
-                return False  # something of ours is waiting to go out, maybe an abort
 
     def _is_in_use(self) -> bool:
         """Whether data may come, and no message of which pynetdicom has the beginning (PS3.8 9.2.1, Sta6)."""
@@ -93,7 +92,7 @@ class FilmSocket(AssociationSocket):
             return False
         response, self.lane.response = self.lane.response, b""
         self.send(response)
-        return True
+        return self.event_queue.empty()  # else nobody is there to hear it
 
     def _is_readable(self) -> bool:
         """Whether the peer has sent something; waits a moment for it, or for the bell."""

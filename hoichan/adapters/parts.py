@@ -18,7 +18,7 @@ from pathlib import Path
 Content = bytes | memoryview
 
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)  # file systems without hard links
-_WRITE_BEHIND = 1 << 20  # bytes
+_WRITE_BEHIND = 1 << 18  # bytes
 _MOST_PIECES = 512  # of one writev(); the system takes 1,024
 
 
@@ -37,7 +37,7 @@ class Part:
     def write(self, pieces: Sequence[Content]) -> int:
         """Appends the pieces and returns their length. Raises OSError.
 
-        The disk starts on every full MiB at once, so that the last fsync of a film finds little left to do.
+        The disk starts on every 256 KiB at once, so that the fsync at the end finds little left to do.
         """
         size = sum(map(len, pieces))
         if len(pieces) > _MOST_PIECES:
