@@ -82,7 +82,7 @@ def addressed_to(
     bundle = json.loads(content)
     for entry in bundle["entry"]:
         resource = entry["resource"]
-        if resource["resourceType"] == "DiagnosticReport":
+        if resource["resourceType"] == "DiagnosticReport" and resource["status"] == "partial":
             resource["status"] = unread_status
         if patient_identifier_system and "subject" in resource:
             _readdress(resource["subject"], patient_identifier_system)
@@ -90,11 +90,15 @@ def addressed_to(
 
 
 def has_patient(content: bytes) -> bool:
-    """Whether the bundle says whose report it is."""
-    return PATIENT_REFERENCE in content.decode("utf-8")
+    """Whether the bundle says whose report it is; one that takes a report back always does."""
+    text = content.decode("utf-8")
+    return PATIENT_REFERENCE in text or '"status":"entered-in-error"' in text
 
 
 def _readdress(subject: Json, system: str) -> None:
+    own_identifier = subject.get("identifier")
+    if own_identifier is not None and own_identifier["system"] != CITIZEN_ID:
+        own_identifier["system"] = system
     reference = subject.get("reference", "")
     own, _, value = reference.removeprefix(PATIENT_REFERENCE).partition("|")
     if reference.startswith(PATIENT_REFERENCE) and own != CITIZEN_ID:

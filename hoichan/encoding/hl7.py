@@ -52,12 +52,14 @@ RESULT_STATUS: Mapping[ReportStatus, str] = {
     ReportStatus.FINAL: "F",
     ReportStatus.AMENDED: "C",
     ReportStatus.CANCELLED: "X",
+    ReportStatus.WITHDRAWN: "X",
 }
 ORDER_STATUS: Mapping[ReportStatus, str] = {
     ReportStatus.UNVERIFIED: "A",  # some results: the order is not done before a doctor has read it
     ReportStatus.FINAL: "CM",
     ReportStatus.AMENDED: "CM",
     ReportStatus.CANCELLED: "CA",
+    ReportStatus.WITHDRAWN: "CA",
 }
 PRIORITY: Mapping[Tier, str] = {Tier.CRITICAL: "S", Tier.URGENT: "A", Tier.ROUTINE: "R"}  # OBR-27.6
 CHARACTER_SET = {"utf-8": "UNICODE UTF-8", "ascii": "ASCII"}  # MSH-18, table 0211
