@@ -73,6 +73,14 @@ def find(connection: sa.Connection, text: str, *, limit: int, offset: int = 0) -
     return []
 
 
+def studies_under(number: str) -> sa.Select[tuple[object, ...]]:
+    """Rows of `studies` that had a number at any time, of a patient or of an order."""
+    keys = sa.select(search_keys.c.study_instance_uid).where(
+        search_keys.c.kind == str(KeyKind.NUMBER), search_keys.c.key == number_key(number)
+    )
+    return sa.select(studies).where(studies.c.study_instance_uid.in_(keys))
+
+
 def _ways(text: str) -> list[list[sa.Select[tuple[str, object]]]]:
     """What to look for, best first: a number, or words as they are spoken; then the words in any order."""
     words = words_of(text)
