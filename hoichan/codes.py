@@ -235,6 +235,10 @@ REFUSALS: Mapping[RefusalCode, Mapping[str, str]] = {
         "vi": "Hình ảnh đã bị loại bỏ bằng phiếu từ chối (rejection note).",
         "en": "The image has been taken back by a rejection note.",
     },
+    RefusalCode.REMOVED_IMAGE: {
+        "vi": "Hình ảnh gốc đã được xoá theo quy định lưu trữ; kết quả trước đó vẫn còn.",
+        "en": "The image was removed by the retention rules; its former result is kept.",
+    },
     RefusalCode.WRONG_MODALITY: {
         "vi": "Loại máy chụp không thuộc phạm vi của mô hình.",
         "en": "The modality is outside what the model was made for.",

@@ -30,7 +30,7 @@
     + StudyUnknown               no study with this UID
     + RecordsUnavailable         the database cannot be reached; tried again
     + PatientCorrected           the study has another patient than when the work on it began; begun anew
-      + ObjectUnknown            the object store has no bytes of this digest; tried again
+      + ObjectUnknown            the object store has no bytes of this digest: a person must look
   x PeopleError
     + UserUnknown                no account with this name
     + UserExists                 the name is taken, or was
@@ -275,6 +275,7 @@ class ObjectUnknown(RecordsUnavailable):
     """The object store has no bytes of this digest."""
 
     code = "records.object_unknown"
+    retryable = False
 
 
 class PatientCorrected(RecordsError):

@@ -397,6 +397,10 @@ class Engine(Protocol):
         """Waiting and running pieces of work by queue."""
         ...
 
+    def trim(self, before: datetime) -> int:
+        """Forget work that ended before a moment; returns how many pieces."""
+        ...
+
     def reap(self, alive: Collection[str]) -> int:
         """Give the running work of executors that are not alive to others; returns how many pieces."""
         ...

@@ -21,13 +21,14 @@ import structlog
 
 from hoichan.adapters.engine_dbos import EngineDbos
 from hoichan.adapters.heartbeats_sql import HeartbeatsSql
+from hoichan.adapters.retention_sql import RetentionSql
 from hoichan.adapters.vitals_sql import VitalsSql
 from hoichan.analysis.selection import select
 from hoichan.errors import HoichanError, RecordsUnavailable
 from hoichan.intake.rejections import mark_rejected, withdrawn
 from hoichan.settings import Settings
 from hoichan.types import Study, StudyInstanceUID
-from service import background, wiring
+from service import background, retention, wiring
 from service.arrivals import Arrivals
 from service.dispatch import Dispatcher
 from service.folders import watch
@@ -94,6 +95,15 @@ class Worker:
         self._valve = Valve(self._house.work, self._house.spool.notes, clock, settings.work)
         self._slots = settings.work.concurrency
         self._leads = False
+        self._retention = RetentionSql(self._house.engine)
+        self._keeper = retention.Keeper(
+            self._retention,
+            self._house.spool,
+            clock,
+            settings,
+            audit=self._house.audit,
+            trim=self._engine.trim,
+        )
 
     def run(self, stop: threading.Event, ready_file: Path | None = None) -> None:
         """Work until `stop` is set."""
@@ -106,6 +116,7 @@ class Worker:
             announce(ready_file, {"models": len(self._manifests)})
             watch(self._settings.folders, self._house.spool, stop)
             self._ask_others(stop)
+            self._keep_house(stop)
             self._loop(stop)
         finally:
             self._engine.close()
@@ -130,6 +141,14 @@ class Worker:
             except Exception as error:  # noqa: BLE001  the outermost loop: the next round tries again
                 log.error("round_failed", code=_code(error))
                 pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+
+    def _keep_house(self, stop: threading.Event) -> None:
+        """Images that may go: the leader decides, and every worker looks after its own disk."""
+        for name, step, leads in (
+            ("retention", self._keeper.step, lambda: self._leads),
+            ("sweep", self._keeper.sweep, lambda: True),
+        ):
+            background.start(name, step, leads=leads, stop=stop, pause_seconds=retention.STEP_SECONDS)
 
     def _ask_others(self, stop: threading.Event) -> None:
         """What waits for the answers of others has threads of its own."""
@@ -197,9 +216,13 @@ class Worker:
             self._studies.end(uid, revision)
 
     def _without_rejected(self, study: Study) -> Study:
-        """Also by a note that came after this revision was closed: its work may have waited."""
+        """Also by a note that came after this revision was closed: its work may have waited.
+
+        And those images are marked that went by the retention rules before the study came to life again.
+        """
         known = self._studies.current(study.study_instance_uid)
-        return mark_rejected(study, withdrawn(self._house.spool, known or study))
+        judged = mark_rejected(study, withdrawn(self._house.spool, known or study))
+        return retention.mark_removed(judged, self._retention, self._house.spool)
 
 
 def executor_id(settings: Settings) -> str:

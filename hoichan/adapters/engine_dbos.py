@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +24,9 @@ from hoichan.types import Delivery, StudyInstanceUID
 WORKFLOW_EPOCH = "1"  # raised by hand when a queued workflow could not be finished by the new code
 POISON_AFTER = 10  # deaths of the process in the middle of one workflow before it is set aside
 GAVE_UP = frozenset({"ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"})
+ENDED = GAVE_UP | {"SUCCESS"}
 ANALYSE, DELIVER = "analyse", "deliver"
+_FORGOTTEN_AT_ONCE = 500  # pieces of work in one transaction
 
 Analyse = Callable[[StudyInstanceUID, int], None]  # handles its own errors: on return the step is done
 Deliver = Callable[[str], None]
@@ -117,6 +120,23 @@ class EngineDbos:
             if names:
                 DBOS.resume_workflows(names, queue_name=queue)
         return len(dead)
+
+    def trim(self, before: datetime) -> int:
+        """Forget work that ended before a moment: the record has what came of it. Returns how many pieces."""
+        forgotten = 0
+        while True:
+            found = DBOS.list_workflows(
+                status=list(ENDED),
+                completed_before=before.astimezone(UTC).isoformat(),
+                limit=_FORGOTTEN_AT_ONCE,
+                load_input=False,
+                load_output=False,
+            )
+            if found:
+                DBOS.delete_workflows([workflow.workflow_id for workflow in found])
+                forgotten += len(found)
+            if len(found) < _FORGOTTEN_AT_ONCE:
+                return forgotten
 
     def close(self) -> None:
         """Stop taking work; what runs is taken up again after the next start."""

@@ -27,7 +27,7 @@ from hoichan.adapters.spool_disk import CHANGED_CONTENT
 from hoichan.errors import DamagedObject, RecordsUnavailable
 from hoichan.intake.part10 import Checksum, FileMeta, digest, read_meta, write_meta
 from hoichan.ports import Objects, Spooled
-from hoichan.types import Instance, Sha256
+from hoichan.types import Instance, Sha256, SOPInstanceUID
 
 _IN_USE_SECONDS = 3600.0  # a copy that was asked for so lately may be open
 _FORGOTTEN_SECONDS = 86400.0  # a copy that nobody asked for since goes, however much room there is
@@ -159,7 +159,7 @@ class Originals:
             raise RecordsUnavailable(f"A copy of an object cannot be kept: {error.strerror}.") from error
         return copy
 
-    def remove(self, gone: Iterable[Instance], *, before: datetime) -> Removed:
+    def remove(self, gone: Iterable[PurePosixPath], *, before: datetime) -> Removed:
         """Take files away from this machine's spool, those only that were written before a moment.
 
         What came later, also under the same name, stays. The copies in the object store are left to
@@ -168,10 +168,10 @@ class Originals:
         files = size = 0
         folders = set()
         try:
-            for instance in gone:
+            for path in gone:
                 with suppress(FileNotFoundError):
-                    (self._cache_dir / instance.path).unlink()
-                place = self._spool_dir / instance.path
+                    (self._cache_dir / path).unlink()
+                place = self._spool_dir / path
                 with suppress(FileNotFoundError):
                     about = place.stat()
                     if about.st_mtime >= before.timestamp():
@@ -187,15 +187,35 @@ class Originals:
                 folder.rmdir()
         return Removed(files=files, size_bytes=size)
 
-    def remove_shared(self, gone: Iterable[Instance]) -> int:
+    def remove_shared(self, gone: Iterable[Sha256]) -> int:
         """Take the copies away from the object store; how many were there. Raises RecordsUnavailable."""
         found = 0
         if self._objects is not None:
-            for instance in gone:
-                if self._objects.has(instance.sha256):
-                    self._objects.remove(instance.sha256)
+            for digest_ in gone:
+                if self._objects.has(digest_):
+                    self._objects.remove(digest_)
                     found += 1
         return found
+
+    def quarantined(self) -> set[SOPInstanceUID]:
+        """The instances of which this machine set another version aside. Raises RecordsUnavailable."""
+        found = set()
+        try:
+            for note in (self._spool_dir / "quarantine").glob("*.json"):
+                about = json.loads(note.read_bytes())
+                if about["reason"] == CHANGED_CONTENT and about["sop_instance_uid"]:
+                    found.add(SOPInstanceUID(about["sop_instance_uid"]))
+        except (OSError, ValueError, KeyError) as error:
+            raise RecordsUnavailable("The quarantine cannot be read.") from error
+        return found
+
+    def size(self, paths: Iterable[PurePosixPath]) -> int:
+        """Bytes that the files take on this machine."""
+        total = 0
+        for path in paths:
+            with suppress(OSError):
+                total += (self._spool_dir / path).stat().st_size
+        return total
 
     def _row(self, path: PurePosixPath) -> sa.RowMapping | None:
         """What is recorded of the instance that a path of the spool names: studies/<hh>/<study>/<sop>.dcm."""

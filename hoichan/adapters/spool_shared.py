@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from hoichan.adapters.originals import Originals
 from hoichan.adapters.spool_disk import DiskSpool
+from hoichan.types import Instance
 
 
 class SharedSpool(DiskSpool):
@@ -24,3 +25,7 @@ class SharedSpool(DiskSpool):
         """
         here = super().file(path)
         return here if here.exists() else self.originals.fetch(path)
+
+    def holds(self, instance: Instance) -> bool:
+        """Whether the file can still be read, here or from the object store. Raises RecordsUnavailable."""
+        return super().file(instance.path).exists() or self.originals.is_shared(instance.sha256)

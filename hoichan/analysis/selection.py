@@ -110,6 +110,8 @@ def _objections(
     accepts = manifest.accepts
     if instance.rejected:
         yield RefusalCode.REJECTED_IMAGE, ""
+    if instance.removed:
+        yield RefusalCode.REMOVED_IMAGE, ""
     if series.modality.upper() not in accepts.modality:
         yield RefusalCode.WRONG_MODALITY, f"Modality={_plain(series.modality)}"
     part = _body_part(series)

@@ -17,6 +17,7 @@ from hoichan.settings.destinations import (
 from hoichan.settings.listener import LOOPBACK_SENDERS, Listener, Sender
 from hoichan.settings.loading import ENVIRONMENT_PREFIX, Settings, load
 from hoichan.settings.orders import Expectation, Orders, OrderSender
+from hoichan.settings.retention import Retention, RetentionRule
 from hoichan.settings.sources import (
     AnySource,
     DicomwebSource,
@@ -53,6 +54,8 @@ __all__ = [
     "Orders",
     "OrthancSource",
     "Port",
+    "Retention",
+    "RetentionRule",
     "Section",
     "Sender",
     "ServerTls",

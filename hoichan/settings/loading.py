@@ -14,6 +14,7 @@ from hoichan.settings.base import Section, is_loopback
 from hoichan.settings.destinations import AnyDestination, Destination, FolderDestination
 from hoichan.settings.listener import Listener
 from hoichan.settings.orders import Orders
+from hoichan.settings.retention import Retention
 from hoichan.settings.sources import Source
 from hoichan.settings.storage import Site, Storage
 from hoichan.settings.web import Folder, Web
@@ -34,6 +35,7 @@ class Settings(Section):
     destinations: tuple[Destination, ...] = ()
     folders: tuple[Folder, ...] = ()
     orders: Orders = Orders()
+    retention: Retention = Retention()
     sources: tuple[Source, ...] = ()
 
     @model_validator(mode="after")

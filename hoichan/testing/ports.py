@@ -120,6 +120,10 @@ class FakeEngine:
         """What was enqueued."""
         return {"analyse": len(self.studies), "deliver": len(self.tries)}
 
+    def trim(self, before: datetime) -> int:
+        """Nothing ends here."""
+        return 0
+
     def reap(self, alive: Collection[str]) -> int:
         """Nothing runs here."""
         return 0

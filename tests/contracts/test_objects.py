@@ -43,12 +43,12 @@ def test_the_same_bytes_are_kept_once(objects):
     assert list(objects.every()) == [digest_of(b"picture")]
 
 
-def test_what_is_not_there_is_told_and_worth_a_retry(objects):
+def test_what_is_not_there_is_told_and_not_worth_a_retry(objects):
     unknown = digest_of(b"never put")
     assert not objects.has(unknown)
     with pytest.raises(ObjectUnknown) as caught:
         objects.get(unknown)
-    assert caught.value.retryable and isinstance(caught.value, RecordsUnavailable)
+    assert not caught.value.retryable and isinstance(caught.value, RecordsUnavailable)
 
 
 def test_what_is_removed_is_gone_and_may_be_removed_again(objects):

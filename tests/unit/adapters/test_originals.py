@@ -100,7 +100,7 @@ def test_a_copy_is_fetched_once_and_again_when_it_is_gone(site):
     assert site.two.spool.file(stored.path).exists()
 
 
-def test_what_is_not_in_the_store_is_worth_a_retry(site):
+def test_what_is_not_in_the_store_is_told(site):
     stored = site.one.receive(film())
     instance = site.one.record(stored)
     site.objects.remove(instance.sha256)
@@ -175,10 +175,17 @@ def test_copies_that_nobody_asks_for_make_room(site):
 def test_only_what_is_older_than_the_moment_is_removed(site):
     instance = site.one.record(site.one.receive(film()))
     place = site.one.spool.file(instance.path)
-    removed = site.one.originals.remove([instance], before=datetime.now(UTC) - timedelta(hours=1))
+    removed = site.one.originals.remove([instance.path], before=datetime.now(UTC) - timedelta(hours=1))
     assert (removed.files, place.exists()) == (0, True)  # it came after the decision
     size = place.stat().st_size
-    removed = site.one.originals.remove([instance], before=datetime.now(UTC) + timedelta(seconds=1))
+    removed = site.one.originals.remove([instance.path], before=datetime.now(UTC) + timedelta(seconds=1))
     assert (removed.files, removed.size_bytes, place.exists()) == (1, size, False)
-    assert site.one.originals.remove_shared([instance]) == 1
-    assert site.one.originals.remove_shared([instance]) == 0 and site.objects.kept == {}
+    assert site.one.originals.remove_shared([instance.sha256]) == 1
+    assert site.one.originals.remove_shared([instance.sha256]) == 0 and site.objects.kept == {}
+
+
+def test_what_is_set_aside_as_changed_is_known_by_its_uid(site):
+    stored = site.one.receive(film())
+    site.one.receive(film(pixels=b"\2\3" * 64))
+    assert site.one.originals.quarantined() == {stored.sop_instance_uid}
+    assert site.two.originals.quarantined() == set()

@@ -40,6 +40,7 @@ def test_ways_of_writing_chest(part):
     ("change", "code", "detail"),
     [
         ({"instance": {"rejected": True}}, RefusalCode.REJECTED_IMAGE, ""),
+        ({"instance": {"removed": True}}, RefusalCode.REMOVED_IMAGE, ""),
         ({"series": {"modality": "CT"}}, RefusalCode.WRONG_MODALITY, "Modality=CT"),
         (
             {"series": {"body_part_examined": "RIBCAGE"}},
