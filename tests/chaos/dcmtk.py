@@ -36,7 +36,7 @@ class Sending:
         self._files = [str(file) for file in files]
         options = ["-dn"] if program == "dcmsend" else ["-xs"]
         titles = ["-aet", "CR_ROOM1", "-aec", called]
-        self._read = _told_dcmsend if program == "dcmsend" else _told_storescu
+        self._read = _told_dcmsend if program == "dcmsend" else told_storescu
         self._process = subprocess.Popen(
             [program, "-v", *options, *PATIENCE, *titles, "127.0.0.1", str(port), *self._files],
             stdin=subprocess.DEVNULL,
@@ -54,7 +54,7 @@ class Sending:
             self._process.kill()
             self._process.communicate()
             raise
-        return {Path(file): status for file, status in self._read(said, self._files).items()}
+        return self._read(said, self._files)
 
     def kill(self) -> None:
         """End it at once, as when the modality is switched off."""
@@ -62,26 +62,27 @@ class Sending:
         self._process.communicate()
 
 
-def _told_storescu(said: str, _: Sequence[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
+def told_storescu(said: str, _: Sequence[str] = ()) -> dict[Path, str]:
+    """What storescu was told, from what it printed."""
+    found: dict[Path, str] = {}
     file = ""
     for line in _STORESCU.finditer(said):
         if line["file"]:
             file = line["file"].strip()
         else:
-            found[file] = line["status"]
+            found[Path(file)] = line["status"]
     return found
 
 
-def _told_dcmsend(said: str, files: Sequence[str]) -> dict[str, str]:
+def _told_dcmsend(said: str, files: Sequence[str]) -> dict[Path, str]:
     """Message identifiers count the files in their order."""
-    found: dict[str, str] = {}
+    found: dict[Path, str] = {}
     number = 0
     for line in _DCMSEND.finditer(said):
         if line["id"]:
             number = int(line["id"])
         else:
-            found[files[number - 1]] = line["status"]
+            found[Path(files[number - 1])] = line["status"]
     return found
 
 

@@ -22,14 +22,16 @@ STOP_SECONDS = 30
 class DoorProcess:
     """One listener over one data folder."""
 
-    def __init__(self, folder: Path, **settings: str) -> None:
-        """`settings`: HOICHAN_ variables without that word, e.g. LISTENER__MAXIMUM_ASSOCIATIONS="4"."""
+    def __init__(self, folder: Path, *, config: str = "", **settings: str) -> None:
+        """`config` is TOML; `settings` are HOICHAN_ variables without that word, e.g. LISTENER__PLAIN."""
         folder.mkdir(parents=True, exist_ok=True)
         self.data_dir = folder / "data"
         self.log_file = folder / "listener.jsonl"
         self.log_file.touch()
         (self.port,) = free_ports(1)
         self._ready = folder / "ready"
+        self._config = folder / "hoichan.toml"
+        self._config.write_text(config, encoding="utf-8")
         self._environment = {
             "HOICHAN_LISTENER__PORT": str(self.port),
             "HOICHAN_STORAGE__RESERVE_BYTES": "0",
@@ -54,7 +56,8 @@ class DoorProcess:
     def start(self) -> None:
         """Start, and return when the door is open."""
         self._ready.unlink(missing_ok=True)
-        arguments = ["--data-dir", str(self.data_dir), "--ready-file", str(self._ready)]
+        files = {"--config": self._config, "--data-dir": self.data_dir, "--ready-file": self._ready}
+        arguments = [str(word) for pair in files.items() for word in pair]
         order = {"start": arguments, "environment": self._environment, "log": str(self.log_file)}
         self.pid = self._ask(order)
         wait_until(self._is_open, seconds=START_SECONDS, what="the door is open")

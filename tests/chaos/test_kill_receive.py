@@ -28,9 +28,8 @@ pytestmark = pytest.mark.skipif(not dcmtk.is_available(), reason="dcmtk is not i
 
 @pytest.fixture
 def door(tmp_path):
-    made = DoorProcess(tmp_path / "door")
-    yield made
-    made.close()
+    with DoorProcess(tmp_path / "door") as made:
+        yield made
 
 
 class Films:

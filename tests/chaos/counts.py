@@ -1,0 +1,31 @@
+"""What the page's metrics say; asked every few moments they cost less than a command."""
+
+from __future__ import annotations
+
+import re
+
+from hoichan.testing.house import RunningHouse
+
+_LINE = re.compile(r'^(?P<name>hoichan_\w+)\{state="(?P<state>\w+)"\} (?P<value>[0-9.e+]+)$', re.MULTILINE)
+
+
+def counts(house: RunningHouse, name: str) -> dict[str, int]:
+    """A gauge by its states, those that are not zero; empty while the page does not answer."""
+    try:
+        text = house.get("metrics")
+    except OSError:  # the page itself was killed, or says that it cannot know now
+        return {}
+    return {
+        line["state"]: int(float(line["value"]))
+        for line in _LINE.finditer(text)
+        if line["name"] == name and float(line["value"])
+    }
+
+
+def is_delivered(house: RunningHouse, studies: int) -> bool:
+    """Whether so many studies are delivered, none is under way, and nothing waits."""
+    return (
+        counts(house, "hoichan_studies") == {"delivered": studies}
+        and "pending" not in counts(house, "hoichan_deliveries")
+        and bool(counts(house, "hoichan_deliveries"))
+    )
