@@ -73,12 +73,12 @@ test-train: .venv-train/.train  ## Training and export, with torch
 	.venv-train/bin/pytest -q tests/train
 
 peers:           ## Third-party programs for test-peers and bench (Debian packages; needs root)
-	@if (for program in Orthanc dcmsend java chromium psql pdftotext; do command -v $$program || exit 1; done) >/dev/null; then :; \
+	@if (for program in Orthanc dcmsend java chromium psql pdftotext promtool; do command -v $$program || exit 1; done) >/dev/null; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
 	    -o DPkg::Lock::Timeout=300 orthanc orthanc-dicomweb orthanc-gdcm dcmtk pixelmed-apps postgresql \
-	    poppler-utils chromium fonts-noto-core >/dev/null; \
-	else echo "As root: apt-get install orthanc orthanc-dicomweb orthanc-gdcm dcmtk pixelmed-apps postgresql poppler-utils chromium"; exit 2; fi
+	    poppler-utils chromium fonts-noto-core prometheus >/dev/null; \
+	else echo "As root: apt-get install orthanc orthanc-dicomweb orthanc-gdcm dcmtk pixelmed-apps postgresql poppler-utils chromium prometheus"; exit 2; fi
 
 # not .venv/bin first: pynetdicom brings programs named like those of dcmtk
 test-peers: .venv/.peers .venv-emr/.emr .node/.mllp peers  ## Real PACS, EMR, validators and browser

@@ -1,8 +1,8 @@
 """The figures of the record for `/metrics` and `/readyz`: how many there are, and what waits since when.
 
 What waits is counted anew each time, by an index and for its own number only. Counting everything that was
-ever stored takes longer the more there is, so those totals are kept for fifty times as long as they took: a
-scrape never costs more than a fiftieth of the time.
+ever stored takes longer the more there is; once that is noticeable, those totals are kept for fifty times as
+long as they took, so that scrapes never cost more than a fiftieth of the time.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from hoichan.errors import RecordsUnavailable
 from hoichan.types import DeliveryState, StudyState
 
 T = TypeVar("T")
+_QUICK_SECONDS = 0.25  # what takes no longer is asked anew each time
 _LASTS = 50  # times as long as it took
 
 
@@ -60,7 +61,8 @@ class Kept(Generic[T]):
                 return self._answer[0]
             answer = self._ask()
             ended = self._clock()
-            self._answer = (answer, ended + (ended - began) * _LASTS)
+            took = ended - began
+            self._answer = (answer, ended + took * _LASTS) if took > _QUICK_SECONDS else None
             return answer
 
 

@@ -242,7 +242,11 @@ def _sum(counts: Iterable[Counts]) -> dict[Key, float]:
 def _zeros(site: Premises) -> Counts:
     """What is configured is shown from the first scrape, so that its first count is seen as a step."""
     senders = {sender.ae_title for sender in site.settings.listener.allowed}
-    zeros = {Key(INSTANCES_RECEIVED.name, (sender, "stored")): 0.0 for sender in senders}
+    zeros = {
+        Key(INSTANCES_RECEIVED.name, (sender, outcome)): 0.0
+        for sender in senders
+        for outcome in ("stored", "quarantined", "refused_a700", "refused_a900", "refused_c000")
+    }
     for destination in site.settings.effective_destinations:
         for outcome in ("acknowledged", "unreachable", "refused"):
             zeros[Key(DELIVERY_ATTEMPTS.name, (destination.name, outcome))] = 0.0

@@ -124,7 +124,7 @@ def test_the_spool_is_measured_in_the_background(client, record):
     study = record.spool_root / "studies" / "ab" / "1.2.3"
     study.mkdir(parents=True)
     (study / "1.dcm").write_bytes(b"x" * 100)
-    (record.spool_root / "quarantine").mkdir()
+    (record.spool_root / "quarantine").mkdir(exist_ok=True)
     (record.spool_root / "quarantine" / "a.json").write_bytes(b"{}")
     wait_until(lambda: ("hoichan_spool_objects",) in samples(client), seconds=20, what="the first walk")
     found = samples(client)
