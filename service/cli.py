@@ -17,7 +17,16 @@ import typer
 from hoichan import __version__
 from hoichan.errors import ConfigurationError, HoichanError, ManifestInvalid
 from hoichan.settings import Settings, load
-from service import cli_audit, cli_deidentify, cli_film, cli_import, cli_models, cli_people, cli_tokens
+from service import (
+    cli_audit,
+    cli_deidentify,
+    cli_film,
+    cli_import,
+    cli_models,
+    cli_people,
+    cli_study,
+    cli_tokens,
+)
 
 if TYPE_CHECKING:
     from service.wiring import House
@@ -33,6 +42,9 @@ app.command("import")(cli_import.import_files)
 app.command("import-film")(cli_film.import_film)
 app.add_typer(cli_people.app, name="user")
 app.add_typer(cli_audit.app, name="audit")
+app.command("study")(cli_study.study)
+app.command("replay")(cli_study.replay)
+app.command("cancel")(cli_study.cancel)
 app.add_typer(cli_tokens.app, name="token")
 
 Config = Annotated[Path | None, typer.Option("--config", help="Configuration file (TOML).")]
@@ -208,55 +220,6 @@ def send(
     for one in refused:
         print(f"  {one.sop_instance_uid}  0x{one.status:04X}")
     raise typer.Exit(1 if refused or len(sent) < len(files) else 0)
-
-
-@app.command()
-def study(
-    uid: Annotated[str, typer.Argument(help="Study Instance UID.")],
-    config: Config = None,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
-    """Show where a study is and what happened to it."""
-    from service import explain  # noqa: PLC0415
-
-    house = _house(config, data_dir)
-    entries = house.studies.trail(explain.study_uid(uid))
-    if not entries:
-        _say(f"No study {uid} is known here.")
-        raise typer.Exit(1)
-    if as_json:
-        lines = [{"at": e.at.isoformat(), "event": e.event, **e.details} for e in entries]
-        print(json.dumps(lines, ensure_ascii=False))
-        return
-    for line in explain.trail(entries, house.settings.site.language, house.settings.site.zone):
-        print(line)
-
-
-@app.command()
-def replay(
-    uid: Annotated[str, typer.Argument(help="Study Instance UID.")],
-    config: Config = None,
-    data_dir: DataDir = None,
-) -> None:
-    """Repeat what failed: the analysis, and every delivery that is not acknowledged."""
-    from hoichan.guard.audit import Audited  # noqa: PLC0415
-    from service import explain, shell  # noqa: PLC0415
-    from service.status import replay as replay_study  # noqa: PLC0415
-
-    house = _house(config, data_dir)
-    uid = explain.study_uid(uid)
-    if not house.studies.trail(explain.study_uid(uid)):
-        _say(f"No study {uid} is known here.")
-        raise typer.Exit(1)
-    shell.record(house, Audited.SENDING, uid, detail="replay")
-    done = replay_study(house, uid)
-    if done.analysed_again is None and not done.deliveries:
-        print("Nothing to repeat: the analysis has its answer and every delivery is acknowledged.")
-    if done.analysed_again is not None:
-        print(f"Revision {done.analysed_again} will be analysed again.")
-    if done.deliveries:
-        print(f"{done.deliveries} deliveries will be sent again, with the same bytes.")
 
 
 @app.command()

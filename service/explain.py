@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from zoneinfo import ZoneInfo
 
+from hoichan.adapters.audit_sql import Wanted
+from hoichan.adapters.records_read import ReadingSql
 from hoichan.errors import ConfigurationError
 from hoichan.intake.door import is_uid
 from hoichan.ports import TrailEntry
 from hoichan.types import StudyInstanceUID
+from service.story import story
 from service.web.rendering import catalogue
 from service.web.words import Words
+from service.wiring import House
+
+MOST_READERS = 50
+MARKS = {"ok": "+", "wait": "…", "bad": "!", "": " "}
 
 
 def study_uid(text: str) -> StudyInstanceUID:
@@ -26,3 +33,36 @@ def trail(entries: Sequence[TrailEntry], language: str, zone: ZoneInfo) -> Itera
     for entry in entries:
         at = entry.at.astimezone(zone)
         yield f"{at:%Y-%m-%d %H:%M:%S}  {words.who(entry):<16}  {words.happened(entry)}"
+
+
+def where(house: House, uid: StudyInstanceUID) -> Iterator[str]:
+    """Where the study stands: a line a step or receiver, and under it what to do. Raises StudyUnknown."""
+    words = _words(house)
+    reading = ReadingSql(house.engine, house.objects)
+    _, opened = house.audit.search(Wanted(study_instance_uid=uid), limit=MOST_READERS)
+    parts = story(
+        words,
+        reading.study(uid),
+        house.studies.trail(uid),
+        receivers=house.work.receivers(),
+        opened=opened,
+        study=house.studies.current(uid),
+    )
+    width = max((len(part.label) for part in parts), default=0)
+    for part in parts:
+        yield f"{MARKS[part.tone]} {part.label:<{width}}  {part.text}"
+        if part.do:
+            yield f"  {'':<{width}}  → {part.do}"
+
+
+def head(house: House, uid: StudyInstanceUID) -> str:
+    """One of several studies: UID, when it came, what it is, where it stands. Nothing about the person."""
+    words = _words(house)
+    entry = ReadingSql(house.engine, house.objects).study(uid).entry
+    kinds = "/".join(entry.modalities)
+    return f"{uid}  {words.moment(entry.first_received_at)}  {kinds:<6}  {words.state(entry.state)}"
+
+
+def _words(house: House) -> Words:
+    site = house.settings.site
+    return Words(site.language, catalogue(site.language), site.zone)

@@ -1,8 +1,7 @@
-"""What `hoichan status` and `hoichan study` say; works while nothing else runs."""
+"""What `hoichan status` says; works while nothing else runs."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TypedDict
 
@@ -10,7 +9,7 @@ import sqlalchemy as sa
 
 from hoichan.adapters.engine_dbos import queued
 from hoichan.adapters.schema import deliveries, instances, studies
-from hoichan.types import DeliveryState, StudyInstanceUID
+from hoichan.types import DeliveryState
 from service.wiring import House
 
 
@@ -59,21 +58,3 @@ def _unrecorded(house: House) -> int:
         known = {instance.path for instance in current.instances} if current else set()
         count += sum(1 for spooled in house.spool.listing(uid) if spooled.path not in known)
     return count
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Replay:
-    """What a replay set in motion."""
-
-    analysed_again: int | None  # revision
-    deliveries: int
-
-
-def replay(house: House, study: str) -> Replay:
-    """Repeat what failed: the newest revision's analysis, and every delivery not yet acknowledged."""
-    uid = StudyInstanceUID(study)
-    revision = house.studies.rerun(uid)
-    open_ones = [d for d in house.studies.deliveries(uid) if d.state is not DeliveryState.SENT]
-    for delivery in open_ones:
-        house.studies.revive(delivery.idempotency_key)
-    return Replay(analysed_again=revision, deliveries=len(open_ones))

@@ -11,10 +11,14 @@ import sqlalchemy as sa
 
 from hoichan.adapters.audit_sql import KEY_FILE, AuditSql
 from hoichan.adapters.clock import SystemClock
+from hoichan.adapters.corrections_sql import CorrectionsSql
 from hoichan.adapters.database import migrate, open_database
+from hoichan.adapters.links_sql import LinksSql
 from hoichan.adapters.people_sql import PeopleSql
 from hoichan.adapters.records_sql import StudiesSql
+from hoichan.adapters.retractions_sql import RetractionsSql
 from hoichan.adapters.spool_shared import SharedSpool
+from hoichan.adapters.steering_sql import SteeringSql
 from hoichan.adapters.stores import open_objects, open_spool
 from hoichan.adapters.tokens_sql import TokensSql
 from hoichan.adapters.work_sql import WorkSql
@@ -22,6 +26,7 @@ from hoichan.analysis.manifests import Shelf, discover, shelf_roots
 from hoichan.ports import Encoder, Objects, Probe, Runner, Sink
 from hoichan.settings import (
     DicomDestination,
+    DicomwebDestination,
     FhirDestination,
     FolderDestination,
     Hl7Destination,
@@ -30,6 +35,7 @@ from hoichan.settings import (
 
 if TYPE_CHECKING:
     from service.commitments import Committer
+from service.corrections import Corrections
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +52,7 @@ class House:
     audit: AuditSql
     spool: SharedSpool
     work: WorkSql
+    steering: SteeringSql
 
 
 def open_house(settings: Settings) -> House:
@@ -64,7 +71,20 @@ def open_house(settings: Settings) -> House:
         tokens=TokensSql(engine, clock),
         audit=AuditSql(engine, settings.storage.data_dir / KEY_FILE),
         work=WorkSql(engine, clock),
+        steering=SteeringSql(engine, objects, clock),
         spool=open_spool(settings, engine),
+    )
+
+
+def corrections(house: House) -> Corrections:
+    """What follows orders, corrected patients and changed images."""
+    return Corrections(
+        CorrectionsSql(house.engine, house.clock),
+        LinksSql(house.engine, house.clock),
+        RetractionsSql(house.engine, house.objects, house.clock),
+        house.studies,
+        house.clock,
+        house.settings,
     )
 
 
@@ -89,6 +109,7 @@ def encoder(house: House) -> Encoder:
 
 def sinks(settings: Settings) -> Mapping[str, Sink]:
     """One sink a destination, by its name."""
+    from hoichan.adapters.sink_dicomweb import DicomwebSink  # noqa: PLC0415
     from hoichan.adapters.sink_dimse import DimseSink  # noqa: PLC0415
     from hoichan.adapters.sink_fhir import FhirSink  # noqa: PLC0415
     from hoichan.adapters.sink_folder import FolderSink  # noqa: PLC0415
@@ -100,6 +121,8 @@ def sinks(settings: Settings) -> Mapping[str, Sink]:
             case DicomDestination():
                 title = destination.calling_ae_title or settings.listener.ae_title
                 made[destination.name] = DimseSink(destination, title)
+            case DicomwebDestination():
+                made[destination.name] = DicomwebSink(destination)
             case FhirDestination():
                 made[destination.name] = FhirSink(destination)
             case Hl7Destination():
@@ -142,3 +165,47 @@ def probes(settings: Settings) -> Mapping[str, Probe]:
         destination.name: probe_of(destination, settings.listener.ae_title)
         for destination in settings.effective_destinations
     }
+
+
+def archive(house: House, source: AnySource) -> Archive:
+    """What asks one source and fetches from it."""
+    from hoichan.adapters.query_dimse import DimseArchive  # noqa: PLC0415  only workers pay for it
+    from hoichan.adapters.query_orthanc import OrthancArchive  # noqa: PLC0415
+    from hoichan.adapters.query_web import DicomwebArchive  # noqa: PLC0415
+
+    zone = house.settings.site.zone
+    match source:
+        case DimseSource():
+            title = house.settings.listener.ae_title
+            return DimseArchive(source, house.spool, our_title=title, zone=zone)
+        case DicomwebSource():
+            return DicomwebArchive(source, house.spool, zone=zone)
+        case OrthancSource():
+            return OrthancArchive(source, house.spool, zone=zone)
+
+
+def asking(house: House, sinks_by_name: Mapping[str, Sink]) -> Asking:
+    """What a worker asks others for while it leads, and the earlier studies that any worker asks for."""
+    from hoichan.adapters.sources_sql import SourcesSql  # noqa: PLC0415  only workers pay for it
+    from service.background import Asking, Task  # noqa: PLC0415
+    from service.catch_up import CatchUp  # noqa: PLC0415
+    from service.counting import Counting  # noqa: PLC0415
+    from service.priors import Priors, PriorSource  # noqa: PLC0415
+
+    record = SourcesSql(house.engine)
+    spool, studies, clock = house.spool, house.studies, house.clock
+    asked = [PriorSource(source=source, archive=archive(house, source)) for source in house.settings.sources]
+    tasks = []
+    made = committer(house, sinks_by_name)
+    if made is not None:
+        tasks.append(Task(name="commitments", step=made.step))
+    for one in asked:
+        name = one.source.name
+        if one.source.catch_up:
+            catch_up = CatchUp(one.source, one.archive, record, spool, studies, clock)
+            tasks.append(Task(name=f"source {name}", step=catch_up.step))
+        counting = Counting(one.source, one.archive, spool, studies, clock)
+        tasks.append(Task(name=f"counts {name}", step=counting.step))
+    return Asking(
+        tasks=tuple(tasks), priors=Priors(asked, record, spool, studies, clock, house.settings.site.zone)
+    )

@@ -62,6 +62,11 @@ class ReadingSql:
         """The database, for readers of other tables."""
         return self._engine
 
+    @property
+    def objects(self) -> Objects:
+        """The store of documents."""
+        return self._objects
+
     @contextmanager
     def _snapshot(self) -> Iterator[sa.Connection]:
         try:

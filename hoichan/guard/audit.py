@@ -82,6 +82,7 @@ class Audited(StrEnum):
     RESULT_WITHDRAWN = "result_withdrawn"
     PATIENT_CORRECTED = "patient_corrected"
     QUERIED = "queried"
+    WORK_CANCELLED = "work_cancelled"
     STUDY_DELETED = "study_deleted"
     EXPORTED = "exported"
     MODEL_CHANGED = "model_changed"
@@ -111,6 +112,7 @@ EVENTS: Mapping[Audited, Event] = {
         (Audited.RESULT_WITHDRAWN, _PROCEDURE, None, "D"),
         (Audited.PATIENT_CORRECTED, _PATIENT, None, "U"),
         (Audited.QUERIED, _QUERY, None, "E"),
+        (Audited.WORK_CANCELLED, _PROCEDURE, None, "U"),
         (Audited.STUDY_DELETED, _DELETED, None, "D"),
         (Audited.EXPORTED, _EXPORT, None, "R"),
         (Audited.MODEL_CHANGED, _ALERT, ("110131", "Software Configuration"), "E"),

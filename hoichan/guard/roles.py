@@ -37,6 +37,8 @@ class Action(StrEnum):
     INSTANCES_READ = "instances_read"  # the images themselves, and results as DICOM objects
     INSTANCES_STORE = "instances_store"  # bring images in (STOW-RS): for programs
     DELIVERY_REPLAY = "delivery_replay"  # send a refused delivery again
+    QUEUE_READ = "queue_read"  # what waits and what was refused: titles, UIDs and counts
+    STUDY_STEER = "study_steer"  # repeat the work on a study, or stop it
     AUDIT_READ = "audit_read"
     METRICS_READ = "metrics_read"  # counts; open on this machine
     API_READ = "api_read"  # the description of the API
@@ -46,22 +48,20 @@ class Action(StrEnum):
 ASSIGNABLE = tuple(role for role in Role if role not in (Role.LOCAL, Role.PROGRAM))
 
 _EVERYBODY = frozenset({Action.API_READ, Action.ACCOUNT_OWN})
+_STEERS = frozenset({Action.QUEUE_READ, Action.STUDY_STEER, Action.DELIVERY_REPLAY})
 _READER = frozenset({Action.LIST_READ, Action.STUDY_READ, Action.INSTANCES_READ})
 ALLOWED: Mapping[Role, frozenset[Action]] = {
-    Role.RADIOLOGIST: _EVERYBODY
-    | _READER
-    | {Action.TRAIL_READ, Action.DOCUMENT_READ, Action.DELIVERY_REPLAY},
-    Role.TECHNICIAN: _EVERYBODY | _READER | {Action.TRAIL_READ, Action.DELIVERY_REPLAY},
+    Role.RADIOLOGIST: _EVERYBODY | _READER | _STEERS | {Action.TRAIL_READ, Action.DOCUMENT_READ},
+    Role.TECHNICIAN: _EVERYBODY | _READER | _STEERS | {Action.TRAIL_READ},
     Role.CLINICIAN: _EVERYBODY | _READER | {Action.DOCUMENT_READ},
     Role.ML_ENGINEER: _EVERYBODY | {Action.METRICS_READ},
-    Role.IT_ADMIN: _EVERYBODY
-    | {Action.LIST_READ, Action.TRAIL_READ, Action.DELIVERY_REPLAY, Action.METRICS_READ},
+    Role.IT_ADMIN: _EVERYBODY | _STEERS | {Action.LIST_READ, Action.TRAIL_READ, Action.METRICS_READ},
     Role.AUDITOR: _EVERYBODY | {Action.TRAIL_READ, Action.AUDIT_READ},
     Role.LOCAL: _READER
+    | _STEERS
     | {
         Action.TRAIL_READ,
         Action.DOCUMENT_READ,
-        Action.DELIVERY_REPLAY,
         Action.METRICS_READ,
         Action.API_READ,
     },

@@ -12,8 +12,11 @@ from hoichan.adapters.audit_sql import AuditSql
 from hoichan.adapters.held_sql import HeldSql
 from hoichan.adapters.passwords import Passwords
 from hoichan.adapters.people_sql import PeopleSql
+from hoichan.adapters.queue_read import QueueSql
 from hoichan.adapters.records_read import ReadingSql
+from hoichan.adapters.steering_sql import SteeringSql
 from hoichan.adapters.tokens_sql import TokensSql
+from hoichan.adapters.work_sql import WorkSql
 from hoichan.ports import Clock, Studies
 from hoichan.settings import Settings
 from service.api import (
@@ -21,11 +24,14 @@ from service.api import (
     dicomweb_pixels,
     dicomweb_retrieve,
     dicomweb_search,
+    fhir,
     health,
     metrics,
     pages,
     people,
     problems,
+    search,
+    steering,
     studies,
 )
 from service.api.desk import Desk
@@ -35,9 +41,9 @@ from service.api.witness import Witness
 from service.readiness import premises
 from service.web.rendering import STATIC, Templates
 
-API_ROUTERS = (studies.router, health.router, metrics.router)
+API_ROUTERS = (search.router, studies.router, fhir.router, steering.router, health.router, metrics.router)
 DICOMWEB_ROUTERS = (dicomweb_search.router, dicomweb_retrieve.router, dicomweb_pixels.router)
-PAGE_ROUTERS = (pages.router, people.router, auditing.router)
+PAGE_ROUTERS = (pages.router, search.page_router, people.router, auditing.router, steering.page_router)
 
 
 def create_app(
@@ -77,6 +83,9 @@ def create_app(
         spool_root=spool_root,
         premises=premises(settings, reading.engine, spool_root=spool_root, now=clock.now),
         templates=Templates(settings.site),
+        queue=QueueSql(reading.engine, clock),
+        work=WorkSql(reading.engine, clock),
+        steering=SteeringSql(reading.engine, reading.objects, clock),
     )
     problems.register(app)
     app.add_middleware(Doorkeeper, names=settings.web.public_names)

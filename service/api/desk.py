@@ -11,8 +11,11 @@ from fastapi import Depends, Request
 from hoichan.adapters.held_sql import HeldSql
 from hoichan.adapters.passwords import Passwords
 from hoichan.adapters.people_sql import PeopleSql
+from hoichan.adapters.queue_read import QueueSql
 from hoichan.adapters.records_read import ReadingSql
+from hoichan.adapters.steering_sql import SteeringSql
 from hoichan.adapters.tokens_sql import TokensSql
+from hoichan.adapters.work_sql import WorkSql
 from hoichan.ports import Clock, Studies
 from hoichan.settings import Settings
 from service.api.witness import Witness
@@ -39,6 +42,9 @@ class Desk:
     spool_root: Path
     premises: Premises
     templates: Templates
+    queue: QueueSql
+    work: WorkSql
+    steering: SteeringSql
 
 
 def desk_of(request: Request) -> Desk:

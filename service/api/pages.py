@@ -6,19 +6,25 @@ address holds a UID, a state and a page number, never more.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, JSONResponse
 
+from hoichan.adapters.audit_sql import Line, Wanted
 from hoichan.adapters.views import DocumentView, ResultView, StudyView
 from hoichan.guard.audit import Audited
+from hoichan.guard.roles import Action
 from hoichan.types import DeliveryState, DocumentKind, Finding, Outcome, StudyInstanceUID, StudyState
+from service.api.caller import caller_of
 from service.api.desk import AtDesk
 from service.api.schemas import StudyDetailOut, StudyListOut, etag
 from service.api.show import query, show
 from service.api.studies import PAGE_SIZE, OnlyState, Page, StudyUid
+from service.story import story
 
+MOST_READERS = 50
 SHOWN_FINDINGS = 4  # positives in a line of the list; the study page has them all
 PARTIAL = frozenset({Outcome.PARTIAL_WITH_FINDINGS, Outcome.PARTIAL_WITHOUT_FINDINGS})
 
@@ -88,12 +94,35 @@ def show_study(request: Request, desk: AtDesk, study_uid: StudyUid) -> HTMLRespo
 
 @router.get("/studies/{study_uid}/trail")
 def show_trail(request: Request, desk: AtDesk, study_uid: StudyUid) -> HTMLResponse:
-    """Every step of one study, oldest first."""
+    """Where one study is, and every step of it, oldest first."""
     uid = StudyInstanceUID(study_uid)
     lines = desk.reading.trail(uid)
     desk.witness.record(request, Audited.VIEWED, study_uid, detail="trail")
-    dead = [one for one in desk.reading.study(uid).deliveries if one.state is DeliveryState.DEAD]
-    return show(request, desk, "trail.html", lines=lines, study_uid=uid, dead=dead)
+    view = desk.reading.study(uid)
+    caller = caller_of(request)
+    opened: Sequence[Line] = ()
+    if caller is not None and caller.may(Action.AUDIT_READ):
+        _, opened = desk.witness.audit.search(Wanted(study_instance_uid=uid), limit=MOST_READERS)
+    parts = story(
+        desk.templates.words(desk.templates.language(request)),
+        view,
+        lines,
+        receivers=desk.work.receivers(),
+        opened=opened,
+        study=desk.studies.current(uid),
+    )
+    dead = [one for one in view.deliveries if one.state is DeliveryState.DEAD]
+    return show(
+        request,
+        desk,
+        "trail.html",
+        lines=lines,
+        study_uid=uid,
+        dead=dead,
+        parts=parts,
+        state=view.entry.state.value,
+        unsent=any(one.state in (DeliveryState.PENDING, DeliveryState.DEAD) for one in view.deliveries),
+    )
 
 
 @router.get("/openapi.json", response_class=JSONResponse)

@@ -163,6 +163,8 @@ def replay_delivery(request: Request, desk: AtDesk, idempotency_key: DeliveryKey
     if "text/html" in request.headers.get("accept", ""):
         caller = caller_of(request)
         seen = caller is not None and caller.may(Action.STUDY_READ)
+        if request.query_params.get("to") == "queue":
+            return RedirectResponse("/queue", status_code=HTTPStatus.SEE_OTHER)
         place = f"/studies/{delivery.study_instance_uid}{'#deliveries' if seen else '/trail'}"
         return RedirectResponse(place, status_code=HTTPStatus.SEE_OTHER)
     view = desk.reading.study(delivery.study_instance_uid)

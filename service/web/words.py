@@ -15,11 +15,15 @@ from hoichan.adapters.views import DeliveryView, ListEntry
 from hoichan.ports import TrailEntry
 from hoichan.reporting.reports import is_calibrated, number_text, score_label
 from hoichan.types import DeliveryState, Finding, Patient, RefusalCode, StudyState, Tier
+from service.causes import cause_of
 from service.web import people
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _AGE_STEPS = (("days", 86400), ("hours", 3600), ("minutes", 60))
 _REFUSALS = frozenset(str(code) for code in RefusalCode)
+BY_A_PERSON = frozenset(
+    {"delivery_revived", "analysis_requested_again", "assembly_requested_again", "work_cancelled"}
+)
 AGE_KEYS = ("now", "minutes", "hours", "days")
 
 
@@ -79,6 +83,28 @@ class Words:
             if seconds >= length:
                 return self(f"age.{unit}", n=int(seconds // length))
         return self("age.now")
+
+    def seconds(self, value: float) -> str:
+        """How long something took, in the unit that fits."""
+        value = max(0.0, value)
+        if value < 120:
+            text = f"{value:.1f}" if value < 10 else f"{value:.0f}"
+            return self("seconds.short", n=text.replace(".", ",") if self.language == "vi" else text)
+        if value < 7200:
+            return self("seconds.minutes", n=round(value / 60))
+        return (
+            self("seconds.hours", n=round(value / 3600))
+            if value < 172800
+            else self("seconds.days", n=round(value / 86400))
+        )
+
+    def cause(self, name: str | None) -> str:
+        """The sentence of a usual fault (`service.causes`); "" for none."""
+        return self(f"cause.{name}.what") if name else ""
+
+    def remedy(self, name: str | None) -> str:
+        """What to do about it; "" for none."""
+        return self(f"cause.{name}.do") if name else ""
 
     def age_words(self) -> dict[str, str]:
         """The forms of `age`, for the script that keeps them current."""
@@ -176,6 +202,8 @@ class Words:
             )
         if "code" in details:
             details["reason"] = self.reason(details["code"])
+        if line.event == "delivery_withdrawn":
+            details["reason"] = self.cause(cause_of(details.get("reason"))) or details.get("reason", "")
         if "closed_by" in details:
             details["closed_by"] = self.known(f"closed_by.{details['closed_by']}", "closed_by.other")
         if "title" in details:
@@ -193,11 +221,9 @@ class Words:
     def who(self, line: TrailEntry) -> str:
         """Who did it: the sender, the receiver, a person at the page, or this service."""
         for part in ("sender", "destination"):
-            if part in line.details and line.event != "delivery_revived":
+            if part in line.details and line.event not in BY_A_PERSON:
                 return people.plain(str(line.details[part]))
-        return self(
-            "who.person" if line.event in {"delivery_revived", "analysis_requested_again"} else "who.service"
-        )
+        return self("who.person" if line.event in BY_A_PERSON else "who.service")
 
     def _local(self, text: str) -> str:
         try:

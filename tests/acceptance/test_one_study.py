@@ -87,7 +87,13 @@ def test_the_trail_of_a_study_says_what_happened(house, films):
     house.send(path)
     delivered(house, film.StudyInstanceUID)
     events = [entry["event"] for entry in house.trail(film.StudyInstanceUID)]
-    assert events == ["instances_received", "study_assembled", "report_saved", "delivery_acknowledged"]
+    assert events == [
+        "instances_received",
+        "study_assembled",
+        "analysis_begun",
+        "report_saved",
+        "delivery_acknowledged",
+    ]
     said = house.run("study", film.StudyInstanceUID, check=True).stdout
     assert "Nhận 1 ảnh" in said.splitlines()[0]
     assert house.run("study", "1.2.3").returncode == 1

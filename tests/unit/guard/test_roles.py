@@ -14,6 +14,8 @@ AGREED = {
     "instances_read":  "yes   yes   yes   no    no    no    yes    no",
     "instances_store": "no    no    no    no    no    no    no     no",
     "delivery_replay": "yes   yes   no    no    yes   no    yes    no",
+    "queue_read":      "yes   yes   no    no    yes   no    yes    no",
+    "study_steer":     "yes   yes   no    no    yes   no    yes    no",
     "audit_read":      "no    no    no    no    no    yes   no    no",
     "metrics_read":    "no    no    no    yes   yes   no    yes    no",
     "api_read":        "yes   yes   yes   yes   yes   yes   yes    no",

@@ -53,7 +53,8 @@ class Site:
 
     def address(self, route):
         return route.format(
-            study_uid=self.uids["urgent"],
+            study_uid=self.uids["assembled" if route.endswith(("/cancel", "}/replay")) else "urgent"],
+            destination="nobody",
             series_uid="1.2.3",
             instance_uid="1.2.3.4",
             numbers="1",
