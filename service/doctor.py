@@ -16,9 +16,10 @@ from hoichan.adapters.audit_sql import KEY_FILE, AuditSql
 from hoichan.adapters.clock import SystemClock
 from hoichan.adapters.people_sql import PeopleSql
 from hoichan.analysis.manifests import discover, shelf_roots
-from hoichan.errors import HoichanError
+from hoichan.errors import HoichanError, Unreachable
 from hoichan.settings import (
     DicomDestination,
+    DicomwebDestination,
     FhirDestination,
     FolderDestination,
     Hl7Destination,
@@ -176,12 +177,27 @@ def _destinations(settings: Settings) -> Iterator[Check]:
         match destination:
             case DicomDestination():
                 yield _echo(name, settings, destination)
+            case DicomwebDestination():
+                yield _dicomweb(name, destination)
             case FhirDestination():
                 yield _metadata(name, destination)
             case Hl7Destination():
                 yield _connection(name, destination)
             case FolderDestination():
                 yield Check(name=name, passed=True, detail=str(destination.path))
+
+
+def _dicomweb(name: str, destination: DicomwebDestination) -> Check:
+    from hoichan.adapters.stow_client import StowClient  # noqa: PLC0415
+
+    try:
+        status = StowClient(destination, timeout_seconds=5).knock()
+    except Unreachable as error:
+        return Check(name=name, passed=False, detail=f"{destination.url} cannot be reached ({error.detail})")
+    if status >= 400:
+        detail = f"{destination.url} answers with {status}: check url and auth"
+        return Check(name=name, passed=False, detail=detail)
+    return Check(name=name, passed=True, detail=f"{destination.url} answers")
 
 
 def _echo(name: str, settings: Settings, destination: DicomDestination) -> Check:

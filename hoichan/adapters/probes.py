@@ -18,6 +18,7 @@ from hoichan.ports import Probe
 from hoichan.settings import (
     AnyDestination,
     DicomDestination,
+    DicomwebDestination,
     FhirDestination,
     FolderDestination,
     Hl7Destination,
@@ -34,6 +35,8 @@ def probe_of(destination: AnyDestination, calling_ae_title: str) -> Probe:
     match destination:
         case DicomDestination():
             return partial(echo, destination, destination.calling_ae_title or calling_ae_title)
+        case DicomwebDestination():
+            return partial(search, destination)
         case FhirDestination():
             return partial(metadata, destination)
         case Hl7Destination():
@@ -64,6 +67,15 @@ def echo(destination: DicomDestination, calling_ae_title: str) -> None:
             release(association)
     elif not association.is_rejected and not association.rejected_contexts:
         raise Unreachable(name, "no association")
+
+
+def search(destination: DicomwebDestination) -> None:
+    """A search for one study; whatever the status says, somebody is there. Raises Unreachable."""
+    from hoichan.adapters.stow_client import StowClient  # noqa: PLC0415
+
+    status = StowClient(destination, timeout_seconds=TIMEOUT_SECONDS).knock()
+    if status in AWAY:
+        raise Unreachable(destination.name, f"HTTP {status}")
 
 
 def metadata(destination: FhirDestination) -> None:

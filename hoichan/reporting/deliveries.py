@@ -8,6 +8,7 @@ from datetime import datetime
 from hoichan.settings import (
     AnyDestination,
     DicomDestination,
+    DicomwebDestination,
     FhirDestination,
     FolderDestination,
     Hl7Destination,
@@ -34,17 +35,17 @@ def idempotency_key(report: Report, destination: AnyDestination) -> str:
 def wanted(destination: AnyDestination) -> tuple[DocumentKind, ...]:
     """The kinds of document a receiver takes, in sending order. A PACS takes what its `send` lists."""
     match destination:
-        case DicomDestination():
+        case DicomDestination() | DicomwebDestination():
             return _for_pacs(destination)
         case FhirDestination():
             return (DocumentKind.FHIR,)
         case Hl7Destination():
             return (DocumentKind.HL7,)
         case FolderDestination():
-            return SENDING_ORDER
+            return tuple(kind for kind in SENDING_ORDER if kind.value in destination.send)
 
 
-def _for_pacs(destination: DicomDestination) -> tuple[DocumentKind, ...]:
+def _for_pacs(destination: DicomDestination | DicomwebDestination) -> tuple[DocumentKind, ...]:
     """The note that takes a former result back comes first, what points to other objects after them."""
     order = {
         "kos": (DocumentKind.KOS,),

@@ -41,6 +41,19 @@ class DicomDestination(_Destination):
     commitment_wait_seconds: float = Field(600, gt=0)  # without a report for so long: it is asked again
 
 
+class DicomwebDestination(_Destination):
+    """A PACS or archive that takes STOW-RS."""
+
+    kind: Literal["dicomweb"]
+    url: AnyHttpUrl  # base of its DICOMweb services: `/studies` follows
+    auth: Auth = Auth()
+    tls: ClientTls | None = None  # None: https is checked against the system's authorities
+    send: tuple[Literal["sr", "sc", "gsps", "pdf", "kos"], ...] = ("sc", "sr")
+    sr_class: Literal["auto", "comprehensive_3d", "comprehensive", "enhanced"] = "auto"
+    # Results wait so long until QIDO-RS says that the images they speak of are there; 0: they do not wait.
+    wait_for_images_seconds: float = Field(0, ge=0)
+
+
 class FhirDestination(_Destination):
     """An EMR that takes FHIR R4 transactions."""
 
@@ -79,7 +92,8 @@ class FolderDestination(_Destination):
 
     kind: Literal["folder"]
     path: Path
+    send: tuple[Literal["sr", "sc", "fhir"], ...] = ("sc", "sr", "fhir")  # (): for forwarded images only
 
 
-AnyDestination = DicomDestination | FhirDestination | Hl7Destination | FolderDestination
+AnyDestination = DicomDestination | DicomwebDestination | FhirDestination | Hl7Destination | FolderDestination
 Destination = Annotated[AnyDestination, Field(discriminator="kind")]

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from io import BytesIO
 
 import httpx2
 import pytest
+from pydicom import dcmread
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 
 from hoichan.adapters.encoder import DocumentEncoder
+from hoichan.adapters.sink_dicomweb import DicomwebSink
 from hoichan.adapters.sink_dimse import DimseSink
 from hoichan.adapters.sink_fhir import FhirSink
 from hoichan.adapters.sink_folder import FolderSink
 from hoichan.errors import Refused, Unreachable
 from hoichan.ports import Sink
 from hoichan.reporting import plan
-from hoichan.settings import DicomDestination, FhirDestination, FolderDestination, Settings
+from hoichan.settings import (
+    DicomDestination,
+    DicomwebDestination,
+    FhirDestination,
+    FolderDestination,
+    Settings,
+)
 from hoichan.testing import FakeSink, FolderOfFilms, a_film, a_report, a_study, as_bytes
 from hoichan.testing.reports import PATIENT_ID, REPORTED_AT
 
@@ -36,15 +45,17 @@ class Receiver:
     """A sink, what stands on the other side, and how to make that side say no or nothing."""
 
     sink: Sink
-    destination: DicomDestination | FhirDestination | FolderDestination
+    destination: DicomDestination | DicomwebDestination | FhirDestination | FolderDestination
     held: Callable[[], set[str]]  # identities of what the other side holds
     say: Callable[[str], None]  # "yes" | "later" | "never"
     can_refuse: bool = True
 
 
-@pytest.fixture(params=["fake", "folder", "dicom", "fhir"])
+@pytest.fixture(params=["fake", "folder", "dicom", "dicomweb", "fhir"])
 def receiver(request, tmp_path) -> Iterator[Receiver]:
-    yield from {"fake": fake, "folder": folder, "dicom": dicom, "fhir": fhir}[request.param](tmp_path)
+    yield from {"fake": fake, "folder": folder, "dicom": dicom, "dicomweb": dicomweb, "fhir": fhir}[
+        request.param
+    ](tmp_path)
 
 
 def fake(tmp_path):
@@ -108,6 +119,30 @@ def fhir(_):
     destination = FhirDestination(name="emr", kind="fhir", url="http://127.0.0.1/fhir")
     sink = FhirSink(destination, transport=httpx2.MockTransport(handle))
     yield Receiver(sink, destination, lambda: bodies, say)
+
+
+def dicomweb(_):
+    instances, status = set(), [200]
+
+    def handle(request: httpx2.Request) -> httpx2.Response:
+        parts = request.read().split(b"Content-Type: application/dicom\r\n\r\n")[1:]
+        assert int(request.headers["content-length"]) == len(request.content)
+        uids = [str(dcmread(BytesIO(part), stop_before_pixels=True).SOPInstanceUID) for part in parts]
+        if status[0] == 200:
+            instances.update(uids)
+        failed = [
+            {"00081155": {"vr": "UI", "Value": [uid]}, "00081197": {"vr": "US", "Value": [0xC000]}}
+            for uid in uids
+        ]
+        told = {"00081199" if status[0] == 200 else "00081198": {"vr": "SQ", "Value": failed}}
+        return httpx2.Response(status[0], json=told, headers={"Warning": f"about {PATIENT_ID}"})
+
+    def say(answer: str) -> None:
+        status[0] = {"yes": 200, "later": 503, "never": 409}[answer]
+
+    destination = DicomwebDestination(name="pacs2", kind="dicomweb", url="http://127.0.0.1/dicom-web")
+    sink = DicomwebSink(destination, transport=httpx2.MockTransport(handle))
+    yield Receiver(sink, destination, lambda: instances, say)
 
 
 def delivery(receiver, documents):
