@@ -1,7 +1,7 @@
 """Takes a multipart body apart while it arrives (RFC 2046 5.1, RFC 2387), in bounded memory.
 
-Written for what DICOMweb sends: few headers, parts of any size. Nothing is decoded. Bytes go in by `feed`, and
-events come out in the order of the body.
+Written for what DICOMweb sends: few headers, parts of any size. Nothing is decoded. Bytes go in by `feed`,
+and events come out in the order of the body.
 """
 
 from __future__ import annotations

@@ -128,6 +128,7 @@ class Study:
     calling_ae_title: str  # who pushed it
     urgency: Urgency | None = None  # (0040,1003) of its images; None: they say nothing
     closed_by: str = ""  # the evidence that closed this revision, see `hoichan.intake.assembly`
+    earlier_study_dates: tuple[date, ...] = ()  # of studies that are here beside it; compared with nothing
     series: tuple[Series, ...]
     state: StudyState
 

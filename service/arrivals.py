@@ -18,6 +18,7 @@ from hoichan.errors import IntakeError
 from hoichan.intake.assembly import completeness, merge
 from hoichan.intake.dataset import read_spooled
 from hoichan.intake.evidence import evidence_of
+from hoichan.intake.priors import is_prior, prior_note
 from hoichan.ports import Clock, Originals, Spool, Spooled, Studies
 from hoichan.settings import Settings
 from hoichan.types import Instance, Study, StudyInstanceUID
@@ -78,6 +79,8 @@ class Arrivals:
         return bool(fresh or due)
 
     def _look(self, uid: StudyInstanceUID) -> None:
+        if self._is_prior(uid):
+            return
         self._record(uid)
         study = self._studies.current(uid)
         if study is None:
@@ -104,6 +107,13 @@ class Arrivals:
                 closed_by=verdict.closed_by,
             )
             self._line.enlist(assembled)
+
+    def _is_prior(self, uid: StudyInstanceUID) -> bool:
+        """Whether it was fetched beside another study, and holds nothing that somebody sent to be judged."""
+        return prior_note(self._spool.notes, uid) is not None and (
+            self._studies.current(uid) is None
+            and is_prior(self._spool.notes, uid, (one.path.stem for one in self._spool.listing(uid)))
+        )
 
     def _record(self, uid: StudyInstanceUID) -> None:
         """Write down the instances of the study that are not in the record yet."""

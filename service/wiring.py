@@ -23,19 +23,24 @@ from hoichan.adapters.stores import open_objects, open_spool
 from hoichan.adapters.tokens_sql import TokensSql
 from hoichan.adapters.work_sql import WorkSql
 from hoichan.analysis.manifests import Shelf, discover, shelf_roots
-from hoichan.ports import Encoder, Objects, Probe, Runner, Sink
+from hoichan.ports import Archive, Encoder, Objects, Probe, Runner, Sink
 from hoichan.settings import (
+    AnySource,
     DicomDestination,
     DicomwebDestination,
+    DicomwebSource,
+    DimseSource,
     FhirDestination,
     FolderDestination,
     Hl7Destination,
+    OrthancSource,
     Settings,
 )
+from service.corrections import Corrections
 
 if TYPE_CHECKING:
+    from service.asking import Asking
     from service.commitments import Committer
-from service.corrections import Corrections
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,7 +192,7 @@ def archive(house: House, source: AnySource) -> Archive:
 def asking(house: House, sinks_by_name: Mapping[str, Sink]) -> Asking:
     """What a worker asks others for while it leads, and the earlier studies that any worker asks for."""
     from hoichan.adapters.sources_sql import SourcesSql  # noqa: PLC0415  only workers pay for it
-    from service.background import Asking, Task  # noqa: PLC0415
+    from service.asking import Asking, Task  # noqa: PLC0415
     from service.catch_up import CatchUp  # noqa: PLC0415
     from service.counting import Counting  # noqa: PLC0415
     from service.priors import Priors, PriorSource  # noqa: PLC0415

@@ -15,6 +15,7 @@ import threading
 import time
 import uuid
 from contextlib import nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -45,7 +46,6 @@ log = structlog.get_logger()
 BEAT_SECONDS = 3.0  # how often a worker tells that it lives
 DEAD_SECONDS = 15.0  # not seen for so long: dead
 LEAD_SECONDS = 5.0  # how often the leader looks after the dead and after revisions without an answer
-COMMITMENT_SECONDS = 1.0  # between two looks at what is to be asked for storage commitment
 LONGEST_PAUSE_SECONDS = 5.0  # between rounds while rounds fail
 POISON_STARTS = 3  # a revision that was begun so often and never ended killed its workers
 
@@ -72,7 +72,7 @@ class Worker:
         self._outbox = Outbox(
             self._studies, self._metering.sinks(sinks), clock, settings.work, self._house.work
         )
-        self._committer = wiring.committer(self._house, sinks)
+        self._asking = wiring.asking(self._house, sinks)
         self._engine = EngineDbos(
             settings.storage.engine_url,
             executor_id=self._name,
@@ -82,6 +82,7 @@ class Worker:
             poll_seconds=settings.work.poll_seconds,
         )
         self._line = Line(self._house.work, self._studies, self._engine, clock, settings, self._models_for)
+        self._corrections = wiring.corrections(self._house)
         self._arrivals = Arrivals(
             self._house.spool,
             self._studies,
@@ -89,6 +90,7 @@ class Worker:
             clock,
             settings,
             originals=self._house.spool.originals,
+            corrections=self._corrections,
         )
         self._dispatcher = Dispatcher(self._studies, self._house.work, self._engine, clock)
         self._prober = Prober(self._house.work, wiring.probes(settings), clock, settings.work)
@@ -115,11 +117,12 @@ class Worker:
             log.info("worker_ready", worker=self._name, models=[m.name for m in self._manifests])
             announce(ready_file, {"models": len(self._manifests)})
             watch(self._settings.folders, self._house.spool, stop)
-            self._ask_others(stop)
+            self._asking.start(leads=lambda: self._leads, stop=stop)
             self._keep_house(stop)
             self._loop(stop)
         finally:
             self._engine.close()
+            self._asking.priors.close()
             self._metering.close()
             with suppress(RecordsUnavailable):  # others see by the silence that it ended
                 self._heartbeats.forget(self._name)
@@ -150,17 +153,6 @@ class Worker:
         ):
             background.start(name, step, leads=leads, stop=stop, pause_seconds=retention.STEP_SECONDS)
 
-    def _ask_others(self, stop: threading.Event) -> None:
-        """What waits for the answers of others has threads of its own."""
-        if self._committer is not None:
-            background.start(
-                "commitments",
-                self._committer.step,
-                leads=lambda: self._leads,
-                stop=stop,
-                pause_seconds=COMMITMENT_SECONDS,
-            )
-
     def _lead(self) -> bool:
         """Whether this worker is the first of those alive; then it looks after the work of the dead."""
         alive = self._heartbeats.alive(DEAD_SECONDS)
@@ -170,6 +162,8 @@ class Worker:
         if taken:
             log.warning("work_taken_over", pieces=taken)
         self._slots = self._settings.work.concurrency * len(alive)
+        for uid in self._corrections.step():
+            self._house.spool.mark_fresh(uid)
         self._line.resume()
         self._valve.step()
         return True
@@ -194,7 +188,9 @@ class Worker:
             self._metering.failed("work.killed_its_workers")
             return
         try:
+            self._corrections.retract(uid)
             study = self._without_rejected(self._studies.load(uid, revision))
+            study = replace(study, earlier_study_dates=self._asking.priors.gather(study))
             report = analyse(
                 study,
                 manifests=self._manifests,

@@ -8,7 +8,7 @@ calibrated; what was not analysed says so, with its reason.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 
 from hoichan import codes
 from hoichan.types import (
@@ -32,6 +32,10 @@ CONFIDENCE: Mapping[str, str] = {"vi": "độ tin cậy của AI", "en": "AI con
 THRESHOLD: Mapping[str, str] = {"vi": "ngưỡng", "en": "threshold"}
 NOT_REACHED: Mapping[str, str] = {"vi": "Đã xét, không vượt ngưỡng", "en": "Considered, below threshold"}
 UNDETERMINED: Mapping[str, str] = {"vi": "Không xác định được", "en": "Undetermined"}
+EARLIER_STUDIES: Mapping[str, str] = {
+    "vi": "Có ca chụp trước, AI không so sánh",
+    "en": "Earlier studies at hand, not compared by AI",
+}
 OTHERS_NOT_ANALYSED: Mapping[str, str] = {
     "vi": "Ca chụp còn hình KHÔNG PHÂN TÍCH",
     "en": "Further images of the study NOT ANALYSED",
@@ -81,7 +85,11 @@ def compose(
         refusals=told,
         manifests=tuple(manifests),
         results=tuple(results),
-        conclusion={language: _conclusion(outcome, ordered, told, language) for language in LANGUAGES},
+        conclusion={
+            language: _conclusion(outcome, ordered, told, language)
+            + _earlier(study.earlier_study_dates, language)
+            for language in LANGUAGES
+        },
         disclaimer={language: _disclaimer(manifests or considered, language) for language in LANGUAGES},
         predecessor=predecessor,
         created_at=now,
@@ -162,6 +170,14 @@ def _conclusion(
     if reasons:
         sentences.append(f"{OTHERS_NOT_ANALYSED[language]}: {reasons}")
     return " ".join(sentences)
+
+
+def _earlier(days: Sequence[date], language: str) -> str:
+    """Which earlier studies are at hand; nothing was compared with them, and the sentence says so."""
+    if not days:
+        return ""
+    form = "%d/%m/%Y" if language == "vi" else "%Y-%m-%d"
+    return f" {EARLIER_STUDIES[language]}: {', '.join(day.strftime(form) for day in days)}."
 
 
 def _suspicions(positives: Sequence[Finding], language: str) -> str:

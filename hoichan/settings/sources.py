@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AnyHttpUrl, Field
+from pydantic import AnyHttpUrl, Field, model_validator
 
 from hoichan.settings.base import AeTitle, Port, Section
 from hoichan.settings.destinations import Auth
@@ -55,6 +55,15 @@ class DicomwebSource(_Source):
     auth: Auth = Auth()
     fetch: Literal["wado"] = "wado"
     ae_title: AeTitle | None = None  # stands as the sender of what is fetched; None: the source's name
+
+    @model_validator(mode="after")
+    def _no_patient_in_a_url(self) -> DicomwebSource:
+        if self.priors:
+            raise ValueError(
+                "priors: QIDO-RS would carry the patient's number in a URL, which servers log; "
+                "ask the same PACS as a source of kind dimse"
+            )
+        return self
 
 
 class OrthancSource(_Source):

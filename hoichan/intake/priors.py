@@ -1,0 +1,78 @@
+"""Earlier studies of a patient that were fetched beside a new one: kept, and never taken for new arrivals.
+
+A note of the spool names them before the first of their instances is asked for:
+
+    priors/<study>.json   for which study, from which source, and which instances
+
+An instance that is not named there makes the study one like all others: somebody sent it to be judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from hoichan.ports import Notes
+from hoichan.types import SOPInstanceUID, StudyInstanceUID
+
+_FOLDER = PurePosixPath("priors")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriorNote:
+    """One earlier study."""
+
+    study_instance_uid: StudyInstanceUID
+    fetched_for: StudyInstanceUID
+    source: str  # name in settings
+    instances: frozenset[SOPInstanceUID]  # that were asked for
+
+
+def mark_prior(notes: Notes, prior: PriorNote) -> None:
+    """Have a study kept as an earlier one. Raises SpoolFull."""
+    notes.write(
+        _path(prior.study_instance_uid),
+        {
+            "study": prior.study_instance_uid,
+            "fetched_for": prior.fetched_for,
+            "source": prior.source,
+            "instances": sorted(prior.instances),
+        },
+    )
+
+
+def prior_note(notes: Notes, study: StudyInstanceUID) -> PriorNote | None:
+    """What is written of an earlier study; None for any other."""
+    note = notes.read(_path(study))
+    if note is None:
+        return None
+    return PriorNote(
+        study_instance_uid=StudyInstanceUID(note["study"]),
+        fetched_for=StudyInstanceUID(note["fetched_for"]),
+        source=str(note["source"]),
+        instances=frozenset(SOPInstanceUID(uid) for uid in note["instances"]),
+    )
+
+
+def is_prior(notes: Notes, study: StudyInstanceUID, instances: Iterable[str]) -> bool:
+    """Whether these instances of a study are all of an earlier study that was fetched."""
+    note = prior_note(notes, study)
+    return note is not None and note.instances.issuperset(instances)
+
+
+def release(notes: Notes, study: StudyInstanceUID) -> bool:
+    """Have an earlier study judged after all; whether it was one."""
+    if notes.read(_path(study)) is None:
+        return False
+    notes.remove(_path(study))
+    return True
+
+
+def earlier_studies(notes: Notes) -> Collection[StudyInstanceUID]:
+    """Every study that is kept as an earlier one."""
+    return [StudyInstanceUID(path.stem) for path in notes.names(_FOLDER)]
+
+
+def _path(study: StudyInstanceUID) -> PurePosixPath:
+    return _FOLDER / f"{study}.json"
