@@ -13,7 +13,7 @@ from statistics import median
 
 # The first that fits. The texts are ours: sinks, probes and the outbox write them (`hoichan.adapters`).
 PATTERNS: Sequence[tuple[str, str]] = (
-    (r"connection_refused|ConnectionRefusedError", "connection_refused"),
+    (r"connection.refused|ConnectionRefusedError", "connection_refused"),
     (r"dns|gaierror", "dns"),
     (r"certificate|SSLCertVerificationError", "certificate"),
     (r"\btls\b|SSLError", "tls"),

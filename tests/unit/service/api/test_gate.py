@@ -58,6 +58,8 @@ class Site:
             series_uid="1.2.3",
             instance_uid="1.2.3.4",
             numbers="1",
+            resource_type="DiagnosticReport",
+            resource_id="1.2.3",
             number="1",
             tag="7FE00010",
             kind="sr",
