@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from hoichan.errors import ConfigurationError, StorageUnusable
 
-HEAD = "0008"  # the migration this program is written for
+HEAD = "0009"  # the migration this program is written for
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _ONE_AT_A_TIME = {  # held until the end of the transaction, by the first of those that start together
     "sqlite": "BEGIN IMMEDIATE",

@@ -154,6 +154,7 @@ reports = sa.Table(
         name="fk_reports_revisions",
     ),
     sa.Index("ix_reports_study_instance_uid_revision", "study_instance_uid", "revision"),
+    sa.Index("ix_reports_created_at", "created_at"),
 )
 
 # Raw numbers; kept forever, findings can be recomputed from them.

@@ -61,7 +61,10 @@ _REQUEST_CODES = {
     HTTPStatus.UNPROCESSABLE_ENTITY: "request.malformed",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "request.too_large",
 }
-_FOR_MACHINES = ("/api/", "/dicom-web/", "/healthz", "/readyz", "/metrics", "/openapi.json", "/static/")
+_FOR_MACHINES = (
+    *("/api/", "/dicom-web/", "/fhir/", "/static/"),
+    *("/healthz", "/readyz", "/metrics", "/openapi.json"),
+)
 RETRY_AFTER_SECONDS = 5
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
