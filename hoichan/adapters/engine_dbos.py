@@ -8,6 +8,7 @@ clear text. What killed the process in the middle runs again after the next star
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 import sqlalchemy as sa
-from dbos import DBOS, DBOSConfig, SetEnqueueOptions, SetWorkflowID
+from dbos import DBOS, DBOSConfig, EnqueueOptions, SetEnqueueOptions, SetWorkflowID, WorkflowStatus
 
 from hoichan.adapters.database import open_database
 from hoichan.errors import HoichanError
@@ -26,6 +27,7 @@ POISON_AFTER = 10  # deaths of the process in the middle of one workflow before 
 GAVE_UP = frozenset({"ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"})
 ENDED = GAVE_UP | {"SUCCESS"}
 ANALYSE, DELIVER = "analyse", "deliver"
+KNOWN = {"study": ANALYSE, "delivery": DELIVER}  # queue by workflow
 _FORGOTTEN_AT_ONCE = 500  # pieces of work in one transaction
 
 Analyse = Callable[[StudyInstanceUID, int], None]  # handles its own errors: on return the step is done
@@ -44,14 +46,17 @@ class EngineDbos:
         deliver: Deliver,
         concurrency: int,
         poll_seconds: float,
+        epoch: str = WORKFLOW_EPOCH,
     ) -> None:
+        """`epoch`: another one only where a test plays another version of this program."""
+        self._executor_id, self._epoch = executor_id, epoch
         engine = open_database(url)
         config: DBOSConfig = {
             "name": "hoichan",
             "system_database_url": url,
             "system_database_engine": engine,
             "executor_id": executor_id,
-            "application_version": WORKFLOW_EPOCH,
+            "application_version": epoch,
             "log_level": "ERROR",
             "notification_listener_polling_interval_sec": poll_seconds,
         }
@@ -86,6 +91,7 @@ class EngineDbos:
         DBOS.launch()
         DBOS.register_queue(ANALYSE, worker_concurrency=concurrency, polling_interval_sec=poll_seconds)
         DBOS.register_queue(DELIVER, partition_concurrency=1, polling_interval_sec=poll_seconds)
+        self.adopt()
 
     def enqueue_study(self, study: StudyInstanceUID, revision: int, run: int = 0, *, band: int = 2) -> None:
         """Have one revision analysed; the same call twice is one piece of work. A lower band goes first."""
@@ -114,12 +120,42 @@ class EngineDbos:
     def reap(self, alive: Collection[str]) -> int:
         """Give the running work of executors that are not alive to others; returns how many pieces."""
         running = DBOS.list_workflows(status=["PENDING"], load_input=False, load_output=False)
-        dead = [w for w in running if w.executor_id not in alive]
+        dead = [w for w in running if w.executor_id not in alive or self._is_of_our_past(w)]
         for queue in (ANALYSE, DELIVER):
             names = [w.workflow_id for w in dead if w.queue_name == queue]
             if names:
                 DBOS.resume_workflows(names, queue_name=queue)
+        self.adopt()
         return len(dead)
+
+    def adopt(self) -> int:
+        """Take over the waiting work of another epoch, after an upgrade or going back; how many pieces.
+
+        The engine would never run it: a worker takes up only what carries its own version. A kill between the
+        two calls loses nothing, for the record knows what has no answer.
+        """
+        others = [v["version_name"] for v in DBOS.list_application_versions()]
+        others = [version for version in others if version != self._epoch]
+        if not others:
+            return 0
+        left = DBOS.list_workflows(
+            status=["ENQUEUED", "DELAYED", "PENDING"],
+            name=list(KNOWN),
+            app_version=others,
+            load_output=False,
+        )
+        adopted = 0
+        for workflow in left:
+            if workflow.status == "PENDING" and not self._is_of_our_past(workflow):
+                continue
+            DBOS.delete_workflows([workflow.workflow_id])
+            enqueue_again(DBOS.enqueue_workflow_with_options, workflow)
+            adopted += 1
+        return adopted
+
+    def _is_of_our_past(self, workflow: WorkflowStatus) -> bool:
+        """Whether this very worker ran it, in another epoch: it was replaced while it worked."""
+        return workflow.executor_id == self._executor_id and workflow.app_version not in (None, self._epoch)
 
     def trim(self, before: datetime) -> int:
         """Forget work that ended before a moment: the record has what came of it. Returns how many pieces."""
@@ -141,6 +177,25 @@ class EngineDbos:
     def close(self) -> None:
         """Stop taking work; what runs is taken up again after the next start."""
         DBOS.destroy()
+
+
+def enqueue_again(enqueue: Callable[..., object], workflow: WorkflowStatus) -> None:
+    """Put a piece of work into its queue under its own name, for any version of this program."""
+    options: EnqueueOptions = {
+        "workflow_name": workflow.name,
+        "queue_name": workflow.queue_name or KNOWN[workflow.name],
+        "workflow_id": workflow.workflow_id,
+    }
+    if workflow.priority:
+        options["priority"] = workflow.priority
+    if workflow.queue_partition_key:
+        options["queue_partition_key"] = workflow.queue_partition_key
+    if workflow.deduplication_id:
+        options["deduplication_id"] = workflow.deduplication_id
+    if workflow.delay_until_epoch_ms:
+        options["delay_seconds"] = max(0.0, workflow.delay_until_epoch_ms / 1000 - time.time())
+    given = workflow.input or {"args": (), "kwargs": {}}
+    enqueue(options, *given["args"], **given["kwargs"])
 
 
 def queued(url: str) -> Mapping[str, int]:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from hoichan.adapters.engine_dbos import queued
+from hoichan.adapters.engine_dbos import WORKFLOW_EPOCH, queued
+from hoichan.testing.house import wait_until
 
 # A worker that writes a line for each step it begins and ends; a step named "hold" never ends.
 WORKER = """
@@ -35,7 +36,7 @@ def deliver(key):
     say("deliver", key)
 
 engine = EngineDbos(f"sqlite:///{folder}/engine.sqlite", executor_id="w", analyse=analyse, deliver=deliver,
-                    concurrency=1, poll_seconds=0.05)
+                    concurrency=1, poll_seconds=0.05, epoch=sys.argv[4])
 for study, revision in studies:
     engine.enqueue_study(study, revision)
 for key in deliveries:
@@ -52,10 +53,10 @@ engine.close()
 class Process:
     """One worker over a folder."""
 
-    def __init__(self, folder: Path, studies=(), deliveries=()):
+    def __init__(self, folder: Path, studies=(), deliveries=(), epoch=WORKFLOW_EPOCH):
         self.folder = folder
         self.process = subprocess.Popen(
-            [sys.executable, "-c", WORKER, str(folder), json.dumps(studies), json.dumps(deliveries)],
+            [sys.executable, "-c", WORKER, str(folder), json.dumps(studies), json.dumps(deliveries), epoch],
             stdin=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
@@ -71,6 +72,11 @@ class Process:
             assert time.monotonic() < deadline, f"no {line!r} in {self.lines()}"
             time.sleep(0.02)
 
+    def wait_for_start(self, word, seconds=30):
+        wait_until(
+            lambda: any(line.startswith(word) for line in self.lines()), seconds=seconds, what=f"{word} …"
+        )
+
     def kill(self):
         self.process.kill()
         self.end()
@@ -83,8 +89,8 @@ class Process:
 def start(tmp_path):
     running = []
 
-    def begin(studies=(), deliveries=()):
-        running.append(Process(tmp_path, studies, deliveries))
+    def begin(studies=(), deliveries=(), epoch=WORKFLOW_EPOCH):
+        running.append(Process(tmp_path, studies, deliveries, epoch))
         return running[-1]
 
     yield begin
@@ -118,3 +124,64 @@ def test_work_that_was_cut_off_by_kill_9_is_done_after_the_next_start(start, tmp
 
 def test_queues_of_an_engine_that_never_ran_are_empty(tmp_path):
     assert queued(f"sqlite:///{tmp_path / 'engine.sqlite'}") == {}
+
+
+def test_what_an_older_version_left_in_the_queue_is_done_by_this_one(start, tmp_path):
+    """One study in work when it was killed, two waiting, one delivery."""
+    (tmp_path / "hold").touch()
+    older = start(studies=[["1.2.3", 1], ["1.2.4", 1], ["1.2.5", 2]], deliveries=["k"], epoch="of-last-year")
+    older.wait_for("begin 1.2.3 1")
+    older.wait_for_start("enqueued")
+    older.kill()
+    (tmp_path / "hold").unlink()
+    newer = start()
+    for line in ("end 1.2.3 1", "end 1.2.4 1", "end 1.2.5 2", "deliver k"):
+        newer.wait_for(line)
+    newer.end()
+    assert queued(f"sqlite:///{tmp_path / 'engine.sqlite'}") == {}
+    lines = newer.lines()
+    assert [lines.count(f"end {study}") for study in ("1.2.3 1", "1.2.4 1", "1.2.5 2")] == [1, 1, 1]
+    assert lines.count("deliver k") == 1
+
+
+def test_going_back_to_the_version_before_finishes_what_the_newer_one_left(start, tmp_path):
+    (tmp_path / "hold").touch()
+    newer = start(studies=[["1.2.3", 1], ["1.2.4", 1]])
+    newer.wait_for("begin 1.2.3 1")
+    newer.kill()
+    (tmp_path / "hold").unlink()
+    older = start(epoch="of-last-year")
+    older.wait_for("end 1.2.3 1")
+    older.wait_for("end 1.2.4 1")
+    older.end()
+
+
+def test_finished_work_is_forgotten_after_its_time_and_waiting_work_is_not(tmp_path):
+    """In a process of its own: the engine is one a process."""
+    script = """
+import sys, time
+from datetime import UTC, datetime, timedelta
+from dbos import DBOS
+from hoichan.adapters.engine_dbos import EngineDbos
+engine = EngineDbos(f"sqlite:///{sys.argv[1]}/engine.sqlite", executor_id="w", deliver=print, concurrency=1,
+                    analyse=lambda study, _: time.sleep(30) if study == "1.9" else None, poll_seconds=0.05)
+for number in range(3):
+    engine.enqueue_study(f"1.{number}", 1)
+engine.enqueue_study("1.9", 1)
+engine.enqueue_study("1.10", 1)
+deadline = time.monotonic() + 30
+while len(DBOS.list_workflows(status=["SUCCESS"])) < 3:
+    assert time.monotonic() < deadline
+    time.sleep(0.02)
+now = datetime.now(UTC)
+assert engine.trim(now - timedelta(days=1)) == 0
+assert engine.trim(now + timedelta(seconds=1)) == 3
+left = sorted(w.workflow_id for w in DBOS.list_workflows())
+assert left == ["study:1.10:1", "study:1.9:1"], left
+print("fine", flush=True)
+import os; os._exit(0)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)], capture_output=True, timeout=120, check=False
+    )
+    assert done.stdout.endswith(b"fine\n"), done.stderr.decode()
