@@ -13,8 +13,8 @@ from hoichan.errors import Refused, Unreachable
 from hoichan.settings import Auth, FhirDestination
 from hoichan.types import Delivery, Document, DocumentKind
 
-# "Later": the same body may succeed then.
-RETRYABLE = frozenset({408, 425, 429})
+# "Later": the same body may succeed then. 409 is what a server says when two transactions met (R4 3.1.0.7.1).
+RETRYABLE = frozenset({408, 409, 425, 429})
 REDIRECTS = frozenset({307, 308})  # those that keep method and body
 MOST_REDIRECTS = 3
 MOST_CODES = 5
@@ -49,8 +49,8 @@ class FhirSink:
     def deliver(self, delivery: Delivery, documents: Sequence[Document]) -> str:
         """Post the bundle; the acknowledgement is the HTTP status.
 
-        Raises Unreachable (network, 408, 425, 429, 5xx: try again) or Refused (other 4xx, or a report without
-        a patient: never by itself). The text of an answer may quote a patient; only its issue codes are kept.
+        Raises Unreachable (network, 408, 409, 425, 429, 5xx: try again) or Refused (other 4xx, or a report
+        without a patient: never by itself). The text of an answer may quote a patient; only its issue codes are kept.
         """
         content = next(document.content for document in documents if document.kind is DocumentKind.FHIR)
         if not has_patient(content):
