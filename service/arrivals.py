@@ -7,7 +7,7 @@ half done is found by `recover` at the next start.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import PurePosixPath
@@ -18,10 +18,12 @@ from hoichan.errors import IntakeError
 from hoichan.intake.assembly import completeness, merge
 from hoichan.intake.dataset import read_spooled
 from hoichan.intake.evidence import evidence_of
+from hoichan.intake.patients import is_other_person
 from hoichan.intake.priors import is_prior, prior_note
 from hoichan.ports import Clock, Originals, Spool, Spooled, Studies
 from hoichan.settings import Settings
 from hoichan.types import Instance, Study, StudyInstanceUID
+from service.corrections import Corrections
 from service.order_of_work import Line
 from service.rejections import is_of_results_only, rejection_in, tell
 
@@ -41,8 +43,10 @@ class Arrivals:
         clock: Clock,
         settings: Settings,
         originals: Originals | None = None,
+        corrections: Corrections | None = None,
     ) -> None:
         """`originals` None: every machine that works reads from the same spool."""
+        self._corrections = corrections
         self._originals = originals
         self._spool = spool
         self._studies = studies
@@ -85,6 +89,12 @@ class Arrivals:
         study = self._studies.current(uid)
         if study is None:
             return
+        expected = None
+        if self._corrections is not None:
+            if not self._corrections.may_go_on(study):
+                return  # looked at again when a person has decided
+            study = self._studies.current(uid) or study
+            expected = self._corrections.expected(uid)
         verdict = completeness(
             study,
             is_open=self._spool.is_open(uid),
@@ -92,6 +102,7 @@ class Arrivals:
             rules=self._settings.assembly,
             senders=self._settings.listener.senders,
             evidence=evidence_of(self._spool, uid),
+            expected_instances=expected,
         )
         if not verdict.complete:
             if verdict.look_again_at is not None:  # an association may end without a further mark
@@ -130,12 +141,28 @@ class Arrivals:
         of_results = [part for part, note in noted if is_of_results_only(self._studies, note)]
         parts = [part for part in parts if part not in of_results]
         parts = [part for part in parts if self._is_shared(part)]
-        if parts:
-            arrived = merge(parts)
+        for group in self._by_person(parts, known=current is not None):
+            arrived = merge(group)
             added = self._studies.add_arrivals(arrived, arrived.instances)
             log.info("instances_recorded", study=uid, instances=added, sender=arrived.calling_ae_title)
         for part, note in noted:
             tell(self._studies, part, note)
+
+    def _by_person(self, parts: Sequence[Study], *, known: bool) -> Iterator[Sequence[Study]]:
+        """The parts in the order in which they are recorded: of somebody else only after that was told.
+
+        So a crash in between never leaves two people in one study without a question.
+        """
+        if self._corrections is None or not parts:
+            yield from [parts] if parts else []
+            return
+        first = min(parts, key=lambda part: part.instances[0].received_at).patient
+        others = [part for part in parts if known or is_other_person(first, part.patient)]
+        if len(others) < len(parts):
+            yield [part for part in parts if part not in others]
+        if others:
+            self._corrections.arrived(others)
+            yield others
 
     def _is_shared(self, part: Study) -> bool:
         """Whether every machine can read the instance now; not, where its file was damaged meanwhile."""

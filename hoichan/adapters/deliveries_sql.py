@@ -12,7 +12,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from hoichan.adapters import rows
-from hoichan.adapters.schema import deliveries, documents, studies, trail
+from hoichan.adapters.schema import deliveries, documents, reports, studies, trail
 from hoichan.adapters.work_sql import band
 from hoichan.errors import RecordsError, RecordsUnavailable
 from hoichan.ports import Clock, Objects, TrailEntry
@@ -21,6 +21,7 @@ from hoichan.types import (
     DeliveryState,
     Document,
     DocumentKind,
+    ReportStatus,
     SOPInstanceUID,
     StudyInstanceUID,
     StudyState,
@@ -142,7 +143,13 @@ class DeliveriesSql:
                 sa.select(newer.c.idempotency_key)
                 .select_from(own)
                 .join(newer, sa.and_(*_before(own, newer), newer.c.state == DeliveryState.SENT))
-                .where(own.c.idempotency_key == idempotency_key)
+                .where(
+                    own.c.idempotency_key == idempotency_key,
+                    # what takes a report back from another patient has to arrive, however late
+                    own.c.report_uid.not_in(
+                        sa.select(reports.c.report_uid).where(reports.c.status == ReportStatus.WITHDRAWN)
+                    ),
+                )
                 .limit(1)
             ).scalar()
         return found is not None

@@ -15,6 +15,7 @@ FILE_NAMES = {
     DocumentKind.SC: "sc.dcm",
     DocumentKind.SR: "sr.dcm",
     DocumentKind.FHIR: "report.fhir.json",
+    DocumentKind.KOS: "withdrawn.dcm",  # the note that takes a former report back
 }
 PICTURE = "picture.png"  # the SC's pixels, for whoever has no DICOM viewer
 

@@ -13,7 +13,16 @@ from hoichan.settings import (
     FolderDestination,
     Hl7Destination,
 )
-from hoichan.types import Delivery, DeliveryState, Document, DocumentKind, Report, Study
+from hoichan.types import (
+    Delivery,
+    DeliveryState,
+    Document,
+    DocumentKind,
+    Report,
+    SOPInstanceUID,
+    Study,
+    StudyInstanceUID,
+)
 
 # The picture before the SR that points to it; the bundle last.
 SENDING_ORDER = (DocumentKind.SC, DocumentKind.SR, DocumentKind.FHIR)
@@ -24,6 +33,16 @@ SR_CLASSES: Mapping[str, tuple[DocumentKind, ...]] = {
     "comprehensive_3d": (DocumentKind.SR,),
     "comprehensive": (DocumentKind.SR_COMPREHENSIVE,),
     "enhanced": (DocumentKind.SR_ENHANCED,),
+}
+
+
+# What tells a receiver that a report of its is wrong, by its kind. A folder keeps all that a person may need.
+TAKING_BACK: Mapping[str, tuple[DocumentKind, ...]] = {
+    "dicom": (DocumentKind.KOS,),
+    "dicomweb": (DocumentKind.KOS,),
+    "fhir": (DocumentKind.FHIR,),
+    "hl7v2": (DocumentKind.HL7,),
+    "folder": (DocumentKind.KOS, DocumentKind.FHIR),
 }
 
 
@@ -88,6 +107,39 @@ def plan(
                 )
             )
     return tuple(deliveries)
+
+
+def plan_retraction(
+    retraction_uid: SOPInstanceUID,
+    study: StudyInstanceUID,
+    destinations: Sequence[AnyDestination],
+    documents: Sequence[Document],
+    now: datetime,
+) -> tuple[Delivery, ...]:
+    """One delivery a destination that has the report which is taken back: note, bundle or message."""
+    planned = []
+    for destination in destinations:
+        kinds = tuple(
+            kind
+            for kind in TAKING_BACK[destination.kind]
+            if any(one.kind is kind and one.destination in (None, destination.name) for one in documents)
+        )
+        if kinds:
+            planned.append(
+                Delivery(
+                    report_uid=retraction_uid,
+                    study_instance_uid=study,
+                    destination=destination.name,
+                    kind=destination.kind,
+                    documents=kinds,
+                    idempotency_key=f"{retraction_uid}:{destination.name}",
+                    state=DeliveryState.PENDING,
+                    attempts=0,
+                    next_attempt_at=now,
+                    acknowledgement=None,
+                )
+            )
+    return tuple(planned)
 
 
 def next_attempt(attempts: int, first: float, longest: float) -> float:

@@ -28,14 +28,7 @@ class Expectation(Section):
     """What an ordered procedure consists of, so that its study is complete as soon as it is here."""
 
     procedure: str = Field(min_length=1)  # code of OBR-44 or OBR-4, as the RIS sends it
-    instances: int | None = Field(None, ge=1)  # images in all
-    series: int | None = Field(None, ge=1)
-
-    @model_validator(mode="after")
-    def _something(self) -> Expectation:
-        if self.instances is None and self.series is None:
-            raise ValueError("an expectation without instances or series")
-        return self
+    instances: int = Field(ge=1)  # images in all
 
 
 LOOPBACK_ORDER_SENDERS = (OrderSender(host="127.0.0.0/8"), OrderSender(host="::1/128"))

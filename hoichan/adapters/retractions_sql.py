@@ -1,0 +1,140 @@
+"""Reports that have to be taken back, and the documents that do it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from hoichan.adapters import rows
+from hoichan.adapters.deliveries_sql import DeliveriesSql
+from hoichan.adapters.schema import deliveries, documents, reports
+from hoichan.adapters.schema_orders import retractions
+from hoichan.types import (
+    Delivery,
+    Document,
+    ReportStatus,
+    SOPInstanceUID,
+    StudyInstanceUID,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retraction:
+    """A report that lies with the wrong patient."""
+
+    report_uid: SOPInstanceUID
+    study_instance_uid: StudyInstanceUID
+    revision: int
+    destinations: tuple[str, ...]  # that have it, or may have it
+
+
+class RetractionsSql(DeliveriesSql):
+    """What is to be taken back. Every method may raise RecordsUnavailable (try again)."""
+
+    def pending(self, study: StudyInstanceUID | None = None) -> tuple[Retraction, ...]:
+        """Retractions without documents yet, oldest first; of one study or of all."""
+        wanted: list[sa.ColumnElement[bool]] = [retractions.c.done_at.is_(None)]
+        if study is not None:
+            wanted.append(retractions.c.study_instance_uid == study)
+        with self._transaction() as connection:
+            found = connection.execute(
+                sa.select(retractions).where(*wanted).order_by(retractions.c.asked_at, retractions.c.revision)
+            ).mappings()
+            return tuple(
+                Retraction(
+                    report_uid=SOPInstanceUID(row["report_uid"]),
+                    study_instance_uid=StudyInstanceUID(row["study_instance_uid"]),
+                    revision=row["revision"],
+                    destinations=tuple(row["destinations"]),
+                )
+                for row in found
+            )
+
+    def sent(self, retraction: Retraction) -> Sequence[Document]:
+        """The kept documents of the report, as they were sent."""
+        with self._transaction() as connection:
+            found = connection.execute(
+                sa.select(documents)
+                .where(documents.c.report_uid == retraction.report_uid)
+                .order_by(documents.c.position)
+            )
+            kept = list(found.mappings())
+        return [rows.document(row, self._objects.get(row["sha256"])) for row in kept]
+
+    def keep(
+        self,
+        retraction: Retraction,
+        report_uid: SOPInstanceUID,
+        *,
+        conclusion: Mapping[str, str],
+        made: Sequence[Document],
+        planned: Sequence[Delivery],
+    ) -> bool:
+        """The retraction as a report of its own with its documents and deliveries; False when it is there."""
+        digests = [self._objects.put(document.content) for document in made]
+        now = self._clock.now()
+        with self._transaction() as connection:
+            former = (
+                connection.execute(sa.select(reports).where(reports.c.report_uid == retraction.report_uid))
+                .mappings()
+                .one()
+            )
+            values = {
+                **former,
+                "report_uid": report_uid,
+                "status": str(ReportStatus.WITHDRAWN),
+                "findings": [],
+                "refusals": [],
+                "conclusion": dict(conclusion),
+                "predecessor": retraction.report_uid,
+                "created_at": now,
+            }
+            is_new = rows.insert_once(connection, reports, values)
+            if is_new:
+                for position, (document, digest) in enumerate(zip(made, digests, strict=True)):
+                    connection.execute(
+                        documents.insert().values(
+                            report_uid=report_uid,
+                            kind=str(document.kind),
+                            destination=document.destination or "",
+                            position=position,
+                            uid=document.uid,
+                            sop_class_uid=document.sop_class_uid,
+                            media_type=document.media_type,
+                            sha256=digest,
+                        )
+                    )
+                for delivery in planned:
+                    connection.execute(
+                        deliveries.insert().values(
+                            idempotency_key=delivery.idempotency_key,
+                            report_uid=report_uid,
+                            study_instance_uid=retraction.study_instance_uid,
+                            revision=retraction.revision,
+                            destination=delivery.destination,
+                            kind=delivery.kind,
+                            documents=[str(kind) for kind in delivery.documents],
+                            state=str(delivery.state),
+                            attempts=0,
+                            created_at=now,
+                            next_attempt_at=delivery.next_attempt_at,
+                        )
+                    )
+                self._trail(
+                    connection,
+                    retraction.study_instance_uid,
+                    "report_withdrawn",
+                    {
+                        "revision": retraction.revision,
+                        "report": retraction.report_uid,
+                        "deliveries": len(planned),
+                    },
+                )
+            connection.execute(
+                retractions.update()
+                .where(retractions.c.report_uid == retraction.report_uid)
+                .values(done_at=now)
+            )
+        return is_new

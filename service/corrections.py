@@ -1,0 +1,109 @@
+"""What orders, corrected patients and changed images mean for studies: the worker's side of the order door.
+
+One look a study (`look`), when images came, and one round every few seconds (`step`) over what was told
+meanwhile. Everything is read from the record and written to it, so a crash anywhere repeats a step and
+changes nothing twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import structlog
+
+from hoichan.adapters.corrections_sql import CorrectionsSql
+from hoichan.adapters.links_sql import LinksSql
+from hoichan.adapters.retractions_sql import RetractionsSql
+from hoichan.intake.patients import Doubt
+from hoichan.ports import Clock, Studies
+from hoichan.reporting.deliveries import plan_retraction
+from hoichan.settings import Settings
+from hoichan.types import SOPInstanceUID, Study, StudyInstanceUID, StudyState
+
+log = structlog.get_logger()
+
+
+class Corrections:
+    """Follows what is told of a study besides its images."""
+
+    def __init__(
+        self,
+        corrections: CorrectionsSql,
+        links: LinksSql,
+        retractions: RetractionsSql,
+        studies: Studies,
+        clock: Clock,
+        settings: Settings,
+    ) -> None:
+        self._corrections = corrections
+        self._links = links
+        self._retractions = retractions
+        self._studies = studies
+        self._clock = clock
+        self._settings = settings
+
+    def arrived(self, parts: Sequence[Study]) -> None:
+        """New images of a study that is on record, before they are: are they of its patient?"""
+        self._corrections.arrived(parts)
+
+    def may_go_on(self, study: Study) -> bool:
+        """Follow what was told before a study came; False while a person has to decide about it first."""
+        uid = study.study_instance_uid
+        if study.state is StudyState.RECEIVING:
+            self._corrections.catch_up(uid)
+            self._link(uid)
+        return not self._corrections.holds(uid)
+
+    def expected(self, study: StudyInstanceUID) -> int | None:
+        """How many images the order of the study consists of; None where nobody said."""
+        link = self._links.of(study)
+        procedure = link.order.procedure if link else None
+        if procedure is None:
+            return None
+        wanted = (one for one in self._settings.orders.expectations if one.procedure == procedure.code_value)
+        return next((one.instances for one in wanted), None)
+
+    def step(self) -> tuple[StudyInstanceUID, ...]:
+        """One round over what was told; the studies to be looked at again."""
+        corrected = self._corrections.apply_events()
+        for uid in corrected:
+            log.info("patient_corrected", study=uid)
+        ordered = self._links.take_fresh()
+        for uid in dict.fromkeys((*corrected, *ordered)):
+            self._link(uid)
+        for retraction in self._retractions.pending():
+            self.retract(retraction.study_instance_uid)
+        return (*ordered, *self._corrections.released())
+
+    def retract(self, study: StudyInstanceUID) -> None:
+        """Write what takes the study's reports back from a former patient; before any new report of it."""
+        from hoichan.encoding.retraction import WITHDRAWN, retraction_uid, withdraw  # noqa: PLC0415
+
+        for retraction in self._retractions.pending(study):
+            now = self._clock.now().astimezone(self._settings.site.zone)
+            made = withdraw(
+                self._retractions.sent(retraction), language=self._settings.site.language, now=now
+            )
+            uid = SOPInstanceUID(retraction_uid(retraction.report_uid))
+            told = [
+                one for one in self._settings.effective_destinations if one.name in retraction.destinations
+            ]
+            planned = plan_retraction(uid, study, told, made, self._clock.now())
+            if self._retractions.keep(retraction, uid, conclusion=WITHDRAWN, made=made, planned=planned):
+                log.info("report_withdrawn", study=study, report=retraction.report_uid)
+
+    def _link(self, uid: StudyInstanceUID) -> None:
+        """Tie the study to its order; a number that only the order knows is proposed, never filled in."""
+        study = self._studies.current(uid)
+        link = self._links.link(study) if study is not None else None
+        if study is None or link is None:
+            return
+        order = link.order
+        if not (study.accession_number or "").strip() and order.accession_number:
+            self._corrections.propose(
+                uid, Doubt.ACCESSION_PROPOSED, link.order_id, study.patient, order.accession_number
+            )
+        if not study.patient.patient_id.reveal().strip() and order.patient.patient_id.reveal().strip():
+            self._corrections.propose(
+                uid, Doubt.PATIENT_ID_PROPOSED, link.order_id, order.patient, study.accession_number
+            )
