@@ -50,7 +50,8 @@ class FhirSink:
         """Post the bundle; the acknowledgement is the HTTP status.
 
         Raises Unreachable (network, 408, 409, 425, 429, 5xx: try again) or Refused (other 4xx, or a report
-        without a patient: never by itself). The text of an answer may quote a patient; only its issue codes are kept.
+        without a patient: never by itself). The text of an answer may quote a patient; its issue codes only
+        are kept.
         """
         content = next(document.content for document in documents if document.kind is DocumentKind.FHIR)
         if not has_patient(content):
