@@ -51,8 +51,10 @@ def is_available() -> bool:
 class Orthanc:
     """One PACS. `start` and `stop` as often as a test likes: ports and contents stay."""
 
-    def __init__(self, folder: Path, *, push_to: int | None = None, push: str = "images") -> None:
-        """`push_to`: the port of the DICOM door that gets studies by itself."""
+    def __init__(
+        self, folder: Path, *, push_to: int | None = None, push: str = "images", move_to: int | None = None
+    ) -> None:
+        """`push_to`: the port of the DICOM door that gets studies by itself; `move_to`: only when asked."""
         (folder / "storage").mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.port, self.http_port = free_ports(2)
@@ -74,7 +76,7 @@ class Orthanc:
             "DicomPort": self.port,
             "DicomCheckCalledAet": True,
             "DicomAlwaysAllowStore": True,
-            "DicomModalities": {"HOICHAN": ["HOICHAN", "127.0.0.1", push_to or 11112]},
+            "DicomModalities": {"HOICHAN": ["HOICHAN", "127.0.0.1", push_to or move_to or 11112]},
             "DefaultEncoding": "Utf8",
             "StableAge": 1,
             "OverwriteInstances": False,
