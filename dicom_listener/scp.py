@@ -17,8 +17,9 @@ from typing import Any, cast
 
 import structlog
 from pydicom.dataset import Dataset
-from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, _config, evt
+from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, _config, evt, register_uid
 from pynetdicom.pdu_primitives import A_ASSOCIATE
+from pynetdicom.service_class import StorageServiceClass
 
 from dicom_listener import commitment_reports, steps, storage_commitment
 from dicom_listener.counting import count_answer, count_rejection
@@ -67,9 +68,7 @@ class Door:
         self._tally = Tally() if tally is None else tally
         self._settings = settings
         self._servers: dict[str, FilmServer] = {}
-        self._storage_classes = frozenset(
-            str(each.abstract_syntax) for each in AllStoragePresentationContexts
-        )
+        self._storage_classes = storage_classes(settings)
         self._limits = Limits(settings.maximum_associations)
         self._waiting = Waiting(
             of_one_address=max(8, settings.maximum_associations),
@@ -311,6 +310,14 @@ def _answered(
         answer = n_answer_to(error)
         log.warning("request_failed", error=type(error).__name__, status=f"{answer.status:#06x}")
     return response(answer), None
+
+
+def storage_classes(settings: Listener) -> frozenset[str]:
+    """Every SOP class that may be stored: the standard's, and the private ones of the settings."""
+    for uid in settings.private_sop_classes:
+        register_uid(uid, f"Private_{uid.replace('.', '_')}", StorageServiceClass)
+    standard = (str(context.abstract_syntax) for context in AllStoragePresentationContexts)
+    return frozenset(standard).union(settings.private_sop_classes)
 
 
 def _living(servers: list[FilmServer]) -> list[Any]:

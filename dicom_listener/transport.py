@@ -216,10 +216,26 @@ class _PatientQueue(queue.Queue[Any]):
         if message is None or message.is_valid_request:  # None: nothing more will come
             super().put(item, block, timeout)
 
+    def wake(self) -> None:
+        """Has who looks for a request look at something else."""
+        super().put((None, None))
+
     def get(self, block: bool = True, timeout: float | None = None) -> Any:  # noqa: ANN401
         if block:
             return self._answers.get(True, timeout)
         return super().get(True, _PATIENCE_SECONDS)
+
+
+class _WakingQueue(queue.Queue[Any]):
+    """Releases and aborts of the peer; who waits for its next message has to look at them at once."""
+
+    def __init__(self, messages: _PatientQueue) -> None:
+        super().__init__()
+        self._messages = messages
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:  # noqa: ANN401
+        super().put(item, block, timeout)
+        self._messages.wake()
 
 
 class _Shared(list[Any]):
@@ -317,4 +333,5 @@ class FilmHandler(RequestHandler):
         association.dul.__class__ = FilmProvider
         association.dul._run_loop_delay = 0  # the waiting is done in `ready`
         association.dimse.msg_queue = _PatientQueue()
+        association.dul.to_user_queue = _WakingQueue(association.dimse.msg_queue)
         return association

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from hoichan.settings.base import AeTitle, Port, Section, is_loopback
 from hoichan.settings.tls import ClientTls, ServerTls
@@ -15,6 +15,15 @@ def _fingerprint(value: str) -> str:
     return value.replace(":", "").lower()
 
 
+def _private(value: str) -> str:
+    if value.startswith("1.2.840.10008."):
+        raise ValueError(f"{value} is no private UID: it is of the DICOM standard")
+    return value
+
+
+PrivateUid = Annotated[  # PS3.5 9.1
+    str, Field(max_length=64, pattern=r"^(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+$"), AfterValidator(_private)
+]
 Fingerprint = Annotated[str, BeforeValidator(_fingerprint), Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -30,9 +39,7 @@ class Sender(Section):
     commitment_host: str | None = None  # where it hears storage commitment reports; None: where it asked from
     commitment_port: Port | None = None  # None: reports go through an association that it has open
     commitment_tls: ClientTls | None = None  # None: reports go in plain DICOM
-    urgency: Literal["stat", "urgent", "routine", "low"] | None = (
-        None  # of its studies; None: as sent
-    )
+    urgency: Literal["stat", "urgent", "routine", "low"] | None = None  # of its studies; None: as sent
     instances_per_minute: int | None = Field(None, ge=1)  # of all callers of this entry; more get 0xA700
 
     @model_validator(mode="after")
@@ -68,6 +75,7 @@ class Listener(Section):
     senders: tuple[Sender, ...] = ()
     # False, as most receivers in the field: a wrong title is a slip, and films would be lost for it
     require_called_ae_title: bool = False
+    private_sop_classes: tuple[PrivateUid, ...] = ()  # a maker's own, kept like any object; never scored
     maximum_associations: int = Field(25, ge=1)
     maximum_pdu_size: int = Field(0, ge=0)  # bytes; 0: no limit
     commitment_retry_seconds: float = Field(5, gt=0)  # first pause; it doubles up to an hour, for a week

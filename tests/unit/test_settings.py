@@ -208,3 +208,12 @@ def test_objects_lie_in_a_folder_or_in_a_bucket(tmp_path):
     assert storage.bucket == ("films", "site/1")
     assert storage.objects_dir is None and storage.shares_instances
     assert storage.s3.secret_access_key.get_secret_value() == "MARKER" and "MARKER" not in repr(storage)
+
+
+@pytest.mark.parametrize("uid", ["1.2.840.10008.5.1.4.1.1.2", "1", "1..2", "1.02", "a.b", "1." * 32 + "1"])
+def test_a_private_sop_class_must_be_a_private_uid(tmp_path, uid):
+    assert "private_sop_classes" in fault(tmp_path, f'[listener]\nprivate_sop_classes = ["{uid}"]\n')
+    good = load(
+        written(tmp_path, '[listener]\nprivate_sop_classes = ["1.3.12.2.1107.5.9.1"]\n'), environment={}
+    )
+    assert good.listener.private_sop_classes == ("1.3.12.2.1107.5.9.1",)
