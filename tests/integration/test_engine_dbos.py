@@ -33,15 +33,17 @@ def analyse(study, revision):
     say("end", study, revision)
 
 def deliver(key):
+    while key.startswith("slow") and os.path.exists(f"{folder}/hold"):
+        time.sleep(0.01)
     say("deliver", key)
 
 engine = EngineDbos(f"sqlite:///{folder}/engine.sqlite", executor_id="w", analyse=analyse, deliver=deliver,
                     concurrency=1, poll_seconds=0.05, epoch=sys.argv[4])
-for study, revision in studies:
-    engine.enqueue_study(study, revision)
+for study, revision, *band in studies:
+    engine.enqueue_study(study, revision, band=band[0] if band else 2)
 for key in deliveries:
     engine.enqueue_delivery(Delivery(
-        report_uid="1.2", study_instance_uid="1.2", destination="pacs", kind="dicom", documents=(),
+        report_uid="1.2", study_instance_uid="1.2", destination=key.split("-")[0], kind="dicom", documents=(),
         idempotency_key=key, state=DeliveryState.PENDING, attempts=0,
         next_attempt_at=datetime.now(UTC), acknowledgement=None))
 say("enqueued", dict(engine.queued()))
@@ -185,3 +187,31 @@ import os; os._exit(0)
         [sys.executable, "-c", script, str(tmp_path)], capture_output=True, timeout=120, check=False
     )
     assert done.stdout.endswith(b"fine\n"), done.stderr.decode()
+
+
+def test_a_slow_receiver_delays_no_other(start, tmp_path):
+    (tmp_path / "hold").touch()
+    slow = [f"slow-{number}" for number in range(8)]
+    quick = [f"quick-{number}" for number in range(8)]
+    worker = start(deliveries=[*slow, *quick])
+    for key in quick:
+        worker.wait_for(f"deliver {key}")
+    assert not any(line.startswith("deliver slow") for line in worker.lines())
+    (tmp_path / "hold").unlink()
+    for key in slow:
+        worker.wait_for(f"deliver {key}")
+    worker.end()
+    done = [line.split()[1] for line in worker.lines() if line.startswith("deliver")]
+    assert [key for key in done if key in slow] == slow  # one at a time, in their order
+
+
+def test_the_urgent_goes_before_what_was_enqueued_before_it(start, tmp_path):
+    (tmp_path / "hold").touch()
+    worker = start(studies=[["1.1", 1], ["1.2", 1], ["1.3", 1, 3], ["1.4", 1, 0]])
+    worker.wait_for("enqueued {'analyse': 4}")
+    (tmp_path / "hold").unlink()
+    worker.wait_for("end 1.3 1")
+    worker.end()
+    begun = [line.split()[1] for line in worker.lines() if line.startswith("begin")]
+    assert "1.4" in begun[:2]  # the first may have begun before the urgent one came
+    assert [study for study in begun if study != "1.4"] == ["1.1", "1.2", "1.3"]
