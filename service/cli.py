@@ -19,13 +19,19 @@ from hoichan.errors import ConfigurationError, HoichanError, ManifestInvalid
 from hoichan.settings import Settings, load
 from service import (
     cli_audit,
+    cli_backup,
     cli_deidentify,
     cli_film,
+    cli_forward,
+    cli_hold,
     cli_import,
+    cli_migrate,
     cli_models,
     cli_people,
+    cli_retention,
     cli_study,
     cli_tokens,
+    cli_trial,
 )
 
 if TYPE_CHECKING:
@@ -42,10 +48,17 @@ app.command("import")(cli_import.import_files)
 app.command("import-film")(cli_film.import_film)
 app.add_typer(cli_people.app, name="user")
 app.add_typer(cli_audit.app, name="audit")
+app.add_typer(cli_hold.app, name="hold")
+app.add_typer(cli_retention.app, name="retention")
+app.command("migrate")(cli_migrate.migrate)
+app.command("backup")(cli_backup.backup)
+app.command("restore")(cli_backup.restore)
 app.command("study")(cli_study.study)
 app.command("replay")(cli_study.replay)
 app.command("cancel")(cli_study.cancel)
 app.add_typer(cli_tokens.app, name="token")
+app.add_typer(cli_forward.app, name="forward")
+app.command("try")(cli_trial.try_destination)
 
 Config = Annotated[Path | None, typer.Option("--config", help="Configuration file (TOML).")]
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Folder for everything that is kept.")]
@@ -253,16 +266,6 @@ def doctor(config: Config = None, data_dir: DataDir = None, as_json: AsJson = Fa
         for check in checks:
             print(f"{'ok  ' if check.passed else 'FAIL'}  {check.name:<24} {check.detail}")
     raise typer.Exit(0 if all(check.passed for check in checks) else 1)
-
-
-@app.command()
-def migrate(config: Config = None, data_dir: DataDir = None) -> None:
-    """Bring the database to the version of this program."""
-    from hoichan.adapters import database  # noqa: PLC0415
-
-    settings = load(config, data_dir=data_dir)
-    before = database.migrate(database.open_database(settings.storage.database_url))
-    print(f"Database schema: {before or 'empty'} -> {database.HEAD}")
 
 
 def _house(config: Path | None, data_dir: Path | None) -> House:

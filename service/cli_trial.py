@@ -1,0 +1,110 @@
+"""`hoichan try NAME`: a labelled test study goes to one PACS in every form; what shows makes its profile.
+
+Exit code 0: at least one form of the result got through; 1: none did; 2: used wrongly.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hoichan.errors import ConfigurationError
+from hoichan.settings import DicomDestination, Settings, load
+from service.cli_import import AsJson, Config, DataDir
+
+QUESTIONS = {
+    "sc": "the picture with the banner and a box (series 9002)",
+    "gsps": "the box and the words over the film itself (series 9005)",
+    "sr": "the structured report, newest class (series 9001)",
+    "sr-comprehensive": "the structured report, Comprehensive SR (series 9001)",
+    "sr-enhanced": "the structured report, Enhanced SR (series 9001)",
+    "pdf": "the page as PDF (series 9007)",
+}
+TAKEN_BACK = "Are the picture and the newest structured report hidden now"
+
+
+def try_destination(
+    name: Annotated[str, typer.Argument(help="Name of a destination of kind dicom.")],
+    patient_id: Annotated[
+        str, typer.Option("--patient-id", help="Patient ID of the test study; nobody's.")
+    ] = "HOICHAN-TEST",
+    shows: Annotated[
+        str | None,
+        typer.Option("--shows", help="Do not ask: what shows, e.g. sc,pdf; kos for what is hidden after it."),
+    ] = None,
+    config: Config = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send a test study in every form to a PACS, and write down what it shows."""
+    from hoichan.analysis.manifests import discover, shelf_roots  # noqa: PLC0415
+    from service.trial import profile, trial  # noqa: PLC0415
+
+    settings = load(config, data_dir=data_dir)
+    destination = _destination(settings, name)
+    manifests = discover(shelf_roots(settings.storage.data_dir)).manifests
+    if not manifests:
+        raise ConfigurationError(
+            "There is no model package whose results could be shown: see `hoichan doctor`."
+        )
+    say: Callable[[str], None] = (lambda _: None) if as_json else typer.echo
+    say(f"A test study named THỬ NGHIỆM, Patient ID {patient_id}, goes to {name}.")
+    now = datetime.now(UTC).astimezone(settings.site.zone)
+    tried = []
+    for one in trial(settings, destination, manifests[0], now=now, patient_id=patient_id):
+        say(f"  {one.form:<18}{'stored' if one.stored else 'not stored'}  {one.detail}")
+        tried.append(one)
+    stored = {one.form for one in tried if one.stored}
+    shown = _shown(stored, shows)
+    found = profile(stored, shown, took_back="kos" in shown)
+    if as_json:
+        typer.echo(
+            json.dumps({"tried": {one.form: one.detail for one in tried}, "stored": sorted(stored), **found})
+        )
+    else:
+        _tell(settings, name, found)
+    if not stored & set(QUESTIONS):
+        raise typer.Exit(1)
+
+
+def _destination(settings: Settings, name: str) -> DicomDestination:
+    for destination in settings.destinations:
+        if destination.name == name:
+            if isinstance(destination, DicomDestination):
+                return destination
+            raise ConfigurationError(
+                f"{name} is of kind {destination.kind}; only a PACS (dicom) can be tried."
+            )
+    known = ", ".join(one.name for one in settings.destinations) or "none"
+    raise ConfigurationError(f"There is no destination {name!r}; configured: {known}.")
+
+
+def _shown(stored: set[str], shows: str | None) -> set[str]:
+    """What the person says, or has said beforehand."""
+    if shows is not None:
+        return {part.strip() for part in shows.split(",") if part.strip()}
+    typer.echo("Open the test study at the PACS, then answer.")
+    shown = {
+        form
+        for form, words in QUESTIONS.items()
+        if form in stored and typer.confirm(f"Does it show {words}?", default=False)
+    }
+    if "kos" in stored and typer.confirm(f"{TAKEN_BACK}?", default=False):
+        shown.add("kos")
+    return shown
+
+
+def _tell(settings: Settings, name: str, found: dict[str, object]) -> None:
+    lines = [f"send = {json.dumps(found['send'])}", f'sr_class = "{found["sr_class"]}"']
+    folder = settings.storage.data_dir / "profiles"
+    folder.mkdir(parents=True, exist_ok=True)
+    path: Path = folder / f"{name}.toml"
+    path.write_text("\n".join([f"# What {name} showed of a test study.", *lines, ""]), encoding="utf-8")
+    typer.echo(f"Put these lines under its [[destinations]] (also in {path}):")
+    for line in lines:
+        typer.echo(f"  {line}")

@@ -1,0 +1,30 @@
+"""`hoichan try` against a PACS that nobody of us wrote: every form is stored there."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from service.cli import app
+from tests.peers import orthanc as orthanc_module
+
+pytestmark = pytest.mark.peers
+
+
+def test_orthanc_stores_every_form(tmp_path):
+    if not orthanc_module.is_available():
+        pytest.skip("Orthanc with DICOMweb is not installed")
+    with orthanc_module.Orthanc(tmp_path / "orthanc") as pacs:
+        config = tmp_path / "hoichan.toml"
+        config.write_text(
+            '[[destinations]]\nname = "pacs"\nkind = "dicom"\nhost = "127.0.0.1"\nae_title = "PACS"\n'
+            f"port = {pacs.port}\n",
+            encoding="utf-8",
+        )
+        options = ["--config", str(config), "--data-dir", str(tmp_path / "data"), "--json"]
+        done = CliRunner().invoke(app, ["try", "pacs", "--shows", "sc,sr,gsps,pdf", *options])
+        answer = json.loads(done.stdout)
+        assert set(answer["tried"].values()) == {"0x0000"}
+        assert answer["send"] == ["sc", "gsps", "sr", "pdf"]
