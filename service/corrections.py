@@ -7,15 +7,21 @@ changes nothing twice.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+from pathlib import PurePosixPath
 
 import structlog
 
+from hoichan.adapters.changes_sql import ChangesSql
 from hoichan.adapters.corrections_sql import CorrectionsSql
 from hoichan.adapters.links_sql import LinksSql
 from hoichan.adapters.retractions_sql import RetractionsSql
+from hoichan.errors import IntakeError
+from hoichan.intake.changes import Changed, Difference, changes_of, difference
+from hoichan.intake.dataset import read_spooled
 from hoichan.intake.patients import Doubt
-from hoichan.ports import Clock, Studies
+from hoichan.ports import Clock, Spool, Spooled, Studies
 from hoichan.reporting.deliveries import plan_retraction
 from hoichan.settings import Settings
 from hoichan.types import SOPInstanceUID, Study, StudyInstanceUID, StudyState
@@ -31,6 +37,8 @@ class Corrections:
         corrections: CorrectionsSql,
         links: LinksSql,
         retractions: RetractionsSql,
+        changes: ChangesSql,
+        spool: Spool,
         studies: Studies,
         clock: Clock,
         settings: Settings,
@@ -38,6 +46,8 @@ class Corrections:
         self._corrections = corrections
         self._links = links
         self._retractions = retractions
+        self._changes = changes
+        self._spool = spool
         self._studies = studies
         self._clock = clock
         self._settings = settings
@@ -49,10 +59,59 @@ class Corrections:
     def may_go_on(self, study: Study) -> bool:
         """Follow what was told before a study came; False while a person has to decide about it first."""
         uid = study.study_instance_uid
+        self._follow_changes(study)
         if study.state is StudyState.RECEIVING:
             self._corrections.catch_up(uid)
             self._link(uid)
         return not self._corrections.holds(uid)
+
+    def _follow_changes(self, study: Study) -> None:
+        """Tell of objects that came again with other content; follow a patient corrected at the console.
+
+        Followed when every image of the study came again with the same pixels and the same other patient:
+        then the whole study was somebody else's. Of a part of it only a person can say.
+        """
+        uid = study.study_instance_uid
+        here = {instance.sop_instance_uid: instance.path for instance in study.instances}
+        found = changes_of(self._spool.notes, uid)
+        for changed in found:
+            if changed.sop_instance_uid not in here:
+                continue  # not recorded yet: looked at again with it
+            kind, part = self._compared(here[changed.sop_instance_uid], changed, study)
+            instance = part.instances[0] if part is not None else None
+            is_new = self._changes.add(
+                uid,
+                changed,
+                kind,
+                sha256=instance.sha256
+                if instance
+                else hashlib.sha256(str(changed.path).encode()).hexdigest(),
+                patient=(part or study).patient,
+                accession=(part or study).accession_number,
+            )
+            if is_new:
+                log.error("content_changed", study=uid, instance=changed.sop_instance_uid, difference=kind)
+            self._spool.notes.remove(changed.note)
+        agreed = self._changes.agreed(uid) if found else None
+        if agreed is not None:
+            patient, accession, whole = agreed
+            first = found[0].sop_instance_uid
+            self._corrections.resent(uid, patient, accession, instance=first, whole=whole)
+
+    def _compared(
+        self, first: PurePosixPath, changed: Changed, study: Study
+    ) -> tuple[Difference, Study | None]:
+        kind = difference(self._spool, first, changed.path)
+        spooled = Spooled(
+            path=changed.path, calling_ae_title=changed.calling_ae_title, received_at=self._clock.now()
+        )
+        try:
+            part = read_spooled(self._spool, spooled, self._settings.site.zone)
+        except (IntakeError, OSError):
+            return Difference.UNREADABLE, None
+        if part.study_instance_uid != study.study_instance_uid:
+            return Difference.ATTRIBUTES, part
+        return kind, part
 
     def expected(self, study: StudyInstanceUID) -> int | None:
         """How many images the order of the study consists of; None where nobody said."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from hoichan.adapters.audit_sql import KEY_FILE, AuditSql
+from hoichan.adapters.changes_sql import ChangesSql
 from hoichan.adapters.clock import SystemClock
 from hoichan.adapters.corrections_sql import CorrectionsSql
 from hoichan.adapters.database import migrate, open_database
@@ -23,6 +24,7 @@ from hoichan.adapters.stores import open_objects, open_spool
 from hoichan.adapters.tokens_sql import TokensSql
 from hoichan.adapters.work_sql import WorkSql
 from hoichan.analysis.manifests import Shelf, discover, shelf_roots
+from hoichan.errors import ConfigurationError
 from hoichan.ports import Archive, Encoder, Objects, Probe, Runner, Sink
 from hoichan.settings import (
     AnySource,
@@ -41,6 +43,7 @@ from service.corrections import Corrections
 if TYPE_CHECKING:
     from service.asking import Asking
     from service.commitments import Committer
+    from service.forwarding import Forwarding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +66,7 @@ class House:
 def open_house(settings: Settings) -> House:
     """Open the stores and bring the database to the version of this program. Raises ConfigurationError."""
     clock = SystemClock()
+    _require_not_moved(settings)
     engine = open_database(settings.storage.database_url)
     migrate(engine)
     objects = open_objects(settings.storage)
@@ -87,10 +91,22 @@ def corrections(house: House) -> Corrections:
         CorrectionsSql(house.engine, house.clock),
         LinksSql(house.engine, house.clock),
         RetractionsSql(house.engine, house.objects, house.clock),
+        ChangesSql(house.engine, house.clock),
+        house.spool,
         house.studies,
         house.clock,
         house.settings,
     )
+
+
+def _require_not_moved(settings: Settings) -> None:
+    """Raises ConfigurationError for a database that was moved by `hoichan migrate --to`."""
+    storage = settings.storage
+    if storage.database_url.startswith("sqlite") and storage.moved_file.exists():
+        raise ConfigurationError(
+            "This site was moved to another database: set storage.database to it. "
+            f"To go back to the old one, remove {storage.moved_file}; what happened since is not in it."
+        )
 
 
 def shelf(settings: Settings) -> Shelf:
@@ -213,4 +229,27 @@ def asking(house: House, sinks_by_name: Mapping[str, Sink]) -> Asking:
         tasks.append(Task(name=f"counts {name}", step=counting.step))
     return Asking(
         tasks=tuple(tasks), priors=Priors(asked, record, spool, studies, clock, house.settings.site.zone)
+    )
+
+
+def forwarding(house: House) -> Forwarding:
+    """What sends received images on, as the rules say."""
+    from hoichan.adapters.couriers import courier_of  # noqa: PLC0415  only workers pay for it
+    from hoichan.adapters.forwards_sql import ForwardsSql  # noqa: PLC0415
+    from service.cli_deidentify import DEFAULT_KEY, load_key  # noqa: PLC0415
+    from service.forwarding import Forwarding  # noqa: PLC0415
+
+    settings = house.settings
+    destinations = {one.name: one for one in settings.effective_destinations}
+    named = dict.fromkeys(name for rule in settings.forward for name in rule.to)
+    return Forwarding(
+        settings.forward,
+        destinations=destinations,
+        couriers={name: courier_of(destinations[name], settings.listener.ae_title) for name in named},
+        forwards=ForwardsSql(house.engine, house.clock),
+        studies=house.studies,
+        spool=house.spool,
+        work=settings.work,
+        key=lambda: load_key(settings.storage.data_dir / DEFAULT_KEY),
+        folder=settings.storage.data_dir / "forwarding",
     )

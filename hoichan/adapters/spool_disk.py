@@ -5,7 +5,7 @@
     fresh/<study>                        mark: arrivals since the house last looked
     open/<study>/<pid>-<association>     mark: an association is still sending into the study
     quarantine/<utc>-<sha>.dcm|.bin      what could not be filed, with the reason in a .json beside it
-    commitments/ steps/ evidence/        notes, see `notes_disk`
+    commitments/ steps/ evidence/ changes/   notes, see `notes_disk`
 
 Any number of processes write and read. An object is acknowledged after its file and its folder are on disk:
 write, fsync, link, fsync of the folder, mark. A link is made only where nothing is yet, so of two processes
@@ -34,6 +34,7 @@ from hoichan.adapters.parts import Parts, sync_folder, touch_in_folder
 from hoichan.adapters.spool_incoming import Crate
 from hoichan.adapters.spool_search import locate
 from hoichan.errors import IntakeError, NotDicom, SpoolFull, StorageUnusable
+from hoichan.intake.changes import keep_note
 from hoichan.intake.door import Identity, identify, is_uid
 from hoichan.intake.part10 import FileMeta, read_meta
 from hoichan.intake.pressure import Gauge
@@ -198,6 +199,7 @@ class DiskSpool:
         else:
             path = self._quarantine(crate, reason=CHANGED_CONTENT)
             quarantined = CHANGED_CONTENT
+            self._tell_change(study, identity.sop_instance_uid, path, crate)
         return Stored(
             sop_instance_uid=identity.sop_instance_uid,
             study_instance_uid=study,
@@ -205,6 +207,11 @@ class DiskSpool:
             duplicate=bool(duplicate),
             quarantined=quarantined,
         )
+
+    def _tell_change(self, study: StudyInstanceUID, instance: str, path: PurePosixPath, crate: Crate) -> None:
+        """Has the house look at what was set aside."""
+        keep_note(self.notes, study, path=path, instance=instance, calling_ae_title=crate.calling_ae_title)
+        self._arrived(study)
 
     def _arrived(self, study: StudyInstanceUID) -> None:
         """Marks the study; one that could not be marked is remembered until its object comes again."""

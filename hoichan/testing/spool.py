@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from hoichan.errors import IntakeError, SpoolFull
+from hoichan.intake.changes import keep_note
 from hoichan.intake.door import identify
 from hoichan.intake.part10 import Checksum, read_meta, write_meta
 from hoichan.ports import Spooled, Stored
@@ -146,6 +147,11 @@ class FakeSpool:
             elif not duplicate:
                 quarantined = "changed_content"
                 path = self._set_aside(data_set, sha256, quarantined)
+                self._files[path] = (self._now(), head + data_set)
+                keep_note(
+                    self.notes, study, path=path, instance=sop_instance_uid, calling_ae_title=calling_ae_title
+                )
+                self._fresh[study] = None
         return Stored(
             sop_instance_uid=SOPInstanceUID(sop_instance_uid),
             study_instance_uid=study,

@@ -10,6 +10,7 @@ import pytest
 
 from hoichan.adapters.spool_disk import DiskSpool
 from hoichan.errors import IncompleteObject, IntakeError, NotDicom, SpoolFull, WrongSopClass
+from hoichan.intake.changes import changes_of
 from hoichan.intake.evidence import Evidence, Notice, Source, StepState, evidence_of, keep, step
 from hoichan.intake.headers import DEFLATED, EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from hoichan.intake.part10 import digest, read_meta
@@ -122,7 +123,11 @@ def test_changed_content_goes_aside_and_never_replaces(spool):
     assert changed.quarantined == "changed_content" and not changed.duplicate
     assert changed.path != first.path and changed.path.parts[0] == "quarantine"
     assert spool.file(first.path).read_bytes() == kept
-    assert spool.take_fresh() == []
+    store(spool, film(pixels=b"\2\1" * 64))  # once more
+    assert spool.take_fresh() == [first.study_instance_uid]  # somebody has to look at it
+    (told,) = changes_of(spool.notes, first.study_instance_uid)
+    assert (told.path, told.sop_instance_uid) == (changed.path, first.sop_instance_uid)
+    assert spool.file(told.path).read_bytes().endswith(b"\2\1" * 64)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from pydicom import dcmread
 
 from hoichan.adapters import search_sql
+from hoichan.adapters.changes_sql import ChangesSql
 from hoichan.adapters.corrections_sql import CorrectionsSql
 from hoichan.adapters.database import migrate, open_database
 from hoichan.adapters.encoder import DocumentEncoder
@@ -86,7 +87,14 @@ class House:
         self.links = LinksSql(self.engine, self.clock)
         self.retractions = RetractionsSql(self.engine, objects, self.clock)
         self.corrections = Corrections(
-            self.asked, self.links, self.retractions, self.studies, self.clock, self.settings
+            self.asked,
+            self.links,
+            self.retractions,
+            ChangesSql(self.engine, self.clock),
+            self.spool,
+            self.studies,
+            self.clock,
+            self.settings,
         )
         self.line = Line()
         self.arrivals = Arrivals(
@@ -339,6 +347,50 @@ def test_a_second_number_of_the_same_person_holds_nothing(house):
     house.wait()
     assert len(house.line.enlisted) == 1
     assert house.finds("temp9") == [uid]
+
+
+# ------------------------------------------------------------------ the same images with other content
+def details(house, uid, event):
+    return [dict(line.details) for line in house.studies.trail(uid) if line.event == event]
+
+
+def test_a_study_that_is_sent_again_under_another_patient_is_followed(house):
+    uid = house.delivered(hanh(), hanh(instance="2"))
+    binh = {"PatientID": "BN0777", "PatientName": "Lê^Bình^Văn", "PatientSex": "M", "AccessionNumber": "XR9"}
+    house.receive(hanh(**binh))
+    (question,) = house.asked.questions(uid)  # of a part only a person can say
+    assert (question.kind, question.holds) == (Doubt.RESENT_IN_PART, False)
+    assert house.patient(uid).patient_id.reveal() == "BN0001"
+    house.receive(hanh(instance="2", **binh))
+    assert house.asked.questions(uid) == ()
+    assert (house.patient(uid).patient_id.reveal(), house.head(uid)["accession_number"]) == ("BN0777", "XR9")
+    assert house.asked.versions(uid)[-1].source is Source.RESENT
+    assert [one["difference"] for one in details(house, uid, "content_changed")] == ["patient", "patient"]
+    house.analyse(uid, 2)
+    messages = [document.content.decode() for name, document in house.deliver() if name == "ris"]
+    assert [("|BN0001^" in one, "|BN0777^" in one) for one in messages] == [(True, False), (False, True)]
+    house.receive(hanh(**binh), hanh(instance="2", **binh))  # once more
+    assert house.head(uid)["last_revision"] == 2
+    assert len(details(house, uid, "content_changed")) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "difference"),
+    [
+        ({"PixelData": b"\2\1" * 64, "PatientID": "BN0777"}, "pixels"),
+        ({"ViewPosition": "LL", "PatientID": "BN0777"}, "attributes"),
+        ({"StationName": "CR2"}, "attributes"),
+    ],
+)
+def test_other_content_is_told_and_replaces_nothing(house, changes, difference):
+    uid = house.delivered(hanh())
+    before = house.studies.current(uid)
+    house.receive(hanh(**changes))
+    assert house.studies.current(uid) == before
+    (told,) = details(house, uid, "content_changed")
+    assert (told["difference"], told["sender"]) == (difference, "CR1")
+    assert house.asked.questions() == () and house.deliver() == []
+    assert ChangesSql(house.engine, house.clock).counts() == {difference: 1}
 
 
 # ------------------------------------------------------------------ orders

@@ -1,0 +1,114 @@
+"""Objects that came again with other content: each once on the trail, and what they agree on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import sqlalchemy as sa
+
+from hoichan.adapters import rows
+from hoichan.adapters.person_rows import PERSON, person, person_row
+from hoichan.adapters.schema import instances, trail
+from hoichan.adapters.schema_orders import changed_contents
+from hoichan.errors import RecordsUnavailable
+from hoichan.intake.changes import Changed, Difference
+from hoichan.ports import Clock
+from hoichan.types import Patient, StudyInstanceUID
+
+
+class ChangesSql:
+    """What was set aside. Every method may raise RecordsUnavailable (try again)."""
+
+    def __init__(self, engine: sa.Engine, clock: Clock) -> None:
+        self._engine = engine
+        self._clock = clock
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sa.Connection]:
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
+            raise RecordsUnavailable(f"The database did not answer ({type(error).__name__}).") from error
+
+    def add(
+        self,
+        study: StudyInstanceUID,
+        changed: Changed,
+        difference: Difference,
+        *,
+        sha256: str,
+        patient: Patient,
+        accession: str | None,
+    ) -> bool:
+        """Write it down and on the trail; False when it is there already."""
+        with self._transaction() as connection:
+            is_new = rows.insert_once(
+                connection,
+                changed_contents,
+                {
+                    "sha256": sha256,
+                    "sop_instance_uid": changed.sop_instance_uid,
+                    "study_instance_uid": study,
+                    "path": str(changed.path),
+                    "difference": str(difference),
+                    "calling_ae_title": changed.calling_ae_title,
+                    "at": self._clock.now(),
+                    "accession_number": accession,
+                    **person_row(patient),
+                },
+            )
+            if is_new:
+                connection.execute(
+                    trail.insert().values(
+                        study_instance_uid=study,
+                        at=self._clock.now(),
+                        event="content_changed",
+                        details={
+                            "instance": changed.sop_instance_uid,
+                            "difference": str(difference),
+                            "sender": changed.calling_ae_title,
+                        },
+                    )
+                )
+            return is_new
+
+    def agreed(self, study: StudyInstanceUID) -> tuple[Patient, str | None, bool] | None:
+        """The patient and accession number that came last, and whether every image came so.
+
+        None where no image came with another patient only.
+        """
+        with self._transaction() as connection:
+            found = list(
+                connection.execute(
+                    sa.select(changed_contents)
+                    .where(
+                        changed_contents.c.study_instance_uid == study,
+                        changed_contents.c.difference == Difference.PATIENT,
+                    )
+                    .order_by(changed_contents.c.at, changed_contents.c.sha256)
+                ).mappings()
+            )
+            if not found:
+                return None
+            recorded = set(
+                connection.execute(
+                    sa.select(instances.c.sop_instance_uid).where(instances.c.study_instance_uid == study)
+                ).scalars()
+            )
+        wanted = (*PERSON, "accession_number")
+        last = found[-1]
+        newest = {row["sop_instance_uid"]: row for row in found}
+        alike = {uid for uid, row in newest.items() if all(row[name] == last[name] for name in wanted)}
+        return person({name: last[name] for name in PERSON}), last["accession_number"], recorded <= alike
+
+    def counts(self) -> Mapping[str, int]:
+        """Objects set aside, by what differs."""
+        with self._transaction() as connection:
+            found = connection.execute(
+                sa.select(changed_contents.c.difference, sa.func.count()).group_by(
+                    changed_contents.c.difference
+                )
+            )
+            return {difference: count for difference, count in found}
