@@ -252,6 +252,11 @@ def status(config: Config = None, data_dir: DataDir = None, as_json: AsJson = Fa
     print(f"dead letters          {now['dead_letters']}")
     oldest = now["oldest_undelivered_seconds"]
     print(f"oldest undelivered    {'none' if oldest is None else f'{oldest:.0f} s'}")
+    for name, source in now.get("sources", {}).items():
+        state = f"fails ({source['error']})" if source["failures"] else "answers"
+        print(
+            f"source {name:<14} {state}, last contact {source['contacted_at']}, to fetch {source['to_fetch']}"
+        )
 
 
 @app.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -50,6 +51,7 @@ def examine(settings: Settings) -> list[Check]:
         _models,
         _folders,
         _destinations,
+        _sources,
         _running,
     ]
     found: list[Check] = []
@@ -169,6 +171,17 @@ def _folders(settings: Settings) -> Iterator[Check]:
             yield Check(name=name, passed=False, detail=detail)
         else:
             yield Check(name=name, passed=True, detail=f"{folder.path}, after = {folder.after!r}")
+
+
+def _sources(settings: Settings) -> Iterator[Check]:
+    if not settings.sources:
+        return
+    from hoichan.adapters.spool_disk import DiskSpool  # noqa: PLC0415  what asks sources is heavy
+    from service.sources import examine_sources  # noqa: PLC0415
+
+    with tempfile.TemporaryDirectory() as folder:  # nothing is fetched, and data_dir may not be ours
+        for name, passed, detail in examine_sources(settings, DiskSpool(Path(folder))):
+            yield Check(name=name, passed=passed, detail=detail)
 
 
 def _destinations(settings: Settings) -> Iterator[Check]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import sqlalchemy as sa
 
 from hoichan.adapters.engine_dbos import queued
 from hoichan.adapters.schema import deliveries, instances, studies
 from hoichan.types import DeliveryState
+from service.sources import SourceStatus, source_status
 from service.wiring import House
 
 
@@ -21,6 +22,7 @@ class Status(TypedDict):
     queues: dict[str, int]  # waiting and running pieces of work
     dead_letters: int
     oldest_undelivered_seconds: float | None
+    sources: NotRequired[dict[str, SourceStatus]]  # where any is configured
 
 
 def status(house: House) -> Status:
@@ -39,7 +41,7 @@ def status(house: House) -> Status:
             .order_by(deliveries.c.created_at)
             .limit(1)
         ).scalar()
-    return Status(
+    figures = Status(
         instances=recorded + _unrecorded(house),
         studies={state: count for state, count in states},
         queues=dict(queued(house.settings.storage.engine_url)),
@@ -48,6 +50,9 @@ def status(house: House) -> Status:
             None if oldest is None else max(0.0, (house.clock.now() - oldest).total_seconds())
         ),
     )
+    if house.settings.sources:
+        figures["sources"] = source_status(house)
+    return figures
 
 
 def _unrecorded(house: House) -> int:

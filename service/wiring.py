@@ -25,7 +25,7 @@ from hoichan.adapters.tokens_sql import TokensSql
 from hoichan.adapters.work_sql import WorkSql
 from hoichan.analysis.manifests import Shelf, discover, shelf_roots
 from hoichan.errors import ConfigurationError
-from hoichan.ports import Archive, Encoder, Objects, Probe, Runner, Sink
+from hoichan.ports import Archive, Encoder, Objects, Probe, Runner, Sink, Spool
 from hoichan.settings import (
     AnySource,
     DicomDestination,
@@ -188,21 +188,20 @@ def probes(settings: Settings) -> Mapping[str, Probe]:
     }
 
 
-def archive(house: House, source: AnySource) -> Archive:
+def archive_of(settings: Settings, spool: Spool, source: AnySource) -> Archive:
     """What asks one source and fetches from it."""
     from hoichan.adapters.query_dimse import DimseArchive  # noqa: PLC0415  only workers pay for it
     from hoichan.adapters.query_orthanc import OrthancArchive  # noqa: PLC0415
     from hoichan.adapters.query_web import DicomwebArchive  # noqa: PLC0415
 
-    zone = house.settings.site.zone
+    zone = settings.site.zone
     match source:
         case DimseSource():
-            title = house.settings.listener.ae_title
-            return DimseArchive(source, house.spool, our_title=title, zone=zone)
+            return DimseArchive(source, spool, our_title=settings.listener.ae_title, zone=zone)
         case DicomwebSource():
-            return DicomwebArchive(source, house.spool, zone=zone)
+            return DicomwebArchive(source, spool, zone=zone)
         case OrthancSource():
-            return OrthancArchive(source, house.spool, zone=zone)
+            return OrthancArchive(source, spool, zone=zone)
 
 
 def asking(house: House, sinks_by_name: Mapping[str, Sink]) -> Asking:
@@ -215,7 +214,10 @@ def asking(house: House, sinks_by_name: Mapping[str, Sink]) -> Asking:
 
     record = SourcesSql(house.engine)
     spool, studies, clock = house.spool, house.studies, house.clock
-    asked = [PriorSource(source=source, archive=archive(house, source)) for source in house.settings.sources]
+    asked = [
+        PriorSource(source=source, archive=archive_of(house.settings, spool, source))
+        for source in house.settings.sources
+    ]
     tasks = []
     made = committer(house, sinks_by_name)
     if made is not None:

@@ -75,7 +75,7 @@ class Station:
         door.open()
         stack.callback(door.close)
         (self.source,) = self.settings.sources
-        self.archive = wiring.archive(self, self.source)
+        self.archive = wiring.archive_of(self.settings, self.spool, self.source)
         self.catch_up = self.restarted()
 
     def restarted(self):
