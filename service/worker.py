@@ -29,7 +29,7 @@ from hoichan.errors import HoichanError, RecordsUnavailable
 from hoichan.intake.rejections import mark_rejected, withdrawn
 from hoichan.settings import Settings
 from hoichan.types import Study, StudyInstanceUID
-from service import background, retention, wiring
+from service import background, backup, retention, wiring
 from service.arrivals import Arrivals
 from service.dispatch import Dispatcher
 from service.folders import watch
@@ -44,7 +44,7 @@ from service.valve import Valve
 log = structlog.get_logger()
 
 BEAT_SECONDS = 3.0  # how often a worker tells that it lives
-DEAD_SECONDS = 15.0  # not seen for so long: dead
+DEAD_SECONDS = 12.0  # not seen for so long: dead
 LEAD_SECONDS = 5.0  # how often the leader looks after the dead and after revisions without an answer
 LONGEST_PAUSE_SECONDS = 5.0  # between rounds while rounds fail
 POISON_STARTS = 3  # a revision that was begun so often and never ended killed its workers
@@ -73,6 +73,7 @@ class Worker:
             self._studies, self._metering.sinks(sinks), clock, settings.work, self._house.work
         )
         self._asking = wiring.asking(self._house, sinks)
+        self._forwarding = wiring.forwarding(self._house)
         self._engine = EngineDbos(
             settings.storage.engine_url,
             executor_id=self._name,
@@ -105,6 +106,7 @@ class Worker:
             settings,
             audit=self._house.audit,
             trim=self._engine.trim,
+            busy=lambda: backup.runs(settings.storage.data_dir),
         )
 
     def run(self, stop: threading.Event, ready_file: Path | None = None) -> None:
@@ -118,6 +120,7 @@ class Worker:
             announce(ready_file, {"models": len(self._manifests)})
             watch(self._settings.folders, self._house.spool, stop)
             self._asking.start(leads=lambda: self._leads, stop=stop)
+            self._forwarding.start(leads=lambda: self._leads, stop=stop)
             self._keep_house(stop)
             self._loop(stop)
         finally:

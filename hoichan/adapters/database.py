@@ -10,10 +10,14 @@ import sqlite3
 from pathlib import Path
 
 import sqlalchemy as sa
+from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from hoichan.errors import ConfigurationError, StorageUnusable
 
 HEAD = "0009"  # the migration this program is written for
+# A process that hangs in the middle of a transaction loses it after this long: whoever takes over its work
+# would wait for its locks.
+FROZEN_SECONDS = 15
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _ONE_AT_A_TIME = {  # held until the end of the transaction, by the first of those that start together
     "sqlite": "BEGIN IMMEDIATE",
@@ -32,7 +36,20 @@ def open_database(url: str) -> sa.Engine:
         raise ConfigurationError("Configuration key 'storage.database' is not a database URL.") from error
     if parsed.get_backend_name() == "sqlite":
         return _open_sqlite(parsed)
-    return sa.create_engine(parsed, pool_pre_ping=True, hide_parameters=True)
+    return _open_server(parsed)
+
+
+def _open_server(url: sa.URL) -> sa.Engine:
+    engine = sa.create_engine(url, pool_pre_ping=True, hide_parameters=True)
+
+    @sa.event.listens_for(engine, "connect")
+    def _prepare(connection: DBAPIConnection, _record: object) -> None:
+        cursor = connection.cursor()
+        cursor.execute(f"SET idle_in_transaction_session_timeout = '{FROZEN_SECONDS}s'")
+        cursor.close()
+        connection.commit()
+
+    return engine
 
 
 def _open_sqlite(url: sa.URL) -> sa.Engine:

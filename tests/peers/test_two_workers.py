@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -111,3 +112,51 @@ def test_a_killed_worker_is_replaced_by_the_other(site, tmp_path):
     assert site.status()["instances"] == STUDIES
     assert sum(site.status()["studies"].values()) == STUDIES
     assert len(list(outbox.glob("*/*"))) == STUDIES  # one report a study, none doubled
+
+
+TAKEOVER_SECONDS = 30
+
+
+def trails(site):
+    """How often each event stands in the trails of all studies."""
+    command = [sys.executable, "-P", "-m", "service", "study"]
+    found = []
+    for folder in (site.folder / "data" / "outbox").iterdir():
+        done = subprocess.run(
+            [*command, folder.name, "--json", "--data-dir", str(site.folder / "data")],
+            env=site.environment, capture_output=True, check=True,
+        )  # fmt: skip
+        found.append([entry["event"] for entry in json.loads(done.stdout)])
+    return found
+
+
+def test_a_worker_that_hangs_is_replaced_and_doubles_nothing_when_it_wakes(site, tmp_path):
+    """Its lease ends while it is frozen in the middle of its work; it wakes and goes on where it was."""
+    site.start("listen")
+    first = site.start("work")  # it leads, until it freezes
+    second = site.start("work")
+    sent = send(films(tmp_path), Address(ae_title="HOICHAN", host="127.0.0.1", port=site.port))
+    assert {one.status for one in sent} == {0}
+    outbox = site.folder / "data" / "outbox"
+    wait(lambda: any(outbox.glob("*/*/sr.dcm")), seconds=60, what="a first report")
+    first.send_signal(signal.SIGSTOP)
+    frozen_at = time.monotonic()
+    try:
+        with_work = len(list(outbox.glob("*/*/sr.dcm")))
+        assert with_work < STUDIES, "it froze too late to leave any work"
+        wait(lambda: len(list(outbox.glob("*/*/sr.dcm"))) == STUDIES, seconds=90, what="every report")
+        took = time.monotonic() - frozen_at
+        print(f"all work of the frozen worker done after {took:.1f} s")
+        assert took < TAKEOVER_SECONDS + STUDIES  # a second a study for the one that is left
+    finally:
+        first.send_signal(signal.SIGCONT)
+
+    def delivered():
+        now = site.status()
+        return now["dead_letters"] == 0 and now["oldest_undelivered_seconds"] is None and not now["queues"]
+
+    wait(delivered, seconds=60, what="every delivery acknowledged")
+    assert first.poll() is None and second.poll() is None
+    assert len(list(outbox.glob("*/*"))) == STUDIES  # one report a study, none doubled
+    for events in trails(site):
+        assert events.count("report_saved") == events.count("delivery_acknowledged") == 1
