@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from hoichan.guard.deidentify import Options
 
 _KEY_BYTES = 32
-_DEFAULT_KEY = Path("keys") / "deidentify.key"  # inside the data folder
+DEFAULT_KEY = Path("keys") / "deidentify.key"  # inside the data folder
 
 Config = Annotated[Path | None, typer.Option("--config", help="Configuration file (TOML).")]
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Folder for everything that is kept.")]
@@ -78,7 +78,7 @@ def deidentify(
         keep_device=keep_device,
         clean_descriptions=clean_descriptions,
     )
-    key = load_key(key_file or load(config, data_dir=data_dir).storage.data_dir / _DEFAULT_KEY)
+    key = load_key(key_file or load(config, data_dir=data_dir).storage.data_dir / DEFAULT_KEY)
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # it quotes values
     job = _Job(key=key, options=options, out=out, accept_pixel_risk=accept_pixel_risk)
     files = [file for file in _files(paths) if not _is_below(file, out)]

@@ -15,6 +15,7 @@ from hoichan.settings.destinations import (
     FolderDestination,
     Hl7Destination,
 )
+from hoichan.settings.forwarding import Forward, WithoutPerson
 from hoichan.settings.listener import LOOPBACK_SENDERS, Listener, Sender
 from hoichan.settings.loading import ENVIRONMENT_PREFIX, Settings, load
 from hoichan.settings.orders import Expectation, Orders, OrderSender
@@ -50,6 +51,7 @@ __all__ = [
     "FhirDestination",
     "Folder",
     "FolderDestination",
+    "Forward",
     "Hl7Destination",
     "Listener",
     "OrderSender",
@@ -65,6 +67,7 @@ __all__ = [
     "Site",
     "Storage",
     "Web",
+    "WithoutPerson",
     "Work",
     "is_loopback",
     "load",

@@ -12,6 +12,7 @@ from pydantic import ValidationError, model_validator
 from hoichan.errors import ConfigurationError
 from hoichan.settings.base import Section, is_loopback
 from hoichan.settings.destinations import AnyDestination, Destination, FolderDestination
+from hoichan.settings.forwarding import Forward, check_rules
 from hoichan.settings.listener import Listener
 from hoichan.settings.orders import Orders
 from hoichan.settings.retention import Retention
@@ -34,6 +35,7 @@ class Settings(Section):
     work: Work = Work()
     destinations: tuple[Destination, ...] = ()
     folders: tuple[Folder, ...] = ()
+    forward: tuple[Forward, ...] = ()
     orders: Orders = Orders()
     retention: Retention = Retention()
     sources: tuple[Source, ...] = ()
@@ -56,6 +58,7 @@ class Settings(Section):
         names = [destination.name for destination in self.destinations]
         if len(names) != len(set(names)):
             raise ValueError("destinations: two of them have the same name")
+        check_rules(self.forward, self.destinations)
         sources = [source.name for source in self.sources]
         if len(sources) != len(set(sources)):
             raise ValueError("sources: two of them have the same name")

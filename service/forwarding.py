@@ -1,0 +1,301 @@
+"""Sends received images on, as the rules of the site say: finds what is due, prepares it, and hands it over.
+
+One thread finds what the rules ask for, one a receiver sends; only the leading worker does either. What a
+crash leaves half done is found again in the rows, and a receiver sees the same bytes under the same UIDs.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+import structlog
+from pydicom import dcmread
+from pydicom.errors import InvalidDicomError
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from hoichan.adapters import frames
+from hoichan.adapters.forwards_sql import ANSWERED, CLOSED, ForwardsSql
+from hoichan.errors import (
+    HoichanError,
+    IntakeError,
+    NotConvertible,
+    NotDeidentifiable,
+    RecordsUnavailable,
+    StudyUnknown,
+    Unreachable,
+)
+from hoichan.guard.deidentify import Options, deidentify
+from hoichan.guard.reading import UNREADABLE
+from hoichan.intake.rejections import withdrawn
+from hoichan.ports import Spool, Studies
+from hoichan.reporting.deliveries import next_attempt
+from hoichan.reporting.forwarding import Courier, Errand, ForwardState, Piece, Told, errands_of
+from hoichan.settings import AnyDestination, Forward, Work
+from hoichan.types import Instance, Study
+from service import background
+
+log = structlog.get_logger()
+
+BATCH = 200  # instances handed over at a time
+BATCH_WITHOUT_PERSON = 10  # each is a new file for as long as it travels
+PLAN_SECONDS = 1.0
+LONGEST_REST_SECONDS = 60.0  # of the thread of a receiver that does not answer
+_OF_A_FAULT = "unexpected"
+# Pixels come out of these as they went in (PS3.5 A.4); unpacking anything else could lose a little.
+LOSSLESS = frozenset(
+    {
+        *frames.NATIVE,
+        "1.2.840.10008.1.2.5",  # RLE
+        "1.2.840.10008.1.2.4.57",  # JPEG lossless
+        "1.2.840.10008.1.2.4.70",
+        "1.2.840.10008.1.2.4.80",  # JPEG-LS
+        "1.2.840.10008.1.2.4.90",  # JPEG 2000
+        "1.2.840.10008.1.2.4.201",  # HTJ2K
+        "1.2.840.10008.1.2.4.202",
+    }
+)
+
+
+class Forwarding:
+    """The rules, the rows and the receivers."""
+
+    def __init__(
+        self,
+        rules: Sequence[Forward],
+        *,
+        destinations: Mapping[str, AnyDestination],
+        couriers: Mapping[str, Courier],
+        forwards: ForwardsSql,
+        studies: Studies,
+        spool: Spool,
+        work: Work,
+        key: Callable[[], bytes],
+        folder: Path,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`key`: of de-identification; `folder`: where objects lie that are changed on the way."""
+        self._rules = {rule.name: rule for rule in rules}
+        self._destinations = destinations
+        self._couriers = couriers
+        self._forwards = forwards
+        self._studies = studies
+        self._spool = spool
+        self._work = work
+        self._key = key
+        self._folder = folder
+        self._monotonic = monotonic
+        self._rests_until: dict[str, float] = {}
+
+    def start(self, *, leads: Callable[[], bool], stop: threading.Event) -> None:
+        """Begin, and go on until `stop`."""
+        if not self._rules:
+            return
+        self.begin()
+        background.start("forward-plan", self.plan, leads=leads, stop=stop, pause_seconds=PLAN_SECONDS)
+        for name in self._couriers:
+            background.start(
+                f"forward-{name}",
+                partial(self.send, name),
+                leads=leads,
+                stop=stop,
+                pause_seconds=self._work.poll_seconds,
+            )
+
+    def begin(self) -> None:
+        """From now on the rules count; what is here already stays."""
+        self._forwards.begin(list(self._rules))
+
+    def plan(self) -> int:
+        """Hold every rule against what is new; how many instances are to be sent."""
+        planned = 0
+        for rule in self._rules.values():
+            stage = ANSWERED if rule.needs_answer else CLOSED
+            for revision in self._forwards.unplanned(rule.name, stage):
+                try:
+                    study = self._studies.load(revision.study, revision.revision)
+                    errands = errands_of(
+                        rule, study, revision.answer, self._destinations, self._sender_of(study)
+                    )
+                except StudyUnknown:
+                    errands = []
+                if rule.deidentify is not None and errands:  # no note can follow them to take them back
+                    rejected = withdrawn(self._spool, study)
+                    errands = [one for one in errands if one.sop_instance_uid not in rejected]
+                planned += self._forwards.plan(rule.name, revision, stage, errands)
+        return planned
+
+    def _sender_of(self, study: Study) -> Callable[[Instance], str]:
+        """Who sent each instance; the study's sender for what another machine received."""
+        titles = {one.path: one.calling_ae_title for one in self._spool.listing(study.study_instance_uid)}
+        return lambda instance: titles.get(instance.path, study.calling_ae_title)
+
+    def send(self, destination: str) -> int:
+        """Hand over what is due for one receiver, until nobody answers; how many were settled."""
+        settled = 0
+        while self._monotonic() >= self._rests_until.get(destination, 0.0):
+            limit = BATCH
+            errands = self._forwards.due(destination, limit)
+            if not errands:
+                break
+            rule = self._rules.get(errands[0].rule)
+            if rule is not None and rule.deidentify is not None:
+                errands = errands[:BATCH_WITHOUT_PERSON]
+            words = self._words(destination, rule, errands)
+            self._forwards.settle(words, {one.errand.attempts + 1: self._pause(one.errand) for one in words})
+            settled += sum(not one.later for one in words)
+            self._tell(destination, words)
+            if any(one.later for one in words):
+                rest = max(self._pause(one.errand).total_seconds() for one in words if one.later)
+                self._rests_until[destination] = self._monotonic() + min(rest, LONGEST_REST_SECONDS)
+        return settled
+
+    def _pause(self, errand: Errand) -> timedelta:
+        seconds = next_attempt(
+            errand.attempts + 1, self._work.first_retry_seconds, self._work.longest_retry_seconds
+        )
+        return timedelta(seconds=seconds)
+
+    def _words(self, destination: str, rule: Forward | None, errands: Sequence[Errand]) -> list[Told]:
+        if rule is None:
+            return [_dead(one, "rule_not_configured") for one in errands]
+        with self._drawer() as drawer:
+            prepared = [self._prepared(rule, errand, drawer) for errand in errands]
+            words = [one for one in prepared if isinstance(one, Told)]
+            words += self._brought(destination, [one for one in prepared if isinstance(one, Piece)])
+            if rule.transcode == "lossless":
+                words = list(self._in_another_syntax(destination, words, prepared, drawer))
+        return words
+
+    def _brought(self, destination: str, pieces: list[Piece]) -> list[Told]:
+        """A word for each piece; those that nobody answered for are tried again."""
+        words: list[Told] = []
+        detail = "no answer"
+        try:
+            words.extend(self._couriers[destination].bring(pieces)) if pieces else None
+        except Unreachable as error:
+            detail = error.detail
+        except (OSError, HoichanError) as error:
+            detail = error.code if isinstance(error, HoichanError) else _OF_A_FAULT
+        told = {word.errand for word in words}
+        rest = [one.errand for one in pieces if one.errand not in told]
+        return words + [_later(errand, detail) for errand in rest]
+
+    def _in_another_syntax(
+        self, destination: str, words: Sequence[Told], prepared: Sequence[Piece | Told], drawer: Path
+    ) -> Iterator[Told]:
+        """What was refused for its transfer syntax, unpacked without loss, where that is possible."""
+        pieces = {one.errand: one for one in prepared if isinstance(one, Piece)}
+        for word in words:
+            piece = pieces.get(word.errand)
+            if not word.syntax_refused or piece is None:
+                yield word
+                continue
+            last = word
+            for syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian):
+                changed = _converted(piece, syntax, drawer)
+                if changed is None:
+                    continue
+                (last,) = self._brought(destination, [changed])
+                if not last.syntax_refused:
+                    break
+            yield last
+
+    # ------------------------------------------------------------------ objects on their way
+    @contextmanager
+    def _drawer(self) -> Iterator[Path]:
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.TemporaryDirectory(dir=self._folder) as drawer:
+            yield Path(drawer)
+
+    def _prepared(self, rule: Forward, errand: Errand, drawer: Path) -> Piece | Told:
+        try:
+            file = self._spool.file(PurePosixPath(errand.path))
+        except IntakeError:
+            return _dead(errand, "file_missing")
+        except RecordsUnavailable as error:
+            return _later(errand, error.code)
+        if not file.exists():
+            return _dead(errand, "file_missing")
+        piece = Piece(
+            errand=errand,
+            study_instance_uid=errand.study_instance_uid,
+            sop_class_uid=errand.sop_class_uid,
+            sop_instance_uid=errand.sop_instance_uid,
+            transfer_syntax_uid=errand.transfer_syntax_uid,
+            file=file,
+        )
+        return piece if rule.deidentify is None else self._without_person(rule, piece, drawer)
+
+    def _without_person(self, rule: Forward, piece: Piece, drawer: Path) -> Piece | Told:
+        options = rule.deidentify
+        assert options is not None
+        chosen = Options(**options.model_dump(exclude={"allow_pixel_risk"}))
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # their texts quote values
+                done = deidentify(dcmread(piece.file), key=self._key(), options=chosen)
+                if done.burned_in_risk and not (options.allow_pixel_risk or piece.errand.released):
+                    return Told(errand=piece.errand, state=ForwardState.HELD, detail="burned_in_risk")
+                file = drawer / f"{done.data_set.SOPInstanceUID}.dcm"
+                done.data_set.save_as(file, enforce_file_format=True)
+        except NotDeidentifiable as error:
+            return _dead(piece.errand, error.code)
+        except (InvalidDicomError, *UNREADABLE):
+            return _dead(piece.errand, "unreadable")
+        return replace(
+            piece,
+            study_instance_uid=str(done.data_set.StudyInstanceUID),
+            sop_instance_uid=str(done.data_set.SOPInstanceUID),
+            sop_class_uid=str(done.data_set.SOPClassUID),
+            transfer_syntax_uid=str(done.data_set.file_meta.TransferSyntaxUID),
+            file=file,
+        )
+
+    def _tell(self, destination: str, words: Sequence[Told]) -> None:
+        for word in words:
+            if word.state in (ForwardState.DEAD, ForwardState.HELD):
+                log.warning(
+                    f"forward_{word.state}",
+                    study=word.errand.study_instance_uid,
+                    instance=word.errand.sop_instance_uid,
+                    destination=destination,
+                    rule=word.errand.rule,
+                    detail=word.detail,
+                )
+        log.info(
+            "forwarded",
+            study=words[0].errand.study_instance_uid,
+            destination=destination,
+            rule=words[0].errand.rule,
+            instances=sum(word.state is ForwardState.SENT for word in words),
+            later=sum(word.later for word in words),
+        )
+
+
+def _converted(piece: Piece, syntax: str, drawer: Path) -> Piece | None:
+    """The same object in another transfer syntax; None where that could lose something."""
+    if piece.transfer_syntax_uid not in LOSSLESS or piece.transfer_syntax_uid == syntax:
+        return None
+    file = drawer / f"{piece.sop_instance_uid}.{syntax}.dcm"
+    try:
+        file.write_bytes(frames.converted(piece.file, syntax))
+    except NotConvertible:
+        return None
+    return replace(piece, transfer_syntax_uid=syntax, file=file)
+
+
+def _dead(errand: Errand, detail: str) -> Told:
+    return Told(errand=errand, state=ForwardState.DEAD, detail=detail)
+
+
+def _later(errand: Errand, detail: str) -> Told:
+    return Told(errand=errand, state=ForwardState.PENDING, detail=detail, later=True)
