@@ -125,7 +125,10 @@ def _images(context: Context) -> list[KeyImage]:
 
 
 def _evidence(context: Context) -> list[Dataset]:
-    """Headers of every instance that the tree refers to; highdicom files them by series."""
+    """Headers of every instance that the tree refers to; highdicom files them by series.
+
+    The picture is the first: highdicom copies the patient from there, and of a private SOP class it cannot.
+    """
     evidence = []
     for image in _images(context):
         header = context.nameless_header
@@ -139,7 +142,7 @@ def _evidence(context: Context) -> list[Dataset]:
     picture.SOPInstanceUID = picture_uid(context.report)
     picture.SOPClassUID = SC_IMAGE_STORAGE
     picture.Modality = "OT"
-    return [*evidence, picture]
+    return [picture, *evidence]
 
 
 def _content(context: Context) -> Dataset:

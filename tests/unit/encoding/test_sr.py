@@ -328,3 +328,18 @@ def test_receivers_without_the_newest_class_get_the_same_tree_in_an_older_one(fi
     former = older.PredecessorDocumentsSequence[0].ReferencedSeriesSequence[0].ReferencedSOPSequence[0]
     assert former.ReferencedSOPInstanceUID == sr_uid("2.25.9", sop_class_uid)
     assert (older.VerificationFlag, older.PreliminaryFlag) == ("UNVERIFIED", "PRELIMINARY")
+
+
+def test_an_image_of_a_private_class_is_answered_too(study):
+    (series,) = study.series
+    private = replace(series.instances[0], sop_class_uid="1.3.12.2.1107.5.9.1")
+    odd = replace(study, series=(replace(series, modality="OT", instances=(private,)),))
+    document = written(a_refused_report(odd), odd)
+    referenced = {
+        item.ReferencedSOPClassUID
+        for evidence in document.CurrentRequestedProcedureEvidenceSequence
+        for series in evidence.ReferencedSeriesSequence
+        for item in series.ReferencedSOPSequence
+    }
+    assert "1.3.12.2.1107.5.9.1" in referenced
+    assert document.PatientID == study.patient.patient_id.reveal()
