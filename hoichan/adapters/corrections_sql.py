@@ -261,6 +261,16 @@ class CorrectionsSql(CorrectionSteps):
             made = [(row, head_of(connection, row["study_instance_uid"])) for row in list(found)]
             return tuple(_question(row, head) for row, head in made if head is not None)
 
+    def waiting(self) -> int:
+        """How many studies wait for a person's decision."""
+        with self._transaction() as connection:
+            count: int = connection.execute(
+                sa.select(sa.func.count(questions.c.study_instance_uid.distinct())).where(
+                    questions.c.state == "open"
+                )
+            ).scalar_one()
+            return count
+
     def versions(self, study: StudyInstanceUID) -> tuple[Version, ...]:
         """Whose study it was, oldest first; empty where nothing was ever corrected."""
         with self._transaction() as connection:

@@ -39,6 +39,7 @@ class Action(StrEnum):
     DELIVERY_REPLAY = "delivery_replay"  # send a refused delivery again
     QUEUE_READ = "queue_read"  # what waits and what was refused: titles, UIDs and counts
     STUDY_STEER = "study_steer"  # repeat the work on a study, or stop it
+    PATIENT_DECIDE = "patient_decide"  # say whose a study is, where only a person may
     AUDIT_READ = "audit_read"
     METRICS_READ = "metrics_read"  # counts; open on this machine
     API_READ = "api_read"  # the description of the API
@@ -49,18 +50,19 @@ ASSIGNABLE = tuple(role for role in Role if role not in (Role.LOCAL, Role.PROGRA
 
 _EVERYBODY = frozenset({Action.API_READ, Action.ACCOUNT_OWN})
 _STEERS = frozenset({Action.QUEUE_READ, Action.STUDY_STEER, Action.DELIVERY_REPLAY})
+_DECIDES = frozenset({Action.TRAIL_READ, Action.PATIENT_DECIDE})
 _READER = frozenset({Action.LIST_READ, Action.STUDY_READ, Action.INSTANCES_READ})
 ALLOWED: Mapping[Role, frozenset[Action]] = {
-    Role.RADIOLOGIST: _EVERYBODY | _READER | _STEERS | {Action.TRAIL_READ, Action.DOCUMENT_READ},
-    Role.TECHNICIAN: _EVERYBODY | _READER | _STEERS | {Action.TRAIL_READ},
+    Role.RADIOLOGIST: _EVERYBODY | _READER | _STEERS | _DECIDES | {Action.DOCUMENT_READ},
+    Role.TECHNICIAN: _EVERYBODY | _READER | _STEERS | _DECIDES,
     Role.CLINICIAN: _EVERYBODY | _READER | {Action.DOCUMENT_READ},
     Role.ML_ENGINEER: _EVERYBODY | {Action.METRICS_READ},
     Role.IT_ADMIN: _EVERYBODY | _STEERS | {Action.LIST_READ, Action.TRAIL_READ, Action.METRICS_READ},
     Role.AUDITOR: _EVERYBODY | {Action.TRAIL_READ, Action.AUDIT_READ},
     Role.LOCAL: _READER
     | _STEERS
+    | _DECIDES
     | {
-        Action.TRAIL_READ,
         Action.DOCUMENT_READ,
         Action.METRICS_READ,
         Action.API_READ,

@@ -30,6 +30,7 @@ from service.api import (
     pages,
     people,
     problems,
+    questions,
     search,
     steering,
     studies,
@@ -41,9 +42,24 @@ from service.api.witness import Witness
 from service.readiness import premises
 from service.web.rendering import STATIC, Templates
 
-API_ROUTERS = (search.router, studies.router, fhir.router, steering.router, health.router, metrics.router)
+API_ROUTERS = (
+    questions.router,
+    search.router,
+    studies.router,
+    fhir.router,
+    steering.router,
+    health.router,
+    metrics.router,
+)
 DICOMWEB_ROUTERS = (dicomweb_search.router, dicomweb_retrieve.router, dicomweb_pixels.router)
-PAGE_ROUTERS = (pages.router, search.page_router, people.router, auditing.router, steering.page_router)
+PAGE_ROUTERS = (
+    pages.router,
+    search.page_router,
+    questions.page_router,
+    people.router,
+    auditing.router,
+    steering.page_router,
+)
 
 
 def create_app(

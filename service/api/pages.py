@@ -13,12 +13,14 @@ from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, JSONResponse
 
 from hoichan.adapters.audit_sql import Line, Wanted
+from hoichan.adapters.corrections_sql import CorrectionsSql
 from hoichan.adapters.views import DocumentView, ResultView, StudyView
 from hoichan.guard.audit import Audited
 from hoichan.guard.roles import Action
 from hoichan.types import DeliveryState, DocumentKind, Finding, Outcome, StudyInstanceUID, StudyState
 from service.api.caller import caller_of
 from service.api.desk import AtDesk
+from service.api.questions import told_of
 from service.api.schemas import StudyDetailOut, StudyListOut, etag
 from service.api.show import query, show
 from service.api.studies import PAGE_SIZE, OnlyState, Page, StudyUid
@@ -59,6 +61,7 @@ def show_list(request: Request, desk: AtDesk, state: OnlyState = None, page: Pag
         "list.html",
         found=found,
         filters=choices,
+        questions=CorrectionsSql(desk.reading.engine, desk.clock).waiting(),
         state=state,
         page=page,
         pages=listing.pages,
@@ -82,6 +85,7 @@ def show_study(request: Request, desk: AtDesk, study_uid: StudyUid) -> HTMLRespo
         view=view,
         entry=view.entry,
         report=report,
+        told=told_of(desk, view.entry.study_instance_uid),
         picture=_picture(view),
         images=_images(report.findings if report else ()),
         ran=_ran(view.results),

@@ -26,6 +26,15 @@ BY_A_PERSON = frozenset(
 )
 AGE_KEYS = ("now", "minutes", "hours", "days")
 
+# Events with a sentence for each value of one detail.
+_TOLD_BY = {
+    "patient_corrected": "source",
+    "question_asked": "kind",
+    "question_answered": "kind",
+    "order_linked": "reason",
+    "content_changed": "difference",
+}
+
 
 class Words:
     """The sentences and forms of one language."""
@@ -200,6 +209,8 @@ class Words:
             details["reasons"] = " ".join(
                 self.reason(code) for code in details.get("refusals", "").split(",") if code
             )
+        if line.event in _TOLD_BY:
+            key = f"trail.{line.event}.{details.get(_TOLD_BY[line.event], '')}"
         if "code" in details:
             details["reason"] = self.reason(details["code"])
         if line.event == "delivery_withdrawn":
