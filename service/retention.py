@@ -57,8 +57,10 @@ class Keeper:
         *,
         audit: AuditSql,
         trim: Trim | None = None,
+        busy: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`trim` forgets finished work of the engine before a moment."""
+        """`trim` forgets finished work of the engine before a moment. While `busy`, nothing is removed."""
+        self._busy = busy
         self._sql = retention
         self._spool = spool
         self._clock = clock
@@ -101,6 +103,8 @@ class Keeper:
     # ------------------------------------------------------------------ the worker that leads
     def step(self) -> int:
         """One look at what is to be done now; returns how many studies lost their images."""
+        if self._busy():
+            return 0
         done = self.finish()
         now = self._clock.now()
         off_hours = self._settings.is_time(now.astimezone(self._zone).time())
@@ -139,6 +143,8 @@ class Keeper:
 
     def _carry_out(self, removal: Removal) -> bool:
         """Files, then copies, then the word that it is done. Again from the start after a kill."""
+        if self._busy():
+            return False
         self._audit.check()  # nothing goes that could not be recorded
         if self._sql.is_held(removal.study_instance_uid):
             self._sql.end(removal, DROPPED, at=self._clock.now())
@@ -180,7 +186,8 @@ class Keeper:
     def sweep(self) -> int:
         """Remove from this machine what another one removed at its own; once a night. Returns the files."""
         now = self._clock.now()
-        if not self._settings.enabled or not self._settings.is_time(now.astimezone(self._zone).time()):
+        off_hours = self._settings.is_time(now.astimezone(self._zone).time())
+        if self._busy() or not self._settings.enabled or not off_hours:
             return 0
         if self._swept_at is not None and now - self._swept_at < PASS_AGAIN:
             return 0

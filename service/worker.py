@@ -74,7 +74,6 @@ class Worker:
         )
         self._asking = wiring.asking(self._house, sinks)
         self._forwarding = wiring.forwarding(self._house)
-        self._forwarding = wiring.forwarding(self._house)
         self._engine = EngineDbos(
             settings.storage.engine_url,
             executor_id=self._name,
@@ -121,7 +120,6 @@ class Worker:
             announce(ready_file, {"models": len(self._manifests)})
             watch(self._settings.folders, self._house.spool, stop)
             self._asking.start(leads=lambda: self._leads, stop=stop)
-            self._forwarding.start(leads=lambda: self._leads, stop=stop)
             self._forwarding.start(leads=lambda: self._leads, stop=stop)
             self._keep_house(stop)
             self._loop(stop)

@@ -111,6 +111,11 @@ class Storage(Section):
         return self.objects.startswith("s3://") if self.share_instances is None else self.share_instances
 
     @property
+    def moved_file(self) -> Path:
+        """Says that the SQLite database of this folder was moved away, and where to."""
+        return self.data_dir / "moved.json"
+
+    @property
     def cache_dir(self) -> Path:
         """Copies of what other machines received; may be emptied at any time."""
         return self.data_dir / "cache"
