@@ -149,7 +149,7 @@ def _wild_text(data: bytes, dice: random.Random) -> bytes:
     ]
     changed = bytearray(data)
     for at in dice.sample(places, min(3, len(places))):
-        (length,) = struct.unpack_from("<H", changed, at + 2)
+        length = int.from_bytes(changed[at + 2 : at + 4], "little")
         if length < 300 and at + 4 + length <= len(changed):
             changed[at + 4 : at + 4 + length] = dice.randbytes(length)
     return bytes(changed)
