@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 
 import sqlalchemy as sa
 
@@ -73,6 +74,7 @@ def stretch(
     return wanted.order_by(*ORDER).limit(limit).offset(offset)
 
 
+@cache
 def _is(state: StudyState | None) -> sa.ColumnElement[bool]:
     word = sa.bindparam(None, str(state or StudyState.SIGNED), sa.String, literal_execute=True)
     return studies.c.state != word if state is None else studies.c.state == word
@@ -85,6 +87,11 @@ def _values(place: Place) -> sa.Tuple:
 
 def few_by_state(connection: sa.Connection, *, up_to: int = COUNTED_TO) -> dict[StudyState, int]:
     """Studies by state, each counted up to a bound; states without a study are left out."""
+    return {StudyState(state): count for state, count in connection.execute(_counting(up_to)) if count}
+
+
+@cache  # one statement for all time: to build it takes longer than to answer it
+def _counting(up_to: int) -> sa.CompoundSelect[tuple[str, int]]:
     parts = [
         sa.select(
             sa.literal(str(state)).label("state"),
@@ -95,7 +102,7 @@ def few_by_state(connection: sa.Connection, *, up_to: int = COUNTED_TO) -> dict[
         )
         for state in StudyState
     ]
-    return {StudyState(state): count for state, count in connection.execute(sa.union_all(*parts)) if count}
+    return sa.union_all(*parts)
 
 
 def total_of(by_state: Mapping[StudyState, int], state: StudyState | None) -> int:

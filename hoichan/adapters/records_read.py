@@ -117,6 +117,11 @@ class ReadingSql:
         with self._snapshot() as connection:
             return _entries(connection, search_sql.find(connection, text, limit=limit, offset=offset))
 
+    def place(self, study: StudyInstanceUID) -> Place:
+        """Where a study stands in the reading order. Raises StudyUnknown."""
+        with self._snapshot() as connection:
+            return Place.of(_head(connection, study))
+
     def study(self, study: StudyInstanceUID) -> StudyView:
         """One study with everything that is kept about it. Raises StudyUnknown."""
         with self._snapshot() as connection:

@@ -7,21 +7,37 @@ The query plans of the tests and the figures of the benches are of these calls, 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
+from functools import cache
+from pathlib import PurePosixPath
 
 from hoichan.adapters.heartbeats_sql import HeartbeatsSql
+from hoichan.privacy import Phi
 from hoichan.reporting import plan
 from hoichan.testing.ports import FakeEncoder
-from hoichan.testing.reading import DESTINATIONS, Record, arrive
-from hoichan.testing.reports import a_finding, a_manifest, a_report
-from hoichan.types import DeliveryState, Report, Study, StudyInstanceUID
+from hoichan.testing.reading import DESTINATIONS, PEOPLE, Record
+from hoichan.testing.reports import a_film, a_finding, a_manifest, a_report, a_study
+from hoichan.types import (
+    DeliveryState,
+    Report,
+    SeriesInstanceUID,
+    SOPInstanceUID,
+    Study,
+    StudyInstanceUID,
+)
+from hoichan.uids import derived_uid
 
 NOTHING = {"pneumothorax": 0.03, "pleural_effusion": 0.11, "cardiomegaly": 0.31, "consolidation": 0.07}
 
 
-def one_study(record: Record, seed: str) -> StudyInstanceUID:
+def one_study(
+    record: Record, seed: str, *, person: tuple[str, str, int, str] | None = None
+) -> StudyInstanceUID:
     """A film comes, is assembled, reported and delivered to every destination."""
     studies, clock = record.studies, record.clock
-    arrived = arrive(record, seed)
+    arrived = _arrived(record, seed, person or PEOPLE[0])
+    studies.add_arrivals(arrived, arrived.instances)
     uid = arrived.study_instance_uid
     studies.own([one.sop_instance_uid for one in arrived.instances])
     current = studies.current(uid)
@@ -43,6 +59,40 @@ def one_study(record: Record, seed: str) -> StudyInstanceUID:
         studies.documents(delivery)
         studies.acknowledged(delivery.idempotency_key, "0x0000")
     return uid
+
+
+@cache
+def _template() -> Study:
+    return a_study(a_film("daily", rows=64, columns=56))
+
+
+def _arrived(record: Record, seed: str, person: tuple[str, str, int, str]) -> Study:
+    """A study of one film as the spool would give it, without the pains of making a film."""
+    name, sex, year, patient_id = person
+    template = _template()
+    (series,) = template.series
+    (instance,) = series.instances
+    instance = replace(
+        instance,
+        sop_instance_uid=SOPInstanceUID(derived_uid("daily", "image", seed)),
+        path=PurePosixPath("studies", derived_uid("daily", "study", seed), "film.dcm"),
+        received_at=record.clock.now(),
+    )
+    uid = SeriesInstanceUID(derived_uid("daily", "series", seed))
+    return replace(
+        template,
+        study_instance_uid=StudyInstanceUID(derived_uid("daily", "study", seed)),
+        revision=0,
+        accession_number=f"XR-{seed}",
+        patient=replace(
+            template.patient,
+            patient_name=Phi(name),
+            patient_id=Phi(patient_id),
+            patient_sex=sex,
+            patient_birth_date=Phi(date(year, 3, 15)),
+        ),
+        series=(replace(series, series_instance_uid=uid, instances=(instance,)),),
+    )
 
 
 def _report(study: Study) -> Report:
