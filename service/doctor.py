@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from hoichan.adapters import database
 from hoichan.adapters.associations import release
 from hoichan.adapters.audit_sql import KEY_FILE, AuditSql
 from hoichan.adapters.clock import SystemClock
 from hoichan.adapters.people_sql import PeopleSql
+from hoichan.adapters.reasons import reason_of
 from hoichan.analysis.manifests import discover, shelf_roots
 from hoichan.errors import HoichanError, Unreachable
 from hoichan.settings import (
@@ -28,7 +30,10 @@ from hoichan.settings import (
     is_loopback,
 )
 from service import readiness
+from service.causes import cause_of
 from service.readiness import is_running, premises
+from service.web.rendering import catalogue
+from service.web.words import Words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,13 +205,21 @@ def _destinations(settings: Settings) -> Iterator[Check]:
                 yield Check(name=name, passed=True, detail=str(destination.path))
 
 
+def _unreachable(name: str, where: str, reason: str) -> Check:
+    """With the name of the fault in words, and what to do about it."""
+    words = Words("en", catalogue("en"), ZoneInfo("UTC"))
+    cause = cause_of(reason)
+    advice = f": {words.cause(cause)} {words.remedy(cause)}" if cause else ""
+    return Check(name=name, passed=False, detail=f"{where} cannot be reached ({reason}){advice}")
+
+
 def _dicomweb(name: str, destination: DicomwebDestination) -> Check:
     from hoichan.adapters.stow_client import StowClient  # noqa: PLC0415
 
     try:
         status = StowClient(destination, timeout_seconds=5).knock()
     except Unreachable as error:
-        return Check(name=name, passed=False, detail=f"{destination.url} cannot be reached ({error.detail})")
+        return _unreachable(name, str(destination.url), error.detail)
     if status >= 400:
         detail = f"{destination.url} answers with {status}: check url and auth"
         return Check(name=name, passed=False, detail=detail)
@@ -222,7 +235,7 @@ def _echo(name: str, settings: Settings, destination: DicomDestination) -> Check
     try:
         socket.create_connection((destination.host, destination.port), timeout=5).close()
     except OSError as error:
-        return Check(name=name, passed=False, detail=f"{where} cannot be reached ({type(error).__name__})")
+        return _unreachable(name, where, reason_of(error))
     entity = AE(ae_title=destination.calling_ae_title or settings.listener.ae_title)
     entity.add_requested_context("1.2.840.10008.1.1")
     entity.acse_timeout = entity.dimse_timeout = 5
@@ -250,7 +263,7 @@ def _connection(name: str, destination: Hl7Destination) -> Check:
     try:
         socket.create_connection((destination.host, destination.port), timeout=5).close()
     except OSError as error:
-        return Check(name=name, passed=False, detail=f"{where} cannot be reached ({type(error).__name__})")
+        return _unreachable(name, where, reason_of(error))
     return Check(name=name, passed=True, detail=f"{where} takes connections")
 
 
@@ -261,7 +274,6 @@ def _metadata(name: str, destination: FhirDestination) -> Check:
     try:
         answer = httpx2.get(url, timeout=5)
     except httpx2.HTTPError as error:
-        detail = f"{destination.url} cannot be reached ({type(error).__name__})"
-        return Check(name=name, passed=False, detail=detail)
+        return _unreachable(name, str(destination.url), reason_of(error))
     detail = f"{destination.url} answers {answer.status_code} to /metadata"
     return Check(name=name, passed=answer.status_code == 200, detail=detail)

@@ -1,0 +1,125 @@
+"""The queue and its verbs over the API and the page."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from datetime import timedelta
+
+import pytest
+
+from hoichan.adapters.work_sql import WorkSql
+from hoichan.guard.audit import Audited
+from hoichan.intake.pressure import PLACE
+from hoichan.testing.reading import PEOPLE
+from tests.unit.service.api.test_app import PAGE, SAME, House, filled  # noqa: F401  a fixture
+
+
+@pytest.fixture
+def house(filled, tmp_path):  # noqa: F811  the fixture of that name
+    folder, uids = filled
+    shutil.copytree(folder, tmp_path / "data")
+    house = House(tmp_path / "data", uids)
+    house.work = WorkSql(house.record.engine, house.record.clock)
+    yield house
+    house.client.close()
+    house.record.engine.dispose()
+
+
+def post(house, path, **headers):
+    return house.client.post(path, headers={**SAME, **house.token(), **headers}, follow_redirects=False)
+
+
+def audited(house):
+    _, lines = house.record.audit.search(_everything(), limit=50)
+    return [line.record.what for line in lines]
+
+
+def _everything():
+    from hoichan.adapters.audit_sql import Wanted
+
+    return Wanted()
+
+
+def test_the_queue_counts_what_waits_by_sender_model_and_receiver(house):
+    house.work.enlist(house.uids["assembled"], 1, models=["cxr-demo"])
+    found = house.client.get("/api/v1/queue").json()
+    assert (found["waiting"], found["in_work"], found["dead"]) == (1, 0, 1)
+    assert [(one["name"], one["waiting"]) for one in found["by_sender"]] == [("CR_ROOM1", 1)]
+    assert [(one["name"], one["waiting"]) for one in found["by_model"]] == [("cxr-demo", 1)]
+    assert [one["name"] for one in found["by_urgency"]] == ["routine"]
+    assert {one["name"]: one["dead"] for one in found["by_receiver"]} == {"emr": 1, "pacs": 0}
+    (letter,) = found["dead_letters"]
+    assert (letter["cause"], letter["destination"]) == ("http_content", "emr")
+
+
+def test_what_the_engine_has_is_in_work(house):
+    house.work.enlist(house.uids["assembled"], 1, models=["cxr-demo"])
+    house.work.dispatched(house.work.waiting(each=9, backlog=True))
+    found = house.client.get("/api/v1/queue").json()
+    assert (found["waiting"], found["in_work"]) == (0, 1)
+
+
+@pytest.mark.parametrize("language", ["vi", "en"])
+def test_the_page_names_causes_and_nobody(house, language):
+    house.work.suspect("emr", "dns")
+    house.work.silent("emr", "dns", house.record.clock.now())
+    text = house.client.get(f"/queue?lang={language}", headers=PAGE).text
+    assert ("Không tìm thấy tên máy này." if language == "vi" else "The host name is not known.") in text
+    assert house.dead_key() in text.replace("%3A", ":")
+    assert not any(name in text for person in PEOPLE for name in (person[0], person[3]))
+
+
+def test_the_page_says_when_the_doors_are_shut(house):
+    note = house.record.spool_root / PLACE
+    note.parent.mkdir(parents=True)
+    until = house.record.clock.now() + timedelta(seconds=30)
+    note.write_text(json.dumps({"reason": "queue", "until": until.isoformat()}))
+    assert "0xA700" in house.client.get("/queue", headers=PAGE).text
+    house.record.clock.advance(31)
+    assert "0xA700" not in house.client.get("/queue", headers=PAGE).text
+
+
+def test_every_dead_letter_of_a_receiver_is_sent_again_and_recorded(house):
+    assert post(house, "/api/v1/receivers/emr/replay").json() == {"deliveries": 1}
+    assert house.client.get("/api/v1/queue").json()["dead"] == 0
+    assert Audited.SENDING in audited(house)
+    assert post(house, "/api/v1/receivers/emr/replay").json() == {"deliveries": 0}
+
+
+def test_a_dead_letter_sent_again_from_the_queue_leads_back_to_it(house):
+    answer = post(house, f"/api/v1/deliveries/{house.dead_key()}/replay?to=queue", **PAGE)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/queue")
+
+
+def test_work_is_stopped_recorded_and_taken_up_again(house):
+    uid = house.uids["assembled"]
+    assert post(house, f"{house.api('assembled')}/cancel").json() == {"revisions": [1], "deliveries": 0}
+    assert house.client.get(house.api("assembled")).json()["state"] == "cancelled"
+    assert Audited.WORK_CANCELLED in audited(house)
+    answer = post(house, f"{house.api('assembled')}/replay", **PAGE)
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/studies/{uid}/trail")
+    assert house.client.get(house.api("assembled")).json()["state"] == "assembled"
+
+
+def test_a_repetition_of_what_has_an_answer_must_be_asked_for(house):
+    assert post(house, f"{house.api('nothing')}/replay").json()["analysed_again"] is None
+    again = post(house, f"{house.api('nothing')}/replay?failed_only=false")
+    assert again.json()["analysed_again"] == 1
+
+
+@pytest.mark.parametrize("verb", ["cancel", "replay"])
+def test_a_form_without_the_token_of_its_reader_does_nothing(house, verb):
+    answer = house.client.post(f"{house.api('assembled')}/{verb}", headers=SAME)
+    assert answer.status_code == 403
+    assert house.client.get(house.api("assembled")).json()["state"] == "assembled"
+
+
+def test_an_unknown_study_is_said_so(house):
+    assert post(house, "/api/v1/studies/1.2.3/cancel").status_code == 404
+
+
+def test_the_trail_says_where_a_study_is(house):
+    text = house.client.get(f"{house.study('urgent')}/trail?lang=en", headers=PAGE).text
+    assert "Where it stands" in text
+    assert "The EMR does not accept the content." in text
