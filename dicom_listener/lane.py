@@ -1,4 +1,4 @@
-"""The way of a C-STORE request from the socket into the spool (PS3.8 9.3.5, PS3.7 9.3.1).
+"""The way of a C-STORE request from the socket into the spool (PS3.8 9.3.5, PS3.7 9.3.1), and of a C-ECHO.
 
 Every other message goes through pynetdicom, which makes five objects and three queue entries of each PDU and
 puts the whole data set together in memory before anybody may look at it. Here the fragments of a data set are
@@ -7,8 +7,8 @@ handed on as they lie in the receive buffer, and the response goes out from the 
     PDU  type 04, reserved, length (4)          a P-DATA-TF holds one or more PDVs
     PDV  length (4), context, control, data     control: bit 0 command, bit 1 last fragment
 
-Whatever is not a plain C-STORE request with a data set, in one fragment of a command, is left for pynetdicom,
-untouched. So is every PDU between two requests that is no P-DATA.
+Whatever is not a plain C-STORE request with a data set or a plain C-ECHO request, with its command in one
+fragment, is left for pynetdicom, untouched. So is every PDU between two requests that is no P-DATA.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Protocol
 
-from dicom_listener.statuses import Answer
+from dicom_listener.statuses import SUCCESS, Answer
 from hoichan.intake.door import is_uid
 
 BUFFER_BYTES = 1 << 18
 _P_DATA = 0x04
 _COMMAND, _LAST = 0x01, 0x02
 _LARGEST_COMMAND = 4096  # bytes; a C-STORE request has some 200
-_C_STORE_RQ, _C_STORE_RSP, _NO_DATA_SET = 0x0001, 0x8001, 0x0101
+_C_STORE_RQ, _C_ECHO_RQ, _RESPONSE, _NO_DATA_SET = 0x0001, 0x0030, 0x8000, 0x0101
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +37,15 @@ class StoreRequest:
     message_id: int  # (0000,0110)
     sop_class_uid: str  # (0000,0002)
     sop_instance_uid: str  # (0000,1000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EchoRequest:
+    """A C-ECHO-RQ (PS3.7 table 9.3-12)."""
+
+    context_id: int
+    message_id: int  # (0000,0110)
+    sop_class_uid: str  # (0000,0002)
 
 
 class Reception(Protocol):
@@ -60,17 +69,22 @@ class Step(Enum):
 
     MORE = auto()  # all are taken up; the peer has to say more
     OTHER = auto()  # the next PDU is for somebody else
-    DONE = auto()  # an object is complete: `response` is what to send
+    DONE = auto()  # an object is complete, or an echo: `response` is what to send
     BROKEN = auto()  # no fragment of the data set where one must be
 
 
 class Lane:
     """The receive buffer of one association. For one thread, but for `drop`."""
 
-    def __init__(self, begin: Callable[[StoreRequest], Reception | None]) -> None:
-        """`begin`: opens a reception; None: the request is not for this lane."""
+    def __init__(
+        self,
+        begin: Callable[[StoreRequest], Reception | None],
+        may_echo: Callable[[EchoRequest], bool] = lambda request: False,
+    ) -> None:
+        """`begin`: opens a reception; None: the request is not for this lane. `may_echo`: whether it is."""
         self.response = b""  # the P-DATA-TF of the last answer
         self._begin = begin
+        self._may_echo = may_echo
         self._buffer = bytearray(BUFFER_BYTES)
         self._view = memoryview(self._buffer)
         self._start = self._stop = 0  # what is not yet taken up
@@ -150,6 +164,12 @@ class Lane:
         if known < 10 + size:
             return Step.MORE
         request = request_of(context_id, bytes(self._view[here + 12 : here + 10 + size]))
+        if isinstance(request, EchoRequest):
+            if size + 4 != length or not self._may_echo(request):
+                return Step.OTHER
+            self._start += 10 + size
+            self.response = response_to(request, SUCCESS)
+            return Step.DONE
         reception = self._begin(request) if request is not None else None
         if reception is None:
             return Step.OTHER
@@ -198,8 +218,8 @@ class Lane:
         return True
 
 
-def request_of(context_id: int, command: bytes) -> StoreRequest | None:
-    """A command set, implicit VR little endian (PS3.7 6.3.1); None: no C-STORE-RQ with a data set."""
+def request_of(context_id: int, command: bytes) -> StoreRequest | EchoRequest | None:
+    """A command set, implicit VR little endian (PS3.7 6.3.1); None: neither of the two requests."""
     values: dict[int, bytes] = {}
     position = 0
     while position + 8 <= len(command):
@@ -209,24 +229,31 @@ def request_of(context_id: int, command: bytes) -> StoreRequest | None:
             return None
         values[number] = command[position : position + length]
         position += length
-    numbers = {number: int.from_bytes(values.get(number, b""), "little") for number in (0x0100, 0x0110)}
-    if position != len(command) or numbers[0x0100] != _C_STORE_RQ or len(values.get(0x0110, b"")) != 2:
+    if position != len(command) or len(values.get(0x0110, b"")) != 2:
         return None
-    if values.get(0x0800, b"\1\1") == _NO_DATA_SET.to_bytes(2, "little"):
-        return None
-    uids = [values.get(number, b"").decode("ascii", "replace").rstrip("\0 ") for number in (0x0002, 0x1000)]
-    if not all(is_uid(uid) for uid in uids):
-        return None
-    return StoreRequest(
-        context_id=context_id, message_id=numbers[0x0110], sop_class_uid=uids[0], sop_instance_uid=uids[1]
+    field, message_id = (int.from_bytes(values.get(number, b""), "little") for number in (0x0100, 0x0110))
+    has_data_set = values.get(0x0800, b"\1\1") != _NO_DATA_SET.to_bytes(2, "little")
+    sop_class, instance = (
+        values.get(number, b"").decode("ascii", "replace").rstrip("\0 ") for number in (0x0002, 0x1000)
     )
+    if field == _C_ECHO_RQ and not has_data_set and is_uid(sop_class):
+        return EchoRequest(context_id=context_id, message_id=message_id, sop_class_uid=sop_class)
+    if field == _C_STORE_RQ and has_data_set and is_uid(sop_class) and is_uid(instance):
+        return StoreRequest(
+            context_id=context_id,
+            message_id=message_id,
+            sop_class_uid=sop_class,
+            sop_instance_uid=instance,
+        )
+    return None
 
 
-def response_to(request: StoreRequest, answer: Answer) -> bytes:
-    """The C-STORE-RSP as one P-DATA-TF of less than 400 bytes (PS3.7 table 9.3-2)."""
+def response_to(request: StoreRequest | EchoRequest, answer: Answer) -> bytes:
+    """The response as one P-DATA-TF of less than 400 bytes (PS3.7 tables 9.3-2 and 9.3-13)."""
+    field = _C_STORE_RQ if isinstance(request, StoreRequest) else _C_ECHO_RQ
     elements = [
         _element(0x0002, _uid(request.sop_class_uid)),
-        _element(0x0100, struct.pack("<H", _C_STORE_RSP)),
+        _element(0x0100, struct.pack("<H", _RESPONSE | field)),
         _element(0x0120, struct.pack("<H", request.message_id)),
         _element(0x0800, struct.pack("<H", _NO_DATA_SET)),
         _element(0x0900, struct.pack("<H", answer.status)),
@@ -234,7 +261,8 @@ def response_to(request: StoreRequest, answer: Answer) -> bytes:
     if answer.comment:
         comment = answer.comment.encode("ascii")
         elements.append(_element(0x0902, comment + b" " * (len(comment) % 2)))
-    elements.append(_element(0x1000, _uid(request.sop_instance_uid)))
+    if isinstance(request, StoreRequest):
+        elements.append(_element(0x1000, _uid(request.sop_instance_uid)))
     group = b"".join(elements)
     command = _element(0x0000, struct.pack("<I", len(group))) + group
     return (

@@ -23,7 +23,7 @@ from typing import Any, cast
 import structlog
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
-from dicom_listener.lane import Lane, Reception, Step, StoreRequest
+from dicom_listener.lane import EchoRequest, Lane, Reception, Step, StoreRequest
 from dicom_listener.limits import Waiting
 from dicom_listener.provider import FilmProvider
 from dicom_listener.tls import Credentials, certificate_of
@@ -297,6 +297,11 @@ class FilmServer(ThreadedAssociationServer):
         self.silence(request)
 
 
+def _is_verification(association: Any, request: EchoRequest) -> bool:  # noqa: ANN401
+    context = association._accepted_cx.get(request.context_id)
+    return context is not None and context.as_scp and context.abstract_syntax == request.sop_class_uid
+
+
 class FilmHandler(RequestHandler):
     """Makes associations that wait for events."""
 
@@ -327,7 +332,7 @@ class FilmHandler(RequestHandler):
         film_socket.__class__ = FilmSocket
         film_socket.deadline = time.monotonic() + server.request_seconds
         film_socket.bells = server
-        film_socket.lane = Lane(partial(server.begin, association))
+        film_socket.lane = Lane(partial(server.begin, association), partial(_is_verification, association))
         film_socket.bell = server.bell_for(self.request, self.client_address[:2], film_socket.lane)
         association.dul.to_provider_queue = _RingingQueue(film_socket.bell)
         association.dul.__class__ = FilmProvider

@@ -4,7 +4,7 @@ from io import BytesIO
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pynetdicom.dimse_messages import C_ECHO_RQ, C_STORE_RQ, C_STORE_RSP
+from pynetdicom.dimse_messages import C_ECHO_RQ, C_ECHO_RSP, C_STORE_RQ, C_STORE_RSP
 from pynetdicom.dimse_primitives import C_ECHO, C_STORE
 from pynetdicom.pdu import P_DATA_TF
 
@@ -13,6 +13,7 @@ from dicom_listener.statuses import ANSWERS, SUCCESS
 
 CT, INSTANCE = "1.2.840.10008.5.1.4.1.1.2", "1.2.3.4.5"
 CONTEXT = 3
+VERIFICATION = "1.2.840.10008.1.1"
 
 
 class Kept:
@@ -35,9 +36,9 @@ class Kept:
 class Peer:
     """A lane, and what came of the bytes it was fed."""
 
-    def __init__(self, *, takes=True):
+    def __init__(self, *, takes=True, echoes=False):
         self.receptions, self.steps, self.rest = [], [], b""
-        self.lane = Lane(self._begin if takes else lambda request: None)
+        self.lane = Lane(self._begin if takes else lambda request: None, lambda request: echoes)
 
     def _begin(self, request):
         self.receptions.append(Kept(request))
@@ -151,7 +152,7 @@ def test_a_film_larger_than_the_buffer():
 
 
 ELSEWHERE = {
-    "echo": pdu(pdv(command(C_ECHO, C_ECHO_RQ, AffectedSOPClassUID="1.2.840.10008.1.1"), 3)),
+    "echo": pdu(pdv(command(C_ECHO, C_ECHO_RQ, AffectedSOPClassUID=VERIFICATION), 3)),
     "release": pdu(b"\0\0\0\0", kind=5),
     "abort": pdu(b"\0\0\0\0", kind=7),
     "unknown PDU": pdu(b"\0\0\0\0", kind=9),
@@ -174,6 +175,24 @@ def test_everything_else_is_left_as_it_came(said, size):
     peer = Peer().feed(said + b"and more", size)
     assert peer.steps == [Step.OTHER] and peer.receptions == []
     assert peer.rest == said + b"and more"
+
+
+def test_an_echo_is_answered():
+    for size in (1, 1000):
+        peer = Peer(echoes=True).feed(ELSEWHERE["echo"] * 2 + stored(b"data"), size)
+        assert peer.steps == [Step.DONE] * 3
+        decoded, message = P_DATA_TF(), C_ECHO_RSP()
+        decoded.decode(Peer(echoes=True).feed(ELSEWHERE["echo"]).lane.response)
+        assert message.decode_msg(decoded.to_primitive())
+        heard = message.message_to_primitive()
+        assert isinstance(heard, C_ECHO)
+        assert (heard.MessageIDBeingRespondedTo, heard.Status) == (7, 0x0000)
+        assert heard.AffectedSOPClassUID == VERIFICATION
+
+
+def test_an_echo_that_shares_its_pdu_is_left_as_it_came():
+    said = pdu(pdv(command(C_ECHO, C_ECHO_RQ, AffectedSOPClassUID=VERIFICATION), 3), pdv(b"data", 2))
+    assert Peer(echoes=True).feed(said).rest == said
 
 
 def test_a_request_that_nobody_takes_is_left_as_it_came():
