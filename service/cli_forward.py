@@ -41,7 +41,9 @@ def list_forwards(
         print(json.dumps({"forwards": [{key: getattr(one, key) for key in keys} for one in found]}))
         return
     for one in found:
-        print(one.study_instance_uid, f"{one.rule} -> {one.destination}", one.state, one.instances, one.detail)
+        print(
+            one.study_instance_uid, f"{one.rule} -> {one.destination}", one.state, one.instances, one.detail
+        )
     if not found:
         print("Nothing waits, nothing was refused.", file=sys.stderr)
 
