@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, JSONResponse
 
+from hoichan.adapters import reading_order
 from hoichan.adapters.audit_sql import Line, Wanted
 from hoichan.adapters.corrections_sql import CorrectionsSql
 from hoichan.adapters.views import DocumentView, ResultView, StudyView
@@ -23,7 +24,7 @@ from service.api.desk import AtDesk
 from service.api.questions import told_of
 from service.api.schemas import StudyDetailOut, StudyListOut, etag
 from service.api.show import query, show
-from service.api.studies import PAGE_SIZE, OnlyState, Page, StudyUid
+from service.api.studies import PAGE_SIZE, After, Before, OnlyState, Page, StudyUid, stretch_of
 from service.story import story
 
 MOST_READERS = 50
@@ -39,20 +40,31 @@ class Filter:
 
     state: StudyState | None
     count: int
+    more: bool  # so many or more
     chosen: bool
 
 
 @router.get("/")
-def show_list(request: Request, desk: AtDesk, state: OnlyState = None, page: Page = 1) -> HTMLResponse:
+def show_list(
+    request: Request,
+    desk: AtDesk,
+    state: OnlyState = None,
+    page: Page = 1,
+    after: After = None,
+    before: Before = None,
+) -> HTMLResponse:
     """The reading list."""
-    found = desk.reading.reading_list(state=state, limit=PAGE_SIZE, offset=(page - 1) * PAGE_SIZE)
+    found = stretch_of(desk, state, page=page, after=after, before=before)
     desk.witness.record(request, Audited.QUERIED, detail=f"state={state}" if state else "")
-    unsigned = sum(count for one, count in found.by_state.items() if one is not StudyState.SIGNED)
-    choices = [Filter(state=None, count=unsigned, chosen=state is None)]
-    choices += [
-        Filter(state=one, count=found.by_state.get(one, 0), chosen=state is one)
-        for one in StudyState
-        if found.by_state.get(one) or state is one
+    choices = [
+        Filter(
+            state=one,
+            count=reading_order.total_of(found.by_state, one),
+            more=reading_order.is_bound(found.by_state, one),
+            chosen=state is one,
+        )
+        for one in (None, *StudyState)
+        if one is None or found.by_state.get(one) or state is one
     ]
     listing = StudyListOut.of(found, page=page, size=PAGE_SIZE)
     return show(
@@ -66,7 +78,8 @@ def show_list(request: Request, desk: AtDesk, state: OnlyState = None, page: Pag
         page=page,
         pages=listing.pages,
         etag=etag(listing),
-        poll=f"/api/v1/studies{query(state=state, page=page if page > 1 else None)}",
+        poll="/api/v1/studies"
+        + query(state=state, page=page if page > 1 else None, after=after, before=before),
         partial=PARTIAL,
         shown=SHOWN_FINDINGS,
     )

@@ -238,7 +238,10 @@ class StudyListOut(_Model):
     total: int
     page: int
     pages: int
-    by_state: Mapping[StudyState, int]
+    has_more: bool  # `total` and `pages` are bounds: so many or more
+    previous: str | None  # give it as `before` to get the stretch in front of this one
+    next: str | None  # give it as `after` to get the next stretch, as quick at any depth
+    by_state: Mapping[StudyState, int]  # each up to 10,000, which stands for so many or more
 
     @classmethod
     def of(cls, found: ReadingPage, *, page: int, size: int) -> StudyListOut:
@@ -248,6 +251,9 @@ class StudyListOut(_Model):
             total=found.total,
             page=page,
             pages=max(1, -(-found.total // size)),
+            has_more=found.has_more,
+            previous=str(found.previous) if found.previous else None,
+            next=str(found.next) if found.next else None,
             by_state=dict(found.by_state),
         )
 

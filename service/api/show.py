@@ -12,7 +12,7 @@ from service.api.desk import Desk
 from service.web.rendering import COOKIE, LANGUAGES
 
 COOKIE_SECONDS = 365 * 86400
-_KEPT = frozenset({"state", "page"})  # of the address, by the language switch
+_KEPT = frozenset({"state", "page", "after", "before"})  # of the address, by the language switch
 
 
 def show(request: Request, desk: Desk, template: str, **values: object) -> HTMLResponse:

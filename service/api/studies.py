@@ -9,14 +9,15 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from hoichan.adapters.views import DocumentView
+from hoichan.adapters.reading_order import PLACE_PATTERN, Place
+from hoichan.adapters.views import DocumentView, ReadingPage
 from hoichan.errors import RecordsError, RecordsUnavailable
 from hoichan.guard.audit import Audited
 from hoichan.guard.roles import Action
 from hoichan.types import DeliveryState, DocumentKind, StudyInstanceUID, StudyState
 from service.api import problems
 from service.api.caller import caller_of, lasting
-from service.api.desk import UID_MAXIMUM, UID_PATTERN, AtDesk
+from service.api.desk import UID_MAXIMUM, UID_PATTERN, AtDesk, Desk
 from service.api.pictures import PictureShelf
 from service.api.schemas import DeliveryOut, StudyDetailOut, StudyListOut, TrailOut, etag
 
@@ -34,8 +35,27 @@ OnlyState = Annotated[
     StudyState | None, Query(alias="state", description="Only this state; without it all that are not signed")
 ]
 
+After = Annotated[
+    str | None, Query(pattern=PLACE_PATTERN, description="`next` of a former answer: what comes after it")
+]
+Before = Annotated[
+    str | None, Query(pattern=PLACE_PATTERN, description="`previous` of a former answer: what comes before")
+]
+
 router = APIRouter(prefix="/api/v1", tags=["studies"], responses=problems.RESPONSES)
 _shelf = PictureShelf()
+
+
+def stretch_of(
+    desk: Desk, state: StudyState | None, *, page: int, after: str | None, before: str | None
+) -> ReadingPage:
+    """The stretch of the list behind or in front of a place; without one, by the number of the page."""
+    reading, size = desk.reading, PAGE_SIZE
+    if after is not None:
+        return reading.reading_list(state=state, limit=size, after=Place.parse(after))
+    if before is not None:
+        return reading.reading_list(state=state, limit=size, before=Place.parse(before))
+    return reading.reading_list(state=state, limit=size, offset=(page - 1) * size)
 
 
 def _tagged(request: Request, model: StudyListOut | StudyDetailOut, tell: Callable[[], None]) -> Response:
@@ -49,9 +69,16 @@ def _tagged(request: Request, model: StudyListOut | StudyDetailOut, tell: Callab
 
 
 @router.get("/studies", response_model=StudyListOut)
-def list_studies(request: Request, desk: AtDesk, state: OnlyState = None, page: Page = 1) -> Response:
+def list_studies(
+    request: Request,
+    desk: AtDesk,
+    state: OnlyState = None,
+    page: Page = 1,
+    after: After = None,
+    before: Before = None,
+) -> Response:
     """The reading list: most urgent tier first, then oldest first. Send the ETag back to poll cheaply."""
-    found = desk.reading.reading_list(state=state, limit=PAGE_SIZE, offset=(page - 1) * PAGE_SIZE)
+    found = stretch_of(desk, state, page=page, after=after, before=before)
     detail = f"state={state}" if state else ""
     listed = StudyListOut.of(found, page=page, size=PAGE_SIZE)
     return _tagged(request, listed, lambda: desk.witness.record(request, Audited.QUERIED, detail=detail))

@@ -95,7 +95,7 @@ def test_a_place_beyond_the_end_is_an_empty_page(record):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "9", "9-1-", "-1-1-1.2", "9-1-1.2 ", "9-999999999999999999-1.2", "a-b-c"]
+    "text", ["", "9", "9-1-", "-1-1-1.2", "9-1-1.2 ", "9-999999999999999999-1.2", "9-1-1.2\n", "a-b-c"]
 )
 def test_what_is_no_place_is_refused(text):
     with pytest.raises(ValueError, match="Not a place"):

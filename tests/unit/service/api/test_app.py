@@ -1,6 +1,7 @@
 """The page and the API over a record on SQLite, without a socket."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -286,10 +287,26 @@ def test_a_second_page_is_offered(house):
         more = [{**row, "study_instance_uid": f"1.2.{number}"} for number in range(50)]
         connection.execute(studies.insert(), more)
     first = house.client.get("/").text
-    assert 'href="/?page=2"' in first
-    second = house.client.get("/?page=2").text
+    (following,) = re.findall(r'href="(/\?page=2&amp;after=[0-9.-]+)" rel="next"', first)
+    second = house.client.get(following.replace("&amp;", "&")).text
+    assert second == second.replace('rel="next"', "")
     assert second.count("data-key=") == 9
     assert 'start="51"' in second
+    by_number = house.client.get("/?page=2").text
+    assert re.findall('data-key="[^"]+"', by_number) == re.findall('data-key="[^"]+"', second)
+    answer = house.client.get("/api/v1/studies").json()
+    assert (answer["previous"], answer["has_more"]) == (None, False)
+    rest = house.client.get("/api/v1/studies", params={"after": answer["next"], "page": 2}).json()
+    assert len(rest["items"]) == 9 and rest["next"] is None
+    back = house.client.get("/api/v1/studies", params={"before": rest["previous"]}).json()
+    assert back["items"] == answer["items"]
+
+
+@pytest.mark.parametrize("place", ["1", "a-b-c", "9-1-1.2.x", "9-1-", "9--1-1.2"])
+@pytest.mark.parametrize("side", ["after", "before"])
+def test_what_is_no_place_in_the_list_is_malformed(house, side, place):
+    answer = house.client.get("/api/v1/studies", params={side: place})
+    assert (answer.status_code, answer.json()["code"]) == (422, "request.malformed")
 
 
 # ---------------------------------------------------------------------- operation
