@@ -53,9 +53,9 @@ class Part:
             self._started = end
         return size
 
-    def write_start(self, head: bytes) -> None:
-        """Writes over the first bytes. Raises OSError."""
-        os.pwrite(self._descriptor, head, 0)
+    def write_at(self, offset: int, content: bytes) -> None:
+        """Writes over bytes that are there already. Raises OSError."""
+        os.pwrite(self._descriptor, content, offset)
 
     def publish(self, target: Path) -> None:
         """fsync, link, fsync of the folder; the part itself is gone on return. Whoever began it drops it.

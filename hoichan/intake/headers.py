@@ -10,7 +10,7 @@ from __future__ import annotations
 import mmap
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from hoichan.errors import NotDicom
@@ -27,9 +27,14 @@ _DEFLATED_TOO = frozenset({DEFLATED, "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.
 PIXEL_DATA = 0x7FE00010
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _UNDEFINED = 0xFFFFFFFF
-_SHORT_LENGTH = frozenset(  # PS3.5 7.1.2: 16-bit length; every other VR has 32 bits
-    b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split()
-)
+_SHORT_LENGTH: Mapping[bytes, str] = {  # PS3.5 7.1.2: 16-bit length; every other VR has 32 bits
+    vr.encode(): vr
+    for vr in (
+        "AE", "AS", "AT", "CS", "DA", "DS", "DT", "FD", "FL", "IS", "LO",
+        "LT", "PN", "SH", "SL", "SS", "ST", "TM", "UI", "UL", "US",
+    )
+}  # fmt: skip
+_NO_VR: Mapping[bytes, None] = {b"": None}
 _DEEPEST = 32  # nested items; real objects stay below ten
 _LARGEST_INFLATED = 1024**3  # bytes; a deflated data set may not grow beyond this
 
@@ -122,11 +127,22 @@ def _elements(
     in_item: bool = False,
 ) -> Iterator[Element]:
     """As `walk`; inside an item of undefined length the last element given is its delimiter."""
+    order = "<" if syntax.little else ">"
+    vrs: Mapping[bytes, str | None] = _NO_VR if syntax.implicit else _SHORT_LENGTH
+    header = struct.Struct(order + ("HH0sI" if syntax.implicit else "HH2sH")).unpack_from
     while position < end:
         if end - position < 8:
             if any(data[position:end]):
                 raise NotDicom(f"Cut off in an element header at byte {position}.")
             break  # padding
+        group, number, code, length = header(data, position)
+        if code in vrs and group != 0xFFFE and length != _UNDEFINED and length <= end - position - 8:
+            tag = group << 16 | number  # of most elements there is no more to ask
+            if stop_at is not None and tag >= stop_at:
+                return
+            yield Element(tag, vrs[code], position + 8, length, False)
+            position += 8 + length
+            continue
         tag, vr, length, position = _header(data, syntax, position, end)
         if tag == _ITEM_END and in_item:
             yield Element(tag, None, position, 0, False)
