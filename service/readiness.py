@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from hoichan.adapters import database
 from hoichan.adapters.figures_sql import FiguresSql
 from hoichan.adapters.spool_survey import Surveyor
+from hoichan.adapters.told_sql import ToldSql
 from hoichan.adapters.vitals_disk import told
 from hoichan.adapters.vitals_sql import VitalsSql, WorkerView
 from hoichan.errors import RecordsUnavailable
@@ -54,6 +55,7 @@ class Premises:
     schema_version: Callable[[], str | None]
     vitals: VitalsSql
     figures: FiguresSql
+    told: ToldSql
     now: Callable[[], datetime]
     survey: Callable[[], tuple[int | None, int]]  # files and bytes of the spool, as of the last walk
 
@@ -75,6 +77,7 @@ def premises(
         schema_version=schema_version,
         vitals=VitalsSql(engine),
         figures=FiguresSql(engine),
+        told=ToldSql(engine),
         now=now,
         survey=Surveyor(spool_root).look,
     )

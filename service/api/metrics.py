@@ -29,6 +29,7 @@ from hoichan.adapters.figures_sql import Waiting
 from hoichan.adapters.vitals_disk import Told, told
 from hoichan.adapters.vitals_sql import WorkerView
 from hoichan.errors import RecordsUnavailable
+from hoichan.intake.changes import Difference
 from hoichan.meters import DELIVERY_ATTEMPTS, INSTANCES_RECEIVED, METERS, SUM, Counts, Key, Meter
 from hoichan.types import DeliveryState, StudyState
 from service.api.desk import AtDesk
@@ -108,6 +109,31 @@ def _record(site: Premises) -> Iterator[Metric]:
     for name in (ANALYSE, DELIVER):
         queues.add_metric([name], depth.get(name, 0))
     yield queues
+    yield from _told(site)
+
+
+def _told(site: Premises) -> Iterator[Metric]:
+    """What was told besides images, and what a person has to decide."""
+    figures = site.told.figures()
+    asked = _gauge("questions", "Decisions about a study's patient that wait for a person.", ["holds"])
+    asked.add_metric(["no"], figures.questions - figures.held)
+    asked.add_metric(["yes"], figures.held)
+    yield asked
+    changed = _gauge(
+        "changed_contents",
+        "Known instances that came again with other content, in quarantine, by what differs.",
+        ["difference"],
+    )
+    for kind in Difference:
+        changed.add_metric([kind.value], figures.changed.get(kind.value, 0))
+    yield changed
+    messages = _gauge("order_messages", "Messages of the order door on record, by answer.", ["answer"])
+    for answer in ("AA", "AE", "AR"):
+        messages.add_metric([answer], figures.messages.get(answer, 0))
+    yield messages
+    owed = _gauge("retractions_owed", "Reports to be taken back whose retraction is not written yet.")
+    owed.add_metric([], figures.retractions)
+    yield owed
 
 
 def _waiting(site: Premises, waiting: Sequence[Waiting]) -> Iterator[Metric]:

@@ -4,11 +4,15 @@ import pytest
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
+from hoichan.adapters.corrections_sql import CorrectionsSql
 from hoichan.adapters.heartbeats_sql import HeartbeatsSql
+from hoichan.adapters.orders_sql import OrdersSql
 from hoichan.adapters.spool_survey import Surveyor
 from hoichan.adapters.vitals_disk import DiskVitals
 from hoichan.adapters.vitals_sql import VitalsSql
+from hoichan.intake.messages import hear
 from hoichan.meters import INFERENCE_SECONDS, INSTANCES_RECEIVED, Tally
+from hoichan.testing.datasets import described, film
 from hoichan.testing.house import wait_until
 from hoichan.testing.reading import QUICK, a_record, fill
 from service.api.app import create_app
@@ -73,6 +77,27 @@ def test_an_empty_house_shows_zeros_of_what_is_configured(client):
     assert found["hoichan_instances_received_total", ("outcome", "stored"), ("sender", "*")] == 0
     name = "hoichan_delivery_attempts_total"
     assert found[name, ("destination", "outbox"), ("outcome", "acknowledged")] == 0
+
+
+def test_what_a_person_must_look_at_is_counted(client, record):
+    first, other = film(), film(instance="2")
+    other.PatientID, other.PatientName, other.PatientSex = "BN0777", "Lê^Bình^Thị", "F"
+    arrived = described(first)
+    record.studies.add_arrivals(arrived, arrived.instances)
+    CorrectionsSql(record.engine, record.clock).arrived([described(other)])
+    OrdersSql(record.engine, record.clock).take(
+        hear(b"no message", zone=record.settings.site.zone),
+        b"no message",
+        source="127.0.0.1",
+        answer="AE",
+        acknowledgement=b"",
+    )
+    found = samples(client)
+    assert found["hoichan_questions", ("holds", "yes")] == 1
+    assert found["hoichan_questions", ("holds", "no")] == 0
+    assert found["hoichan_order_messages", ("answer", "AE")] == 1
+    assert found["hoichan_changed_contents", ("difference", "pixels")] == 0
+    assert found["hoichan_retractions_owed",] == 0
 
 
 def test_what_listener_and_workers_told_is_shown(client, record):
