@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
 
 import structlog
@@ -54,6 +54,7 @@ class Arrivals:
         self._clock = clock
         self._settings = settings
         self._waiting: dict[StudyInstanceUID, datetime] = {}  # when to look again
+        self._looked_at = datetime.min.replace(tzinfo=UTC)  # by a clock that somebody may set
         self._unreadable: set[str] = set()  # told once, not at every look
 
     def recover(self) -> None:
@@ -69,6 +70,9 @@ class Arrivals:
     def step(self) -> bool:
         """One round over what is fresh and what is due; whether anything was there to do."""
         now = self._clock.now()
+        if now < self._looked_at:  # the clock was set back: what was planned would come too late
+            self._waiting = dict.fromkeys(self._waiting, now)
+        self._looked_at = now
         fresh = set(self._spool.take_fresh())
         due = {uid for uid, at in self._waiting.items() if at <= now}
         todo = sorted(fresh | due)

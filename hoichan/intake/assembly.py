@@ -83,6 +83,9 @@ class Completeness:
     look_again_at: datetime | None  # when waiting alone can change the answer; None when complete
 
 
+_SKEW = timedelta(seconds=60)  # a file may be a little younger than we think: another machine wrote it
+
+
 def completeness(
     study: Study,
     *,
@@ -103,8 +106,9 @@ def completeness(
     because an order is a plan.
 
     The cap counts from the first arrival of the present burst: arrivals that follow each other within the
-    quiet time. So an image of yesterday does not make today's late ones close at once. `is_open` tells
-    whether an association is still sending into the study.
+    quiet time. So an image of yesterday does not make today's late ones close at once. An image of tomorrow
+    came before the clock was set back, and is not waited for. `is_open` tells whether an association is still
+    sending into the study.
     """
     if not study.instances:
         return Completeness(complete=False, closed_by="", look_again_at=None)
@@ -122,6 +126,8 @@ def completeness(
     capped_at = first + timedelta(seconds=rules.cap_seconds)
     quiet_at = last + quiet
     is_held = is_open or evidence.in_progress or _lacks(study, evidence)
+    if last > now + _SKEW:  # the clock was set back since: how long ago it came, nobody can tell
+        quiet_at = capped_at = now
     if not is_held and now >= quiet_at:
         closed_by = "quiet_time" if _is_volume(study) else "association_released"
         return Completeness(complete=True, closed_by=closed_by, look_again_at=None)

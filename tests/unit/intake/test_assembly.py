@@ -71,6 +71,14 @@ def test_late_images_have_their_own_quiet_time_however_old_the_first_is():
     assert completeness(study, is_open=False, now=after(5008), rules=RULES).complete
 
 
+@pytest.mark.parametrize(("is_open", "closed_by"), [(False, "association_released"), (True, "cap")])
+def test_an_image_of_tomorrow_is_not_waited_for(is_open, closed_by):
+    """The clock was set back by a day after it had come."""
+    verdict = completeness(part("1", at=86_400), is_open=is_open, now=START, rules=RULES)
+    assert verdict.complete and verdict.closed_by == closed_by
+    assert not completeness(part("1", at=20), is_open=False, now=START, rules=RULES).complete
+
+
 def named(source, *instances, in_progress=False):
     uids = frozenset(film(instance=instance).SOPInstanceUID for instance in instances)
     return Evidence(expected={source: uids} if instances else {}, in_progress=in_progress)

@@ -79,6 +79,14 @@ def door(tmp_path):
     opened.close()
 
 
+def test_a_clock_that_is_set_back_a_day_holds_no_study_for_a_day(door):
+    uid = door.receive(film())
+    door.arrivals.step()
+    door.clock.advance(-86_400)
+    door.arrivals.step()
+    assert list(door.engine.studies) == [(uid, 1, 0)]
+
+
 def test_a_study_is_closed_after_the_quiet_time(door):
     uid = door.receive(film())
     door.arrivals.step()
