@@ -246,10 +246,10 @@ class Studies(Protocol):
         """One delivery. Raises RecordsError when unknown."""
         ...
 
-    def due(self, now: datetime, *, each: int | None = None) -> Sequence[Delivery]:
+    def due(self, now: datetime, *, each: int | None = None, but: Collection[str] = ()) -> Sequence[Delivery]:
         """Deliveries to be tried now: for each study and receiver only the oldest that is not settled.
 
-        The most urgent first, then the oldest; `each`: at most so many a receiver.
+        The most urgent first, then the oldest; `each`: at most so many a receiver; `but`: none to these.
         """
         ...
 

@@ -6,6 +6,7 @@ from another sender, waits for those and not for the whole backlog.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
@@ -16,6 +17,7 @@ from hoichan.adapters.work_sql import Piece, WorkSql
 from hoichan.ports import Clock, Engine, Studies
 from hoichan.settings import Settings
 from hoichan.types import Study, Urgency
+from service.pace import Pace
 
 log = structlog.get_logger()
 
@@ -84,6 +86,8 @@ class Line:
         clock: Clock,
         settings: Settings,
         models_for: Callable[[Study], Sequence[str]],
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._work = work
         self._studies = studies
@@ -95,6 +99,7 @@ class Line:
         self._served: dict[str, int] = {}
         self._window = Window()
         self._more_waits = False
+        self._pace = Pace(monotonic)
 
     def enlist(self, study: Study) -> None:
         """A revision was closed: it waits for its turn."""
@@ -131,11 +136,12 @@ class Line:
         """Give the engine what is next; returns how many pieces. `slots`: what all workers run at a time."""
         self._open = list(self._work.still_open(self._open))
         room = self._window.room(slots, len(self._open), more_waits=self._more_waits)
-        if not room:
+        if not room or not self._pace.is_due():
             return 0
         now = self._clock.now().astimezone(self._settings.site.zone)
         work = self._settings.work
-        waiting = self._work.waiting(each=room, backlog=work.is_off_peak(now.time()))
+        with self._pace:
+            waiting = self._work.waiting(each=room, backlog=work.is_off_peak(now.time()))
         chosen = choose(waiting, self._open, room=room, limits=work.model_limits, served=self._served)
         for piece in chosen:
             self._engine.enqueue_study(*piece.key, band=piece.band)

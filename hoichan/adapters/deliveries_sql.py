@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -104,36 +105,15 @@ class DeliveriesSql:
             ).mappings()
             return [rows.delivery(row) for row in found]
 
-    def due(self, now: datetime, *, each: int | None = None) -> Sequence[Delivery]:
+    def due(self, now: datetime, *, each: int | None = None, but: Collection[str] = ()) -> Sequence[Delivery]:
         """Deliveries to be tried now: for each study and receiver only the oldest that is not settled.
 
         So a preliminary report never arrives after the one that supersedes it. The most urgent study first,
-        then the oldest delivery; `each`: at most so many a receiver.
+        then the oldest delivery; `each`: at most so many a receiver; `but`: none to these receivers.
         """
-        older = deliveries.alias()
-        blocked = sa.exists().where(
-            *_before(older, deliveries),
-            older.c.state == DeliveryState.PENDING,
-        )
-        order = (band(), deliveries.c.created_at, deliveries.c.idempotency_key)
-        place = sa.func.row_number().over(partition_by=deliveries.c.destination, order_by=order)
-        numbered = (
-            sa.select(deliveries, band().label("band"), place.label("place"))
-            .join(studies, studies.c.study_instance_uid == deliveries.c.study_instance_uid)
-            .where(
-                deliveries.c.state == DeliveryState.PENDING,
-                deliveries.c.next_attempt_at <= now,
-                ~blocked,
-            )
-            .subquery()
-        )
-        wanted = sa.select(numbered).order_by(
-            numbered.c.band, numbered.c.created_at, numbered.c.idempotency_key
-        )
-        if each is not None:
-            wanted = wanted.where(numbered.c.place <= each)
         with self._transaction() as connection:
-            return [rows.delivery(row) for row in connection.execute(wanted).mappings()]
+            found = connection.execute(_due(now, each, but)).mappings()
+            return [rows.delivery(row) for row in found]
 
     def overtaken(self, idempotency_key: str) -> bool:
         """Whether the receiver already has a newer report of the study: this one must not follow it."""
@@ -320,3 +300,37 @@ def _before(older: sa.FromClause, newer: sa.FromClause) -> tuple[sa.ColumnElemen
             sa.and_(older.c.revision == newer.c.revision, older.c.created_at < newer.c.created_at),
         ),
     )
+
+
+def _due(now: datetime, each: int | None, but: Collection[str]) -> sa.Select[Any]:
+    """In one pass over what is pending: whose turn it is in its study, then the order of each receiver."""
+    turn = sa.func.row_number().over(
+        partition_by=(deliveries.c.study_instance_uid, deliveries.c.destination),
+        order_by=(deliveries.c.revision, deliveries.c.created_at, deliveries.c.idempotency_key),
+    )
+    pending = (
+        sa.select(
+            deliveries.c.idempotency_key,
+            deliveries.c.study_instance_uid,
+            deliveries.c.destination,
+            deliveries.c.created_at,
+            deliveries.c.next_attempt_at,
+            turn.label("turn"),
+        )
+        .where(deliveries.c.state == DeliveryState.PENDING, deliveries.c.destination.not_in(list(but)))
+        .subquery()
+    )
+    order = (band(), pending.c.created_at, pending.c.idempotency_key)
+    place = sa.func.row_number().over(partition_by=pending.c.destination, order_by=order)
+    first = (
+        sa.select(pending.c.idempotency_key, band().label("band"), place.label("place"))
+        .join(studies, studies.c.study_instance_uid == pending.c.study_instance_uid)
+        .where(pending.c.turn == 1, pending.c.next_attempt_at <= now)
+        .subquery()
+    )
+    wanted = (
+        sa.select(deliveries)
+        .join(first, first.c.idempotency_key == deliveries.c.idempotency_key)
+        .order_by(first.c.band, deliveries.c.created_at, deliveries.c.idempotency_key)
+    )
+    return wanted if each is None else wanted.where(first.c.place <= each)

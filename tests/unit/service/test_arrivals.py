@@ -58,7 +58,13 @@ class Door:
 
     def restarted(self):
         self.line = Line(
-            self.work, self.studies, self.engine, self.clock, Settings(), lambda study: ("cxr-demo",)
+            self.work,
+            self.studies,
+            self.engine,
+            self.clock,
+            Settings(),
+            lambda study: ("cxr-demo",),
+            monotonic=lambda: 0.0,
         )
         return Watch(self.spool, self.studies, self.line, self.clock, Settings())
 

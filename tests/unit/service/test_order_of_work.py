@@ -129,7 +129,8 @@ class Site:
 
     def restarted(self, **work):
         settings = Settings.model_validate({"work": work, "listener": {"senders": self.senders}})
-        return Line(self.work, self.studies, self.engine, self.clock, settings, lambda study: ("cxr",))
+        ports = (self.work, self.studies, self.engine, self.clock)
+        return Line(*ports, settings, lambda study: ("cxr",), monotonic=lambda: 0.0)
 
     def arrive(self, name, *, sender="CR1", **attributes):
         data_set = film(study=name)
