@@ -179,7 +179,7 @@ def retrieve_bulk_data(
     if one is None:
         raise NotAcceptable(f"The value is {OCTETS}.")
     desk.witness.record(request, Audited.VIEWED, study_uid, detail="wado bulkdata")
-    if not one.is_multipart or one.kind == "*/*":
+    if not one.is_multipart:
         return StreamingResponse(media.begun(value), media_type=OCTETS)
     return streamed(
         Body(OCTETS, [Part(kind=OCTETS, location=f"{place}/bulkdata/{tag.upper()}", content=value)])

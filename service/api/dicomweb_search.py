@@ -30,6 +30,7 @@ from service.api.dicomweb_attributes import (
     series_record,
     study_record,
 )
+from service.api.dicomweb_place import base_url
 from service.api.dicomweb_query import Query, QueryMalformed
 from service.api.problems import problem_json
 from service.api.studies import StudyUid
@@ -68,14 +69,14 @@ class TooBroad(Exception):
 @router.get("/studies")
 def search_studies(request: Request, desk: AtDesk) -> Response:
     """Studies that fit (QIDO-RS)."""
-    return _answer(request, desk, "studies", lambda query: _studies(desk, query, _url(request)), OF_STUDY)
+    return _answer(request, desk, "studies", lambda query: _studies(desk, query, base_url(request)), OF_STUDY)
 
 
 @router.get("/series")
 def search_all_series(request: Request, desk: AtDesk) -> Response:
     """Series of any study (QIDO-RS)."""
     return _answer(
-        request, desk, "series", lambda query: _series(desk, query, _url(request)), OF_STUDY + OF_SERIES
+        request, desk, "series", lambda query: _series(desk, query, base_url(request)), OF_STUDY + OF_SERIES
     )
 
 
@@ -83,7 +84,7 @@ def search_all_series(request: Request, desk: AtDesk) -> Response:
 def search_series(request: Request, desk: AtDesk, study_uid: StudyUid) -> Response:
     """Series of one study (QIDO-RS)."""
     return _answer(
-        request, desk, "series", lambda query: _series(desk, query, _url(request)), OF_SERIES, study_uid
+        request, desk, "series", lambda query: _series(desk, query, base_url(request)), OF_SERIES, study_uid
     )
 
 
@@ -94,7 +95,7 @@ def search_all_instances(request: Request, desk: AtDesk) -> Response:
         request,
         desk,
         "instances",
-        lambda query: _instances(desk, query, _url(request)),
+        lambda query: _instances(desk, query, base_url(request)),
         OF_STUDY + OF_SERIES + OF_INSTANCE,
     )
 
@@ -106,7 +107,7 @@ def search_instances_of_study(request: Request, desk: AtDesk, study_uid: StudyUi
         request,
         desk,
         "instances",
-        lambda query: _instances(desk, query, _url(request)),
+        lambda query: _instances(desk, query, base_url(request)),
         OF_SERIES + OF_INSTANCE,
         study_uid,
     )
@@ -119,7 +120,7 @@ def search_instances(request: Request, desk: AtDesk, study_uid: StudyUid, series
         request,
         desk,
         "instances",
-        lambda query: _instances(desk, query, _url(request)),
+        lambda query: _instances(desk, query, base_url(request)),
         OF_INSTANCE,
         study_uid,
         series_uid,
@@ -301,7 +302,3 @@ def _day(text: str, days: int) -> datetime | None:
         return datetime.strptime(text, "%Y%m%d").replace(tzinfo=UTC) + timedelta(days=days)
     except (ValueError, OverflowError) as error:
         raise QueryMalformed("StudyDate: no calendar has such a day.") from error
-
-
-def _url(request: Request) -> str:
-    return f"{str(request.base_url).rstrip('/')}/dicom-web"

@@ -14,6 +14,7 @@ from hoichan.errors import NotAcceptable, NotConvertible, NotDicom, NotHeld
 from service.api import dicomweb_media as media
 from service.api.desk import Desk
 from service.api.dicomweb_media import Body
+from service.api.dicomweb_place import base_url
 
 STUDY = "/studies/{study_uid}"
 SERIES = STUDY + "/series/{series_uid}"
@@ -57,7 +58,7 @@ def accept(request: Request) -> str:
 def address(request: Request, held: Held) -> str:
     """Where an object is retrieved."""
     return (
-        f"{str(request.base_url).rstrip('/')}/dicom-web/studies/{held.study_instance_uid}"
+        f"{base_url(request)}/studies/{held.study_instance_uid}"
         f"/series/{held.series_instance_uid}/instances/{held.sop_instance_uid}"
     )
 
