@@ -13,12 +13,21 @@ class Receiver:
     def __init__(self):
         self.seen = defaultdict(set)  # (study, SOP class, SOP instance) -> digests of what came under it
         self._lock = threading.Lock()
-        entity = AE(ae_title="PACS")
-        entity.supported_contexts = StoragePresentationContexts
-        self._server = entity.start_server(
-            ("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, self._store)]
-        )
+        self._entity = AE(ae_title="PACS")
+        self._entity.supported_contexts = StoragePresentationContexts
+        self.port = 0
+        self.resume()
         self.port = self._server.server_address[1]
+
+    def pause(self):
+        """It is gone: nobody answers at its port."""
+        self._server.shutdown()
+
+    def resume(self):
+        """It is back, with what it remembers."""
+        self._server = self._entity.start_server(
+            ("127.0.0.1", self.port), block=False, evt_handlers=[(evt.EVT_C_STORE, self._store)]
+        )
 
     def _store(self, event):
         digest = hashlib.sha256(event.request.DataSet.getvalue()).hexdigest()

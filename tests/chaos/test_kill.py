@@ -3,20 +3,18 @@
 CHAOS_ROUNDS sets how often (1), CHAOS_SEED when each one dies.
 """
 
-import logging
 import os
 import random
 import threading
-import urllib.error
-from contextlib import suppress
 
 import pytest
 
-from hoichan.adapters.scu import Address, send
-from hoichan.errors import HoichanError
+from hoichan.adapters.scu import Address
 from hoichan.testing import a_film
 from hoichan.testing.house import RunningHouse, wait_until, write_film
 from tests.acceptance.packages import write_package
+from tests.chaos.counts import is_delivered
+from tests.chaos.modality import Modality
 from tests.chaos.receiver import Receiver
 
 ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "1"))
@@ -25,8 +23,6 @@ STUDIES = 30
 ROLES = ("listen", "work", "web", "up")
 BACK_SECONDS = 90  # until a killed role is there again; three interpreters start on a busy machine
 SETTLE_SECONDS = 120  # until everything is delivered after the last kill
-SUCCESS = 0x0000
-logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # it would tell of every refused connection
 SHARE = """
 [[destinations]]
 name = "share"
@@ -52,37 +48,6 @@ def house(tmp_path, receiver):
     made.stop()
 
 
-class Modality:
-    """Sends film after film, each again and again until it is told Success."""
-
-    def __init__(self, films, address, rng):
-        self.told = []  # Study Instance UIDs, in the order of their Success
-        self.tries = 0
-        self._films, self._address, self._rng = list(films), address, rng
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._send_all)
-        self._thread.start()
-
-    def _send_all(self):
-        for film in self._films:
-            while not self._stop.is_set():
-                self.tries += 1
-                with suppress(HoichanError):  # no answer: once more
-                    (sent,) = send([film], self._address, calling_ae_title="CR_ROOM1")
-                    if sent.status == SUCCESS:
-                        self.told.append(sent.study_instance_uid)
-                        break
-                self._stop.wait(0.2)
-            self._stop.wait(self._rng.uniform(0, 0.6))
-
-    def wait(self):
-        wait_until(lambda: not self._thread.is_alive(), seconds=180, what="every film is accepted")
-
-    def close(self):
-        self._stop.set()
-        self._thread.join(60)
-
-
 def kill_and_wait(house, role):
     before = house.pids()
     house.kill(role)
@@ -93,20 +58,6 @@ def kill_and_wait(house, role):
         lambda: house.pids().get(role, before[role]) != before[role],
         seconds=BACK_SECONDS,
         what=f"{role} is started again",
-    )
-
-
-def is_settled(house, expected):
-    """Whether the page's metrics say that every study is delivered and nothing waits."""
-    try:
-        lines = dict(
-            line.rsplit(" ", 1) for line in house.get("metrics").splitlines() if not line.startswith("#")
-        )
-    except (OSError, urllib.error.HTTPError):  # the page itself was killed
-        return False
-    return (
-        float(lines['hoichan_studies{state="delivered"}']) == expected
-        and float(lines['hoichan_deliveries{state="pending"}']) == 0
     )
 
 
@@ -128,7 +79,7 @@ def test_nothing_is_lost_and_nothing_doubled(house, receiver, tmp_path, number):
         modality.wait()
     finally:
         modality.close()
-    wait_until(lambda: is_settled(house, STUDIES), seconds=SETTLE_SECONDS, what="everything is delivered")
+    wait_until(lambda: is_delivered(house, STUDIES), seconds=SETTLE_SECONDS, what="everything is delivered")
     house.stop()
 
     assert len(modality.told) == len(set(modality.told)) == STUDIES
