@@ -143,6 +143,7 @@ search_keys = sa.Table(
     sa.Column("key", _KEY, primary_key=True),
     sa.Column("study_instance_uid", _UID, primary_key=True),
     sa.Column("received_at", UtcDateTime, nullable=False),  # of the study's first image: newest first
+    sa.Index("ix_search_keys_by_time", "kind", "received_at", "key", "study_instance_uid"),  # common names
     sqlite_with_rowid=False,
 )
 

@@ -7,7 +7,9 @@ words are checked where the walk stands and no row is fetched for those that do 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 import sqlalchemy as sa
 
@@ -18,6 +20,11 @@ from hoichan.intake.names import UID_QUERY, KeyKind, number_key, words_of
 from hoichan.intake.names import search_keys as keys_of
 
 SHORTEST = 2  # letters or digits of a query
+FEW = 5_000  # keys that are fetched and sorted rather than walked by time
+WALKED = (
+    200_000  # keys at most of such a walk: who looks for two common words that hardly meet finds the newest
+)
+_KEYS_OF_A_NAME = 6  # words of one name that may begin the same
 _LAST = "\U0010ffff"  # sorts after every letter
 
 
@@ -51,26 +58,38 @@ def find(connection: sa.Connection, text: str, *, limit: int, offset: int = 0) -
             studies.c.study_instance_uid >= uid, studies.c.study_instance_uid < uid + _LAST
         )
         return list(connection.execute(statement.limit(limit).offset(offset)).mappings())
-    for parts in _ways(text):
-        keys = sa.union(*parts).subquery()
-        at = sa.func.max(keys.c.received_at)
-        newest = (
-            sa.select(keys.c.study_instance_uid, at.label("received_at"))
-            .group_by(keys.c.study_instance_uid)
-            .order_by(at.desc(), keys.c.study_instance_uid)
-            .limit(limit)
-            .offset(offset)
-            .subquery()
-        )
-        statement = (
-            sa.select(studies)
-            .join(newest, newest.c.study_instance_uid == studies.c.study_instance_uid)
-            .order_by(newest.c.received_at.desc(), studies.c.study_instance_uid)
-        )
-        heads = list(connection.execute(statement).mappings())
-        if heads or offset:
-            return heads
+    for ranges in _ways(text):
+        found = _newest(connection, ranges, limit + offset)
+        if found:
+            return _heads(connection, found[offset:])
     return []
+
+
+def _newest(connection: sa.Connection, ranges: Sequence[_Range], count: int) -> list[str]:
+    """The newest studies with a key in any of the ranges, newest first; so many at most."""
+    times: dict[str, datetime] = {}
+    for one in ranges:
+        for uid, received_at in _keys(connection, one, count * _KEYS_OF_A_NAME):
+            times[uid] = max(received_at, times.get(uid, received_at))
+    return sorted(sorted(times), key=times.__getitem__, reverse=True)[:count]
+
+
+def _keys(connection: sa.Connection, wanted: _Range, count: int) -> list[tuple[str, datetime]]:
+    """Study and time of the keys in a range; of a range that many keys fit the newest `count`.
+
+    Where any of the words is rare its keys are fetched and sorted. Where all are common, as the commonest
+    family name is, keys are walked by time until there are enough: the more common, the sooner there are.
+    """
+    for one in wanted.turned():
+        if len(connection.execute(one.alone().keys().limit(FEW + 1)).all()) <= FEW:
+            return [(row[0], row[1]) for row in connection.execute(one.keys())]
+    return [(row[0], row[1]) for row in connection.execute(wanted.newest().limit(count))]
+
+
+def _heads(connection: sa.Connection, uids: Sequence[str]) -> list[Row]:
+    found = connection.execute(sa.select(studies).where(studies.c.study_instance_uid.in_(uids))).mappings()
+    heads = {row["study_instance_uid"]: row for row in found}
+    return [heads[uid] for uid in uids if uid in heads]
 
 
 def studies_under(number: str) -> sa.Select[tuple[object, ...]]:
@@ -81,28 +100,63 @@ def studies_under(number: str) -> sa.Select[tuple[object, ...]]:
     return sa.select(studies).where(studies.c.study_instance_uid.in_(keys))
 
 
-def _ways(text: str) -> list[list[sa.Select[tuple[str, object]]]]:
+def _ways(text: str) -> list[list[_Range]]:
     """What to look for, best first: a number, or words as they are spoken; then the words in any order."""
     words = words_of(text)
     letters = sum(map(len, words))
     number = number_key(text)
     if letters < SHORTEST:
         return []
-    first = [_range(KeyKind.NUMBER, number)] if any(c.isdigit() for c in number) else []
+    first = [_Range(KeyKind.NUMBER, number)] if any(c.isdigit() for c in number) else []
     if any(word.isalpha() for word in words):
-        first.append(_range(KeyKind.NAME, " ".join(words)))
+        first.append(_Range(KeyKind.NAME, " ".join(words)))
     ways = [first] if first else []
     if len(words) > 1:
         longest = max(words, key=len)
         rest = list(words)
         rest.remove(longest)
-        ways.append([_range(KeyKind.NAME, longest, rest)])
+        ways.append([_Range(KeyKind.NAME, longest, tuple(rest))])
     return ways
 
 
-def _range(kind: KeyKind, prefix: str, words: Sequence[str] = ()) -> sa.Select[tuple[str, object]]:
-    """Studies with a key that begins so, and in which each of the words begins another word."""
-    key = search_keys.c.key
-    chosen = [search_keys.c.kind == str(kind), key >= prefix, key < prefix + _LAST]
-    chosen += [key.like(f"% {word}%") for word in words]  # words hold no wildcards: see `words_of`
-    return sa.select(search_keys.c.study_instance_uid, search_keys.c.received_at).where(*chosen)
+@dataclass(frozen=True, slots=True)
+class _Range:
+    """Keys of a kind that begin so, and in which each of the words begins another word."""
+
+    kind: KeyKind
+    prefix: str
+    words: tuple[str, ...] = ()
+
+    def alone(self) -> _Range:
+        """The range without its further words."""
+        return replace(self, words=())
+
+    def turned(self) -> Iterator[_Range]:
+        """The same with each word in front; all find the same studies."""
+        yield self
+        for number, word in enumerate(self.words):
+            others = (*self.words[:number], *self.words[number + 1 :])
+            yield replace(self, prefix=word, words=(self.prefix, *others))
+
+    def keys(self) -> sa.Select[tuple[str, datetime]]:
+        """Study and time, by the primary key."""
+        chosen = (search_keys.c.kind == str(self.kind), *self._fits(search_keys.c.key))
+        return sa.select(search_keys.c.study_instance_uid, search_keys.c.received_at).where(*chosen)
+
+    def newest(self) -> sa.Select[tuple[str, datetime]]:
+        """The same, newest first, among the newest `WALKED` keys, by `ix_search_keys_by_time`."""
+        walk = (
+            sa.select(search_keys.c.study_instance_uid, search_keys.c.received_at, search_keys.c.key)
+            .where(search_keys.c.kind == str(self.kind))
+            .order_by(search_keys.c.received_at.desc())
+            .limit(WALKED)
+            .subquery()
+        )
+        return sa.select(walk.c.study_instance_uid, walk.c.received_at).where(*self._fits(walk.c.key))
+
+    def _fits(self, key: sa.ColumnElement[str]) -> tuple[sa.ColumnElement[bool], ...]:
+        return (
+            key >= self.prefix,
+            key < self.prefix + _LAST,
+            *(key.like(f"% {word}%") for word in self.words),  # words hold no wildcards: see `words_of`
+        )

@@ -12,8 +12,9 @@ _READS = re.compile(r"\s*(SELECT|WITH|UPDATE|DELETE)\b")
 class Asked:
     """Every statement that reads or changes rows, while it is open."""
 
-    def __init__(self, engine):
+    def __init__(self, engine, tables=LONG):
         self._engine = engine
+        self._tables = re.compile(rf"\b({tables})\b")
         self.statements = []
 
     def __enter__(self):
@@ -24,7 +25,7 @@ class Asked:
         sa.event.remove(self._engine, "before_cursor_execute", self._note)
 
     def _note(self, connection, cursor, statement, parameters, context, many):
-        if _READS.match(statement) and re.search(rf"\b({LONG})\b", statement):
+        if _READS.match(statement) and self._tables.search(statement):
             self.statements.append((statement, parameters))
 
 

@@ -11,6 +11,7 @@ from hoichan.adapters.objects_disk import ObjectsDisk
 from hoichan.adapters.records_sql import StudiesSql
 from hoichan.testing.datasets import described, film
 from hoichan.testing.ports import FakeClock
+from tests.unit.adapters.plans import Asked, sqlite_plan
 
 NAMES = {
     "hanh": ("Trần^Hạnh^Thị", "BN-0012", "XR2611200042"),
@@ -111,3 +112,25 @@ def test_a_late_image_of_another_patient_replaces_nobody(record):
     patient = studies.current(arrived.study_instance_uid).patient
     assert (patient.patient_id.reveal(), patient.patient_name.reveal()) == ("7001", "Nguyễn^An^Văn")
     assert found(record, "le thi binh") == found(record, "9999") == ["an"]
+
+
+@pytest.mark.parametrize(
+    "text", ["tran thi hanh", "hanh tran", "tran hanh", "thi", "bn0012", "an van", "zzz", "tran an"]
+)
+def test_common_words_are_walked_by_time_and_find_the_same(record, monkeypatch, text):
+    exact = found(record, text)
+    monkeypatch.setattr(search_sql, "FEW", 0)
+    assert found(record, text) == exact
+    assert found(record, text, limit=1) == exact[:1]
+    assert found(record, text, limit=1, offset=1) == exact[1:2]
+
+
+def test_the_walk_is_along_the_index_of_time(record, monkeypatch):
+    monkeypatch.setattr(search_sql, "FEW", 0)
+    with Asked(record, tables="search_keys") as asked:
+        found(record, "thi")
+    (walk,) = [one for one in asked.statements if "ORDER BY" in one[0] and "received_at DESC" in one[0]]
+    with record.connect() as connection:
+        plan = sqlite_plan(connection, *walk)
+    assert any("ix_search_keys_by_time" in step for step in plan)
+    assert not any("TEMP B-TREE" in step for step in plan)

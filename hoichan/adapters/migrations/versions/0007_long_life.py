@@ -18,7 +18,7 @@ _OPEN = sa.text("state != 'signed'")
 
 
 def upgrade() -> None:
-    """The reading order by state and without the signed; deliveries by when they are due and by receiver."""
+    """The reading order by state and without the signed; deliveries by time and by receiver; common names."""
     op.create_index("ix_studies_state_order", "studies", ["state", *_ORDER])
     op.create_index("ix_studies_open_order", "studies", _ORDER, sqlite_where=_OPEN, postgresql_where=_OPEN)
     op.drop_index("ix_studies_state", table_name="studies")
@@ -28,6 +28,9 @@ def upgrade() -> None:
         "ix_deliveries_state_destination_created_at", "deliveries", ["state", "destination", "created_at"]
     )
     op.drop_index("ix_deliveries_state", table_name="deliveries")
+    op.create_index(
+        "ix_search_keys_by_time", "search_keys", ["kind", "received_at", "key", "study_instance_uid"]
+    )
     op.create_table(
         "tallies",
         sa.Column("name", sa.String(length=64), nullable=False),
@@ -49,6 +52,7 @@ def downgrade() -> None:
     """Back to the indexes of before."""
     op.drop_table("worker_facts")
     op.drop_table("tallies")
+    op.drop_index("ix_search_keys_by_time", table_name="search_keys")
     op.create_index("ix_deliveries_state", "deliveries", ["state"])
     op.drop_index("ix_deliveries_state_destination_created_at", table_name="deliveries")
     op.drop_index("ix_deliveries_state_next_attempt_at", table_name="deliveries")
