@@ -14,7 +14,7 @@ from typing import Any
 
 import structlog
 from pydicom.dataset import Dataset
-from pynetdicom import AE, _config, build_context, build_role, evt
+from pynetdicom import AE, StoragePresentationContexts, _config, build_context, build_role, evt
 
 from hoichan.adapters.associations import release
 from hoichan.adapters.tls import client_args
@@ -51,6 +51,8 @@ SYNTAXES = (
     "1.2.840.10008.1.2.4.91",  # JPEG 2000
     "1.2.840.10008.1.2.5",  # RLE
 )
+
+ANY_CLASS = [str(one.abstract_syntax) for one in StoragePresentationContexts][: CONTEXTS - 1]
 
 _config.LOG_REQUEST_IDENTIFIERS = False
 _config.LOG_RESPONSE_IDENTIFIERS = False
@@ -143,7 +145,8 @@ class DimseArchive:
                     association.send_c_move(question, self._move_to, MOVE) for question in questions
                 )
         intake = _Intake(self._spool, self._source.ae_title)
-        classes = sorted({kind for _, kind in (images.get(uid, ("", "")) for uid in wanted) if is_uid(kind)})
+        kinds = {images[uid][1] for uid in wanted if uid in images}
+        classes = sorted(filter(is_uid, kinds)) or ANY_CLASS  # some PACSs do not tell the SOP class
         contexts = [build_context(GET), *_storage_contexts(classes)]
         with (
             intake,
@@ -155,7 +158,6 @@ class DimseArchive:
             ) as association,
         ):
             done = self._run(association.send_c_get(question, GET) for question in questions)
-        intake.check()
         return done if not intake.code else Fetched(stored=done.stored, failed=done.failed, code=intake.code)
 
     def _run(self, operations: Iterator[Any]) -> Fetched:
@@ -168,8 +170,9 @@ class DimseArchive:
                 if "Status" not in answer:
                     raise Unreachable(self._source.name, "no answer")
                 status = int(answer.Status)
-                completed = _number(answer, "NumberOfCompletedSuboperations", completed)
-                completed += _number(answer, "NumberOfWarningSuboperations", 0)
+                if "NumberOfCompletedSuboperations" in answer:
+                    completed = _number(answer, "NumberOfCompletedSuboperations", 0)
+                    completed += _number(answer, "NumberOfWarningSuboperations", 0)
                 lost = _number(answer, "NumberOfFailedSuboperations", lost)
                 if status in PENDING or status == SUCCESS:
                     continue
@@ -254,7 +257,10 @@ class _Intake:
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Raises SpoolFull when there was no room, whatever the PACS made of it."""
         self._spool.released(self._batch)
+        if self._full is not None:
+            raise self._full
 
     def store(self, event: Any) -> int:  # noqa: ANN401 (an untyped pynetdicom Event)
         """The status of one C-STORE; no exception reaches pynetdicom, which would print its text."""
@@ -279,11 +285,6 @@ class _Intake:
             self.code = type(error).__name__
             return 0x0110
         return SUCCESS
-
-    def check(self) -> None:
-        """Raises SpoolFull when there was no room."""
-        if self._full is not None:
-            raise self._full
 
 
 def since_day(mark: str | None, now: datetime, window_hours: float, zone: tzinfo) -> str:
