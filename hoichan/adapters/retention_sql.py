@@ -16,8 +16,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from hoichan.adapters.schema import deliveries, documents, instances, revisions, studies, trail
+from hoichan.adapters.schema_orders import search_keys
 from hoichan.adapters.schema_retention import holds, record_classes, removals
+from hoichan.adapters.schema_tokens import forwards
 from hoichan.errors import RecordsUnavailable
+from hoichan.intake.names import KeyKind, number_key
+from hoichan.reporting.forwarding import ForwardState
 from hoichan.reporting.retention import Facts, RecordClass, Verdict
 from hoichan.types import DeliveryState, SOPInstanceUID, StudyInstanceUID, StudyState
 
@@ -151,22 +155,8 @@ class RetentionSql:
         """
         after: tuple[datetime, str] | None = None
         while True:
-            wanted = (
-                _facts()
-                .where(studies.c.last_received_at < before, ~_is_removed())
-                .order_by(studies.c.last_received_at, studies.c.study_instance_uid)
-                .limit(_PAGE)
-            )
-            if after is not None:
-                at, uid = after
-                wanted = wanted.where(
-                    sa.or_(
-                        studies.c.last_received_at > at,
-                        sa.and_(studies.c.last_received_at == at, studies.c.study_instance_uid > uid),
-                    )
-                )
             with self._transaction() as connection:
-                rows = connection.execute(wanted).mappings().all()
+                rows = connection.execute(_page(connection, before, after)).mappings().all()
                 involved = _studies_of(connection, rows, quarantined)
             for row in rows:
                 yield _facts_of(row, involved)
@@ -185,7 +175,7 @@ class RetentionSql:
         with self._transaction() as connection:
             row = (
                 connection.execute(
-                    _facts()
+                    _facts(connection)
                     .where(studies.c.study_instance_uid == study, ~_is_removed())
                     .with_for_update(of=studies)
                 )
@@ -225,7 +215,7 @@ class RetentionSql:
     def is_held(self, study: StudyInstanceUID) -> bool:
         """Whether a hold keeps the study."""
         with self._transaction() as connection:
-            held = sa.select(_on_hold()).where(studies.c.study_instance_uid == study)
+            held = sa.select(_on_hold(connection)).where(studies.c.study_instance_uid == study)
             return bool(connection.execute(held).scalar())
 
     def images(self, removal: Removal) -> Sequence[Filed]:
@@ -286,8 +276,24 @@ def _keeps(hold: sa.FromClause, study: sa.FromClause) -> sa.ColumnElement[bool]:
     )
 
 
-def _on_hold() -> sa.ColumnElement[bool]:
-    return sa.exists().where(holds.c.lifted_at.is_(None), _keeps(holds, studies)).correlate(studies)
+def _on_hold(connection: sa.Connection) -> sa.ColumnElement[bool]:
+    """Whether a hold in force keeps the study, also by a number that its patient had before a correction.
+
+    Former numbers are found by the keys of the search, which do not tell issuers apart: too much is kept.
+    """
+    in_force = sa.exists().where(holds.c.lifted_at.is_(None), _keeps(holds, studies)).correlate(studies)
+    numbers = connection.execute(
+        sa.select(holds.c.patient_id).where(holds.c.lifted_at.is_(None), holds.c.patient_id.is_not(None))
+    ).scalars()
+    keys = sorted({number_key(number) for number in numbers if number})
+    if not keys:
+        return in_force
+    formerly = sa.exists().where(
+        search_keys.c.kind == str(KeyKind.NUMBER),
+        search_keys.c.key.in_(keys),
+        search_keys.c.study_instance_uid == studies.c.study_instance_uid,
+    )
+    return sa.or_(in_force, formerly.correlate(studies))
 
 
 def _is_removed() -> sa.ColumnElement[bool]:
@@ -297,7 +303,7 @@ def _is_removed() -> sa.ColumnElement[bool]:
     return sa.exists().where(here, sa.or_(removals.c.state == MARKED, newest)).correlate(studies)
 
 
-def _facts() -> sa.Select[Any]:
+def _facts(connection: sa.Connection) -> sa.Select[Any]:
     uid = studies.c.study_instance_uid
     later = deliveries.alias()
     superseded = sa.exists().where(
@@ -317,6 +323,11 @@ def _facts() -> sa.Select[Any]:
             ),
         )
     )
+    unforwarded = (
+        sa.select(sa.func.count())
+        .select_from(forwards)
+        .where(forwards.c.study_instance_uid == uid, forwards.c.state != ForwardState.SENT)
+    )
     waiting = (
         sa.select(sa.func.count())
         .select_from(revisions)
@@ -329,10 +340,29 @@ def _facts() -> sa.Select[Any]:
         studies.c.calling_ae_title,
         studies.c.last_received_at,
         record_classes.c.record_class,
-        _on_hold().label("on_hold"),
-        undelivered.scalar_subquery().label("undelivered"),
+        _on_hold(connection).label("on_hold"),
+        (undelivered.scalar_subquery() + unforwarded.scalar_subquery()).label("undelivered"),
         waiting.scalar_subquery().label("open_revisions"),
     ).outerjoin(record_classes, record_classes.c.study_instance_uid == uid)
+
+
+def _page(connection: sa.Connection, before: datetime, after: tuple[datetime, str] | None) -> sa.Select[Any]:
+    """The next studies whose images are here, oldest first."""
+    wanted = (
+        _facts(connection)
+        .where(studies.c.last_received_at < before, ~_is_removed())
+        .order_by(studies.c.last_received_at, studies.c.study_instance_uid)
+        .limit(_PAGE)
+    )
+    if after is None:
+        return wanted
+    at, uid = after
+    return wanted.where(
+        sa.or_(
+            studies.c.last_received_at > at,
+            sa.and_(studies.c.last_received_at == at, studies.c.study_instance_uid > uid),
+        )
+    )
 
 
 def _facts_of(row: Row, quarantined: Collection[str]) -> Facts:

@@ -40,13 +40,13 @@ def receive(house, name):
     )
 
 
-def answer(house, stored):
+def answer(house, stored, encoder=None):
     (spooled,) = house.spool.listing(stored.study_instance_uid)
     part = read_spooled(house.spool, spooled, UTC)
     house.studies.add_arrivals(part, part.instances)
     study = house.studies.assemble(house.studies.current(stored.study_instance_uid))
     report = compose(study, results=[], findings=[], refusals=(), manifests=[], predecessor=None, now=AT)
-    documents = FakeEncoder().encode(study, report)
+    documents = (encoder or FakeEncoder()).encode(study, report)
     deliveries = plan(report, study, house.settings.effective_destinations, documents, AT)
     house.studies.save(study, report=report, documents=documents, deliveries=deliveries)
     return report

@@ -403,3 +403,12 @@ def test_nothing_goes_that_could_not_be_recorded(site):
             audit=AuditSql(site.engine, site.folder / KEY_FILE),
         ).step()
     assert site.is_here(stored)
+
+
+def test_a_hold_on_a_patient_outlives_another_number(site):
+    stored = site.study()
+    site.retention.add_hold(patient_id="BN0001", reason="claim", by="uid:0", at=NIGHT)
+    with site.engine.begin() as connection:  # merged into another record since
+        connection.exec_driver_sql("UPDATE studies SET patient_id = 'BN9'")
+    assert site.keeper.step() == 0 and site.is_here(stored)
+    assert site.retention.is_held(stored.study_instance_uid)
