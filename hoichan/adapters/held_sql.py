@@ -23,7 +23,7 @@ from pydicom.tag import Tag
 
 from hoichan.adapters.objects_disk import ObjectsDisk, write_whole
 from hoichan.adapters.schema import documents, instances, reports, series, studies
-from hoichan.errors import NotDicom, ObjectUnknown, RecordsUnavailable
+from hoichan.errors import IntakeError, NotDicom, NotHeld, ObjectUnknown, RecordsUnavailable
 from hoichan.intake.rejections import KEY_OBJECT_SELECTION, read_rejection
 from hoichan.ports import Objects, Spool
 from hoichan.types import ReportStatus, Sha256
@@ -51,8 +51,17 @@ class Held:
 
     @property
     def path(self) -> Path:
-        """Its Part 10 file, fetched where another machine received it. Raises RecordsUnavailable."""
-        return self.place()
+        """Its Part 10 file, fetched where another machine received it.
+
+        Raises NotHeld where the images were removed since, RecordsUnavailable (try again).
+        """
+        try:
+            found = self.place()
+        except (IntakeError, ObjectUnknown) as error:
+            raise NotHeld from error
+        if not found.exists():
+            raise NotHeld
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

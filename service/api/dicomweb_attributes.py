@@ -19,7 +19,7 @@ from pydicom.dataelem import DataElement
 from pydicom.multival import MultiValue
 
 from hoichan.adapters.held_sql import Held, Row, read_header
-from hoichan.errors import NotDicom
+from hoichan.errors import NotDicom, NotHeld
 from hoichan.intake import charsets
 
 LARGEST_INLINE = 1024  # bytes of a value that travels inside of the JSON
@@ -127,7 +127,7 @@ class Attributes:
         for held in self._files():
             try:
                 return read_header(held.path)
-            except (OSError, NotDicom):
+            except (OSError, NotDicom, NotHeld):
                 continue
         return Dataset()
 

@@ -18,7 +18,7 @@ from starlette.responses import Response, StreamingResponse
 
 from hoichan.adapters import frames
 from hoichan.adapters.held_sql import Held, read_header
-from hoichan.errors import NotAcceptable, NotConvertible, NotDicom
+from hoichan.errors import NotAcceptable, NotConvertible, NotDicom, NotHeld
 from hoichan.guard.audit import Audited
 from service.api import dicomweb_media as media
 from service.api.desk import AtDesk, Desk
@@ -97,6 +97,10 @@ def _dicom_parts(held: Sequence[Held], targets: Sequence[str]) -> Iterator[Part]
     for one, target in zip(held, targets, strict=True):
         try:
             content, syntax = _content(one, target), target
+        except NotHeld:
+            if len(held) == 1:
+                raise
+            continue  # removed since: the others are still here
         except NotConvertible as error:
             if len(held) == 1:
                 raise
@@ -147,7 +151,7 @@ def _json_array(request: Request, held: Sequence[Held]) -> Iterator[bytes]:
     for one in held:
         try:
             document = metadata_of(one, address(request, one))
-        except (NotDicom, OSError) as error:
+        except (NotDicom, NotHeld, OSError) as error:
             log.error("kept_file_unreadable", instance=one.sop_instance_uid, error=type(error).__name__)
             continue
         yield between + json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()

@@ -10,6 +10,7 @@ import pytest
 
 from hoichan.adapters.audit_sql import KEY_FILE, AuditSql, Wanted
 from hoichan.adapters.database import migrate, open_database
+from hoichan.adapters.forwards_sql import CLOSED, ForwardsSql, Revision
 from hoichan.adapters.objects_disk import ObjectsDisk
 from hoichan.adapters.originals import Originals
 from hoichan.adapters.records_sql import StudiesSql
@@ -19,6 +20,7 @@ from hoichan.errors import ConfigurationError, RecordsUnavailable
 from hoichan.guard.audit import Audited
 from hoichan.intake.dataset import read_spooled
 from hoichan.reporting.deliveries import plan
+from hoichan.reporting.forwarding import Errand, ForwardState, Told
 from hoichan.reporting.reports import compose
 from hoichan.reporting.retention import RecordClass, decide
 from hoichan.settings import FolderDestination, Retention, RetentionRule, Settings
@@ -189,6 +191,26 @@ def test_a_refused_delivery_keeps_the_images_until_a_later_one_arrives(site):
     assert site.keeper.step() == 0 and site.is_here(stored)
     site.studies.revive(delivery.idempotency_key)
     site.studies.acknowledged(delivery.idempotency_key, "ok")
+    site.clock.advance(7200)
+    assert site.keeper.step() == 1 and not site.is_here(stored)
+
+
+def test_images_that_a_rule_still_has_to_send_on_stay(site):
+    stored = site.study()
+    forwards = ForwardsSql(site.engine, site.clock)
+    errand = Errand(
+        rule="all",
+        destination="far",
+        study_instance_uid=stored.study_instance_uid,
+        sop_instance_uid=stored.sop_instance_uid,
+        sop_class_uid="1.2",
+        transfer_syntax_uid="1.2.840.10008.1.2.1",
+        path=str(stored.path),
+    )
+    revision = Revision(study=stored.study_instance_uid, revision=1, answer=None)
+    forwards.plan("all", revision, CLOSED, [errand])
+    assert site.keeper.step() == 0 and site.is_here(stored)
+    forwards.settle([Told(errand=errand, state=ForwardState.SENT, detail="0x0000")], {})
     site.clock.advance(7200)
     assert site.keeper.step() == 1 and not site.is_here(stored)
 

@@ -286,3 +286,16 @@ def test_a_damaged_header_stops_nobody(site):
     documents = site.get(f"/studies/{made.StudyInstanceUID}/metadata").json()
     assert len(documents) == 2
     assert len(parts(site.get(f"/studies/{made.StudyInstanceUID}"))) == 2
+
+
+def test_removed_images_are_not_held_any_more(site):
+    made, left = film(study="removed"), film(study="removed", instance="left")
+    study = site.store(as_file(made), as_file(left))
+    (gone,) = [one for one in study.instances if one.sop_instance_uid == made.SOPInstanceUID]
+    site.spool.file(gone.path).unlink()
+    for rest in ("", "/frames/1", "/rendered", "/bulkdata/7FE00010"):
+        assert site.get(address(made) + rest).status_code == 404
+    ((_, content),) = parts(site.get(f"/studies/{made.StudyInstanceUID}", ANY))
+    assert dcmread(io.BytesIO(content)).SOPInstanceUID == left.SOPInstanceUID
+    assert len(site.get(f"/studies/{made.StudyInstanceUID}/metadata").json()) == 1
+    assert site.get("/studies", StudyInstanceUID=made.StudyInstanceUID).status_code == 200
