@@ -8,7 +8,7 @@ hearing and writing down loses nothing. Silence is asked again with growing paus
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -22,6 +22,7 @@ from hoichan.errors import HoichanError, Refused, Unreachable
 from hoichan.intake import commitments as notes
 from hoichan.intake.commitments import CommitmentReport
 from hoichan.ports import Clock, Sink, Spool, Studies
+from hoichan.reporting.deliveries import SR_FORMS
 from hoichan.settings import DicomDestination
 from hoichan.types import Delivery, Document, StudyInstanceUID
 
@@ -164,9 +165,10 @@ class Committer:
             notes.forget(self._spool.notes, report.transaction_uid)
             return
         documents = self._documents(question)
-        lacking = [document for document in documents if document.uid not in report.committed]
+        lacking = _lacking(documents, report.committed)
         if not lacking:
-            self._committed(question, len(documents))
+            held = sum(document.uid in report.committed for document in documents)
+            self._committed(question, held)
             return
         if question.state is not QuestionState.OPEN:  # its successor will tell
             return
@@ -261,3 +263,13 @@ def _one_only(subject: str) -> Iterator[None]:
         if error.retryable:
             raise
         log.error("commitment_skipped", subject=subject, code=error.code)
+
+
+def _lacking(documents: Sequence[Document], committed: Container[str]) -> list[Document]:
+    """What the PACS does not hold. Of the forms of the SR it got one, and any of them will do."""
+    has_sr = any(document.kind in SR_FORMS and document.uid in committed for document in documents)
+    return [
+        document
+        for document in documents
+        if document.uid not in committed and not (has_sr and document.kind in SR_FORMS)
+    ]

@@ -19,7 +19,7 @@ from hoichan.adapters.records_sql import StudiesSql
 from hoichan.adapters.spool_disk import DiskSpool
 from hoichan.intake.commitments import SOP_CLASS, SOP_INSTANCE, expected_from, reports
 from hoichan.intake.headers import EXPLICIT_LITTLE, IMPLICIT_LITTLE
-from hoichan.reporting.deliveries import plan
+from hoichan.reporting.deliveries import SR_FORMS, plan
 from hoichan.reporting.reports import compose
 from hoichan.settings import Listener, Settings
 from hoichan.testing.datasets import COMPUTED_RADIOGRAPHY, described, film
@@ -159,8 +159,8 @@ class Site:
             sinks=sinks(self.settings),
         )
 
-    def deliver(self):
-        """A report of two documents, and its delivery; the study's UID."""
+    def deliver(self, kinds=(DocumentKind.SC, DocumentKind.SR)):
+        """A report of these documents, and its delivery; the study's UID."""
         study = described(film())
         self.studies.add_arrivals(study, study.instances)
         study = self.studies.assemble(replace(study, closed_by="quiet_time"))
@@ -173,7 +173,7 @@ class Site:
             predecessor=None,
             now=self.clock.now(),
         )
-        documents = [_document(kind) for kind in (DocumentKind.SC, DocumentKind.SR)]
+        documents = [_document(kind) for kind in kinds]
         deliveries = plan(report, study, self.settings.destinations, documents, self.clock.now())
         self.studies.save(study, report=report, documents=documents, deliveries=deliveries)
         outbox = Outbox(self.studies, sinks(self.settings), self.clock, self.settings.work)
@@ -237,6 +237,24 @@ def test_what_the_pacs_holds_is_committed(tmp_path, door):
         assert expected_from(site.spool.notes, transaction) is None
         site.clock.advance(100_000)
         assert site.committer.step() == 0 and len(pacs.asked) == 1
+
+
+@pytest.mark.parametrize("forgets", [False, True])
+def test_one_form_of_the_sr_is_enough(tmp_path, forgets):
+    with opened(tmp_path, door=True) as (site, pacs):
+        study = site.deliver((DocumentKind.SC, *SR_FORMS))
+        sent = set(pacs.held)
+        assert len(sent) == 2
+        pacs.forgetful = forgets
+        for _ in range(2 if forgets else 1):
+            site.committer.step()
+            site.hear()
+            pacs.forgetful = False
+        site.committer.step()
+        assert site.committed(study) is not None
+        assert pacs.held == sent
+        asked, given = len(pacs.asked), site.events(study).count("commitment_failed")
+        assert (asked, given) == ((2, 1) if forgets else (1, 0))
 
 
 def test_what_it_lost_is_sent_again_and_asked_again(tmp_path):
