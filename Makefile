@@ -91,6 +91,7 @@ test-chaos: .venv/.dev  ## kill -9, full disk; CHAOS_ROUNDS sets how often
 bench: .venv/.peers peers  ## Figures, side by side with a peer, by hand
 	.venv/bin/python -m benches.footprint
 	.venv/bin/python -m benches.receive
+	.venv/bin/python -m benches.associations --seconds 120
 	.venv/bin/python -m benches.flow
 
 clean:           ## Remove what was built; data stays
