@@ -18,11 +18,11 @@ SECONDS = 10  # within which it must have started or ended
 class Receiver:
     """Keeps the frames it got and then behaves as it is told; runs in a thread while the context is open."""
 
-    def __init__(self, behaviour: Behaviour, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, behaviour: Behaviour, tls: ssl.SSLContext | None = None, *, port: int = 0) -> None:
         self.behaviour = behaviour
         self.tls = tls
         self.frames: list[bytes] = []  # with their MLLP block characters, oldest first
-        self.port = 0  # a free one, once started
+        self.port = port  # 0: a free one, once started
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run)
@@ -46,7 +46,7 @@ class Receiver:
     async def _serve(self) -> None:
         self._end = asyncio.Event()
         self._calls: set[asyncio.Task[None]] = set()
-        with socket.create_server(("127.0.0.1", 0)) as door:
+        with socket.create_server(("127.0.0.1", self.port)) as door:
             door.setblocking(False)
             self.port = door.getsockname()[1]
             self._ready.set()
