@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from hoichan.errors import ConfigurationError
@@ -217,3 +219,63 @@ def test_a_private_sop_class_must_be_a_private_uid(tmp_path, uid):
         written(tmp_path, '[listener]\nprivate_sop_classes = ["1.3.12.2.1107.5.9.1"]\n'), environment={}
     )
     assert good.listener.private_sop_classes == ("1.3.12.2.1107.5.9.1",)
+
+
+RECEIVERS = """
+[[destinations]]
+name = "pacs"
+kind = "dicom"
+host = "127.0.0.1"
+port = 104
+ae_title = "PACS"
+[[destinations]]
+name = "research"
+kind = "dicomweb"
+url = "https://research.example.vn/dicom-web"
+send = []
+[[destinations]]
+name = "emr"
+kind = "fhir"
+url = "http://127.0.0.1/fhir"
+"""
+
+
+@pytest.mark.parametrize(
+    ("rules", "words"),
+    [
+        ('[[forward]]\nname="a"\nto=["nobody"]', "no destination of dicom"),
+        ('[[forward]]\nname="a"\nto=["emr"]', "no destination of dicom"),
+        ('[[forward]]\nname="a"\nto=[]', "forward.0.to"),
+        ('[[forward]]\nname="a"\nto=["pacs"]\n[[forward]]\nname="a"\nto=["pacs"]', "the same name"),
+        ('[[forward]]\nname="a"\nto=["pacs"]\ndeidentify={}', "set send = []"),
+        (
+            '[[forward]]\nname="a"\nto=["research"]\ndeidentify={}\n[[forward]]\nname="b"\nto=["research"]',
+            "no rule without deidentify",
+        ),
+        ('[[forward]]\nname="a"\nto=["research"]\ndeidentify={shift_times=true}', "needs keep_dates"),
+        ('[[forward]]\nname="a"\nto=["pacs"]\nmodality=["CR"]', "Unknown configuration key"),
+    ],
+)
+def test_a_rule_that_cannot_be_followed_stops_the_start(tmp_path, rules, words):
+    file = tmp_path / "hoichan.toml"
+    file.write_text(RECEIVERS + rules, encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=re.escape(words)):
+        load(file, environment={})
+
+
+def test_rules_that_can_be_followed(tmp_path):
+    file = tmp_path / "hoichan.toml"
+    rules = """
+[[forward]]
+name = "archive"
+to = ["pacs"]
+[[forward]]
+name = "study"
+to = ["research"]
+tiers = ["critical"]
+deidentify = { keep_dates = true }
+"""
+    file.write_text(RECEIVERS + rules, encoding="utf-8")
+    archive, study = load(file, environment={}).forward
+    assert not archive.needs_answer and archive.deidentify is None
+    assert study.needs_answer and study.deidentify.keep_dates and not study.deidentify.allow_pixel_risk
