@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -82,8 +83,13 @@ def _keys(connection: sa.Connection, wanted: _Range, count: int) -> list[tuple[s
     """
     for one in wanted.turned():
         if len(connection.execute(one.alone().keys().limit(FEW + 1)).all()) <= FEW:
-            return [(row[0], row[1]) for row in connection.execute(one.keys())]
-    return [(row[0], row[1]) for row in connection.execute(wanted.newest().limit(count))]
+            return _pairs(connection, one.keys())
+    return _pairs(connection, wanted.newest().limit(count))
+
+
+def _pairs(connection: sa.Connection, keys: sa.Select[Any]) -> list[tuple[str, datetime]]:
+    found = connection.execute(keys).mappings()
+    return [(row["study_instance_uid"], row["received_at"]) for row in found]
 
 
 def _heads(connection: sa.Connection, uids: Sequence[str]) -> list[Row]:
@@ -138,12 +144,12 @@ class _Range:
             others = (*self.words[:number], *self.words[number + 1 :])
             yield replace(self, prefix=word, words=(self.prefix, *others))
 
-    def keys(self) -> sa.Select[tuple[str, datetime]]:
+    def keys(self) -> sa.Select[Any]:
         """Study and time, by the primary key."""
         chosen = (search_keys.c.kind == str(self.kind), *self._fits(search_keys.c.key))
         return sa.select(search_keys.c.study_instance_uid, search_keys.c.received_at).where(*chosen)
 
-    def newest(self) -> sa.Select[tuple[str, datetime]]:
+    def newest(self) -> sa.Select[Any]:
         """The same, newest first, among the newest `WALKED` keys, by `ix_search_keys_by_time`."""
         walk = (
             sa.select(search_keys.c.study_instance_uid, search_keys.c.received_at, search_keys.c.key)
