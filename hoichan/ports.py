@@ -269,6 +269,10 @@ class Studies(Protocol):
         """Whether the receiver already has a newer report of the study: this one must not follow it."""
         ...
 
+    def followed(self, idempotency_key: str) -> bool:
+        """Whether a newer report of the study waits behind this one for the same receiver."""
+        ...
+
     def withdrawn(self, idempotency_key: str, *, reason: str) -> None:
         """It will not be sent: overtaken by a newer report, or stopped by a person."""
         ...

@@ -39,6 +39,7 @@ PATTERNS: Sequence[tuple[str, str]] = (
     (r"(AE|CE)\b", "hl7_content"),
     (r"(AR|CR)\b", "hl7_later"),
     (r"overtaken", "overtaken"),
+    (r"gave_way", "gave_way"),
     (r"cancelled", "cancelled"),
     (r"timeout|Timeout|no answer|never ends", "timeout"),
     (r"connection_reset|association ended|closed without an answer", "connection_reset"),

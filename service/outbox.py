@@ -20,6 +20,10 @@ from hoichan.types import DeliveryState
 
 log = structlog.get_logger()
 
+# So many tries without an answer, some twenty minutes: a receiver that is down is not tried so often, so this
+# one report is what it cannot take. It then holds no newer report of its study back, and never follows it.
+GIVES_WAY = 8
+
 
 class Outbox:
     """Hands documents over and writes down what the receiver said."""
@@ -71,6 +75,9 @@ class Outbox:
             )
             if self._work is not None:
                 self._work.suspect(delivery.destination, error.detail)
+            if delivery.attempts + 1 >= GIVES_WAY and self._studies.followed(idempotency_key):
+                bound.warning("delivery_withdrawn", reason="gave_way")
+                self._studies.withdrawn(idempotency_key, reason="gave_way")
         except Refused as error:
             bound.error("delivery_refused", status=error.status)
             self._studies.refused(idempotency_key, status=error.status)

@@ -134,6 +134,19 @@ class DeliveriesSql:
             ).scalar()
         return found is not None
 
+    def followed(self, idempotency_key: str) -> bool:
+        """Whether a newer report of the study waits behind this one for the same receiver."""
+        newer, own = deliveries.alias(), deliveries.alias()
+        with self._transaction() as connection:
+            found = connection.execute(
+                sa.select(newer.c.idempotency_key)
+                .select_from(own)
+                .join(newer, sa.and_(*_before(own, newer), newer.c.state == DeliveryState.PENDING))
+                .where(own.c.idempotency_key == idempotency_key)
+                .limit(1)
+            ).scalar()
+        return found is not None
+
     def acknowledged(self, idempotency_key: str, acknowledgement: str) -> None:
         """The receiver has it. The last delivery of its newest revision makes the study `delivered`."""
 

@@ -16,7 +16,7 @@ from hoichan.errors import Refused, Unreachable
 from hoichan.settings import Work
 from hoichan.testing.reading import DESTINATIONS, a_record, arrive, assemble, report
 from hoichan.types import DeliveryState
-from service.outbox import Outbox
+from service.outbox import GIVES_WAY, Outbox
 
 ANSWERS = ("ok", "silent", "refused")
 STEPS = st.lists(
@@ -174,3 +174,20 @@ def test_after_a_silence_all_that_waits_is_due_at_once(record):
     assert house.work.answers(name) >= sum(one.next_attempt_at > house.clock.now() for one in waits)
     due = [one for one in house.studies.due(house.clock.now()) if one.study_instance_uid == house.uid]
     assert name in {one.destination for one in due}
+
+
+def test_a_report_that_a_receiver_cannot_take_gives_way_to_a_newer_one(record):
+    house = House(record)
+    first = {one.destination: one for one in house.studies.deliveries(house.uid)}
+    house.new_report()
+    name = DESTINATIONS[0].name
+    house.receiver.answer = "silent"
+    for _ in range(GIVES_WAY):
+        house.clock.advance(90000)
+        house.outbox.deliver(first[name].idempotency_key)
+    row = house.studies.delivery(first[name].idempotency_key)
+    assert (row.state, row.acknowledgement) == (DeliveryState.CANCELLED, "gave_way")
+    house.finish()
+    got = [one for one in house.receiver.got if one.destination == name]
+    assert len(got) == 1
+    assert got[0].idempotency_key != first[name].idempotency_key

@@ -38,7 +38,19 @@ def test_help_waits_for_no_library():
 
 def test_every_command_of_the_contract_is_there():
     text = run("--help").stdout
-    for command in ("up", "demo", "listen", "work", "web", "send", "study", "replay", "cancel", "status", "doctor"):
+    for command in (
+        "up",
+        "demo",
+        "listen",
+        "work",
+        "web",
+        "send",
+        "study",
+        "replay",
+        "cancel",
+        "status",
+        "doctor",
+    ):
         assert f" {command} " in text
     for command in ("model", "user", "audit", "migrate"):
         assert f" {command} " in text
