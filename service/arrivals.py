@@ -30,6 +30,7 @@ from service.rejections import is_of_results_only, rejection_in, tell
 log = structlog.get_logger()
 
 LONGEST_WAIT = timedelta(seconds=1)
+ADOPT_PAUSE = timedelta(seconds=60)
 
 
 class Arrivals:
@@ -55,6 +56,7 @@ class Arrivals:
         self._settings = settings
         self._waiting: dict[StudyInstanceUID, datetime] = {}  # when to look again
         self._looked_at = datetime.min.replace(tzinfo=UTC)  # by a clock that somebody may set
+        self._adopted_at = datetime.min.replace(tzinfo=UTC)
         self._unreadable: set[str] = set()  # told once, not at every look
 
     def recover(self) -> None:
@@ -66,6 +68,25 @@ class Arrivals:
                 self._spool.mark_fresh(uid)
         for uid in self._studies.receiving():
             self._spool.mark_fresh(uid)
+
+    def adopt(self) -> int:
+        """Look at studies that nobody closes, for the machine that received them is gone; returns how many.
+
+        Only the leading worker does, once a minute: another machine knows best what its doors still receive.
+        """
+        now = self._clock.now()
+        if abs(now - self._adopted_at) < ADOPT_PAUSE:
+            return 0
+        self._adopted_at = now
+        longest = timedelta(seconds=self._settings.assembly.cap_seconds) + ADOPT_PAUSE
+        left = 0
+        for uid in self._studies.receiving():
+            study = self._studies.current(uid) if uid not in self._waiting else None
+            came = [instance.received_at for instance in study.instances] if study is not None else []
+            if came and now - max(came) > longest:
+                self._spool.mark_fresh(uid)
+                left += 1
+        return left
 
     def step(self) -> bool:
         """One round over what is fresh and what is due; whether anything was there to do."""

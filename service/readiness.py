@@ -20,18 +20,20 @@ import sqlalchemy as sa
 from hoichan.adapters import database
 from hoichan.adapters.figures_sql import FiguresSql
 from hoichan.adapters.spool_survey import Surveyor
+from hoichan.adapters.stores import open_objects
 from hoichan.adapters.told_sql import ToldSql
 from hoichan.adapters.vitals_disk import told
 from hoichan.adapters.vitals_sql import VitalsSql, WorkerView
-from hoichan.errors import RecordsUnavailable
+from hoichan.errors import ConfigurationError, RecordsUnavailable
 from hoichan.settings import Settings
-from hoichan.types import DeliveryState
+from hoichan.types import DeliveryState, Sha256
 from service.certificates import certificate_files, ends_at
 
 DEAD_SECONDS = 15.0  # as `service.worker`: a worker that was not seen for so long is dead
 OLD_SECONDS = 3600.0  # a report that waits for its receiver longer than this needs somebody
 SKEW_SECONDS = 5.0  # between the clock of a worker and that of the database
 CERTIFICATE_DAYS = 14
+_NO_OBJECT = Sha256("0" * 64)  # nobody has it: asked only to hear an answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +87,7 @@ def premises(
 
 def examine(site: Premises) -> list[Finding]:
     """Every finding; those that need the database are left out while it is away."""
-    found = [_database(site), _spool(site), _listener(site)]
+    found = [_database(site), _spool(site), *_objects(site), _listener(site)]
     if found[0].ok:
         try:
             found += _workers(site)
@@ -93,6 +95,27 @@ def examine(site: Premises) -> list[Finding]:
         except RecordsUnavailable:
             found[0] = _AWAY
     return [*found, _certificates(site)]
+
+
+def _objects(site: Premises) -> list[Finding]:
+    """Whether the bucket answers; a folder is looked at with the disk."""
+    storage = site.settings.storage
+    if storage.objects_dir is not None:
+        return []
+    quick = storage.s3.model_copy(update={"connect_timeout_seconds": 2.0, "timeout_seconds": 5.0})
+    try:
+        open_objects(storage.model_copy(update={"s3": quick})).has(_NO_OBJECT)
+    except (ConfigurationError, RecordsUnavailable) as error:
+        return [
+            Finding(
+                name="object store",
+                ok=False,
+                reason="object_store_unavailable",
+                detail=str(error),
+                to_do="Mend the store, the line or storage.s3; received films wait in the spool meanwhile.",
+            )
+        ]
+    return [Finding(name="object store", ok=True, detail=storage.objects)]
 
 
 def is_running(site: Premises) -> bool:

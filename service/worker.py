@@ -167,6 +167,7 @@ class Worker:
         self._slots = self._settings.work.concurrency * len(alive)
         for uid in self._corrections.step():
             self._house.spool.mark_fresh(uid)
+        self._arrivals.adopt()
         self._line.resume()
         self._valve.step()
         return True

@@ -306,3 +306,20 @@ def test_nothing_is_recorded_before_every_machine_can_read_it(door):
     store.away = False
     arrivals.step()
     assert len(door.studies.current(uid).instances) == 1 == len(store.shared)
+
+
+def test_a_study_whose_machine_is_gone_is_closed_by_the_leader(door):
+    elsewhere = FakeSpool(now=door.clock.now)
+    uid = Door.receive(SimpleNamespace(spool=elsewhere), film())
+    study = read_spooled(elsewhere, elsewhere.listing(uid)[0], UTC)
+    door.studies.add_arrivals(study, study.instances)  # by a machine that then burnt down
+    elsewhere.close()
+    door.clock.advance(600)
+    assert door.arrivals.adopt() == 0  # it may still be receiving
+    door.clock.advance(400)
+    assert door.arrivals.adopt() == 1
+    assert door.arrivals.adopt() == 0  # once a minute is enough
+    door.arrivals.step()
+    assert door.studies.current(uid).state is StudyState.ASSEMBLED
+    door.clock.advance(400)
+    assert door.arrivals.adopt() == 0

@@ -12,6 +12,7 @@ from hoichan.adapters.vitals_sql import VitalsSql
 from hoichan.meters import Tally
 from hoichan.settings import Settings
 from hoichan.testing.certificates import Authority
+from hoichan.testing.house import free_ports
 from hoichan.testing.reading import a_record, fill
 from service.readiness import examine, is_running, premises
 
@@ -150,3 +151,19 @@ def test_a_damaged_note_of_the_listener_is_no_crash(record):
     folder.mkdir()
     (folder / "listener-1.json").write_text(json.dumps({"facts": {"ports": {}}, "totals": []}))
     assert wrong(place(record)) == {"worker": "no_worker"}
+
+
+def test_a_bucket_that_does_not_answer_is_told(record, door):
+    (closed,) = free_ports(1)
+    reached = {
+        "endpoint": f"http://127.0.0.1:{closed}",
+        "access_key_id": "AKID",
+        "secret_access_key": "MARKER",
+    }
+    bucket = {"objects": "s3://hoichan/site", "s3": reached}
+    worker(record, MODEL)
+    told = wrong(place(record, storage=bucket))
+    assert told == {"object store": "object_store_unavailable"}
+    (finding,) = [one for one in examine(place(record, storage=bucket)) if one.name == "object store"]
+    assert finding.blocks and "MARKER" not in str(finding)
+    assert "object store" not in {one.name for one in examine(place(record))}
