@@ -33,16 +33,23 @@ class Prober:
         self._settings = settings
         self._threads: dict[str, threading.Thread] = {}
         self._look_at: datetime | None = None
+        self._seen_at = clock.now()  # by a clock that somebody may set
 
     def step(self) -> list[threading.Thread]:
         """One round; the threads that knock now."""
         now = self._clock.now()
+        if now < self._seen_at:
+            log.warning(
+                "clock_set_back", seconds=(self._seen_at - now).total_seconds(), woken=self._work.wake()
+            )
+        self._seen_at = now
         self._threads = {name: thread for name, thread in self._threads.items() if thread.is_alive()}
-        if self._look_at is not None and now < self._look_at:
+        if self._look_at is not None and _is_ahead(self._look_at, now, LOOK):
             return list(self._threads.values())
         self._look_at = now + LOOK
+        longest = timedelta(seconds=self._settings.longest_probe_seconds)
         for name, receiver in self._work.receivers().items():
-            waits = receiver.state is Reach.UP or receiver.next_probe_at > now
+            waits = receiver.state is Reach.UP or _is_ahead(receiver.next_probe_at, now, longest)
             if waits or name in self._threads or name not in self._probes:
                 continue
             thread = threading.Thread(target=self._knock, args=(receiver,), name=f"probe-{name}", daemon=True)
@@ -67,6 +74,11 @@ class Prober:
                 log.info("receiver_up", destination=name, woken=woken)
         except Exception as error:  # noqa: BLE001  the outermost frame of this thread
             log.error("probe_failed", destination=name, code=_code(error))
+
+
+def _is_ahead(planned: datetime, now: datetime, longest: timedelta) -> bool:
+    """Whether a time is to come. One further ahead than anybody plans is of a clock that was set back."""
+    return now < planned <= now + 2 * longest
 
 
 def _code(error: BaseException) -> str:

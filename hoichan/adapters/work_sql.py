@@ -255,16 +255,19 @@ class WorkSql:
             )
             if state != Reach.DOWN:
                 return 0
-            woken = connection.execute(
-                deliveries.update()
-                .where(
-                    deliveries.c.destination == destination,
-                    deliveries.c.state == DeliveryState.PENDING,
-                    deliveries.c.next_attempt_at > now,
-                )
-                .values(next_attempt_at=now)
-            )
-            return int(woken.rowcount)
+            return _wake(connection, now, deliveries.c.destination == destination)
+
+    def wake(self) -> int:
+        """All that waits for its next try is due now; returns how many that are."""
+        with self._transaction() as connection:
+            return _wake(connection, self._clock.now(), sa.true())
+
+
+def _wake(connection: sa.Connection, now: datetime, whose: sa.ColumnElement[bool]) -> int:
+    waiting = deliveries.c.state == DeliveryState.PENDING, deliveries.c.next_attempt_at > now
+    return int(
+        connection.execute(deliveries.update().where(whose, *waiting).values(next_attempt_at=now)).rowcount
+    )
 
 
 def _is(study: StudyInstanceUID, revision: int) -> tuple[sa.ColumnElement[bool], ...]:

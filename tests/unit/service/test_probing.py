@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+from structlog.testing import capture_logs
 
 from hoichan.adapters.database import migrate, open_database
 from hoichan.adapters.work_sql import Reach, WorkSql
@@ -77,6 +78,19 @@ def test_the_pauses_between_knocks_grow_to_the_longest(house):
     for _ in range(16):
         receiver = house.round()["pacs"]
     assert receiver.state is Reach.UP
+
+
+def test_a_clock_that_is_set_back_a_day_delays_no_knock(house):
+    house.work.suspect("pacs", "connection_refused")
+    for _ in range(3):
+        house.round(20)
+    house.clock.advance(-86_400)
+    house.knocks.clear()
+    house.down.clear()
+    with capture_logs() as lines:
+        assert house.round()["pacs"].state is Reach.UP
+    assert house.knocks == ["pacs"]
+    assert "clock_set_back" in [line["event"] for line in lines]
 
 
 def test_a_receiver_that_is_slow_to_fail_delays_no_other(house):
