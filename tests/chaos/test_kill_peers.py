@@ -10,6 +10,7 @@ import random
 import tempfile
 import threading
 from collections import Counter
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -67,8 +68,8 @@ def server():
 def roles(request):
     if request.param == "sqlite":
         return request.param, ("listen", "work", "web")
-    if not postgresql.is_available():
-        pytest.skip("PostgreSQL's server is not installed")
+    if not postgresql.is_available() or find_spec("psycopg") is None:
+        pytest.skip("PostgreSQL's server or psycopg is not installed (make .venv/.peers peers)")
     return request.param, ("listen", "work", "work-2", "web")
 
 
