@@ -13,7 +13,7 @@ from datetime import timedelta
 
 import structlog
 
-from hoichan.adapters.work_sql import Piece, WorkSql
+from hoichan.adapters.work_sql import Key, Piece, WorkSql
 from hoichan.ports import Clock, Engine, Studies
 from hoichan.settings import Settings
 from hoichan.types import Study, Urgency
@@ -96,6 +96,7 @@ class Line:
         self._settings = settings
         self._models_for = models_for
         self._open: list[Piece] = []
+        self._given: set[Key] = set()
         self._served: dict[str, int] = {}
         self._window = Window()
         self._more_waits = False
@@ -129,8 +130,9 @@ class Line:
         for piece in self._open:
             if self._engine.gave_up(*piece.key):
                 self._studies.take_up(piece.study_instance_uid, piece.revision)
-            else:
+            elif piece.key not in self._given:  # by a worker that led before
                 self._engine.enqueue_study(*piece.key, band=piece.band)
+        self._given = {piece.key for piece in self._open}
 
     def dispatch(self, slots: int) -> int:
         """Give the engine what is next; returns how many pieces. `slots`: what all workers run at a time."""
@@ -145,6 +147,7 @@ class Line:
         chosen = choose(waiting, self._open, room=room, limits=work.model_limits, served=self._served)
         for piece in chosen:
             self._engine.enqueue_study(*piece.key, band=piece.band)
+            self._given.add(piece.key)
             self._served[piece.sender] = max(self._served.values(), default=0) + 1
         if chosen:
             self._work.dispatched(chosen)
