@@ -8,7 +8,7 @@ fetches none twice. Fetched instances go through the spool like all others; no s
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 import structlog
@@ -200,9 +200,10 @@ def lacking(
     there: Mapping[SOPInstanceUID, SeriesInstanceUID],
 ) -> dict[SOPInstanceUID, SeriesInstanceUID]:
     """What a source has of a study and we have not: neither in the spool nor on record, nor written by us."""
-    here: Collection[str] = spool.locate(there)
+    here = {spooled.path.stem for spooled in spool.listing(study)}
     current = studies.current(study)
-    known = {instance.sop_instance_uid for instance in current.instances} if current else set()
-    rest = [uid for uid in there if uid not in here and uid not in known]
+    known = {str(instance.sop_instance_uid) for instance in current.instances} if current else set()
+    held = here | known
+    rest = [uid for uid in there if uid not in held]
     own = studies.own(rest) if rest else set()
     return {uid: there[uid] for uid in rest if uid not in own}
