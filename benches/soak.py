@@ -1,0 +1,129 @@
+"""Film after film at full speed: does memory grow, does a film take longer in the end than at the beginning?
+
+    python -m benches.soak [--films 20000] [--waiting 20] [--rows 256] [--json]
+
+The whole house in its processes, its default model, one folder as destination. The sender keeps so many films
+waiting, never more, so the house is always busy and a report's delay is that of the work and not of the queue.
+Slopes are straight lines through what was sampled after the first tenth: megabytes and milliseconds for each
+thousand films.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from hoichan.adapters.scu import Address, send
+from hoichan.testing.house import RunningHouse, wait_until, write_film
+from hoichan.testing.reports import a_film
+
+BATCH = 10
+WAIT_SECONDS = 600
+
+
+def main() -> int:
+    """Measure and print; exit code 1 when memory or delay grows by more than a tenth over the whole soak."""
+    parser = argparse.ArgumentParser(prog="benches.soak", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--films", type=int, default=20_000)
+    parser.add_argument("--waiting", type=int, default=20, help="films in the house at a time")
+    parser.add_argument(
+        "--rows", type=int, default=256, help="of a film; its columns are seven eighths of it"
+    )
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="hoichan-soak-") as name:
+        samples = soak(Path(name), options.films, options.waiting, options.rows)
+    figures = summary(samples)
+    if options.json:
+        print(json.dumps({"films": options.films, **figures}))
+    else:
+        for key, value in figures.items():
+            print(f"{key:40}{value:>12,.3f}")
+    grown = [value for key, value in figures.items() if key.endswith("grown")]
+    return int(any(value > 0.1 for value in grown))
+
+
+Sample = dict[str, float]
+
+
+def soak(folder: Path, films: int, waiting: int, rows: int) -> list[Sample]:
+    """What was seen after each batch."""
+    samples: list[Sample] = []
+    with RunningHouse(folder / "house") as house:
+        to = Address.parse(house.address)
+        began = time.monotonic()
+        for first in range(0, films, BATCH):
+            numbers = range(first, min(first + BATCH, films))
+            paths = [
+                write_film(a_film(f"soak {number}", rows=rows, columns=rows * 7 // 8), folder / "films")
+                for number in numbers
+            ]
+            send(paths, to)
+            for path in paths:
+                path.unlink()
+            sent = numbers.stop
+            metrics = wait_until(
+                lambda: _enough(house, sent - waiting),  # noqa: B023  asked before the loop goes on
+                seconds=WAIT_SECONDS,
+                what="films are reported",
+            )
+            samples.append(
+                {
+                    "films": metrics["hoichan_report_delay_seconds_count"],
+                    "delay_sum": metrics["hoichan_report_delay_seconds_sum"],
+                    "seconds": time.monotonic() - began,
+                    **{f"{role}_mb": _resident(pid) for role, pid in house.pids().items()},
+                }
+            )
+        wait_until(lambda: _enough(house, films), seconds=WAIT_SECONDS, what="the last films are reported")
+    return samples
+
+
+def summary(samples: list[Sample]) -> dict[str, float]:
+    """Rate, slopes for each thousand films, and growth over the soak as a share."""
+    kept = samples[len(samples) // 10 :]
+    films = np.array([one["films"] for one in kept])
+    rate = (kept[-1]["films"] - kept[0]["films"]) / (kept[-1]["seconds"] - kept[0]["seconds"])
+    found = {"films_per_second": rate}
+    for name in sorted(key for key in kept[0] if key.endswith("_mb")):
+        slope, start = np.polyfit(films, [one[name] for one in kept], 1)
+        found[f"{name}_each_thousand"] = float(slope) * 1000
+        found[f"{name}_grown"] = float(slope * (films[-1] - films[0]) / (start + slope * films[0]))
+    steps = [
+        (after["films"], (after["delay_sum"] - before["delay_sum"]) / (after["films"] - before["films"]))
+        for before, after in zip(kept, kept[1:], strict=False)
+        if after["films"] > before["films"]
+    ]
+    at, delays = np.array(steps).T
+    slope, start = np.polyfit(at, delays, 1)
+    found["delay_ms_mean"] = float(delays.mean()) * 1000
+    found["delay_ms_each_thousand"] = float(slope) * 1e6
+    found["delay_grown"] = float(slope * (at[-1] - at[0]) / (start + slope * at[0]))
+    return found
+
+
+def _enough(house: RunningHouse, wanted: int) -> dict[str, float]:
+    """The page's metrics once so many films are reported; empty before."""
+    values = {
+        name: float(value)
+        for name, _, value in (line.rpartition(" ") for line in house.get("metrics").splitlines())
+        if name.startswith("hoichan_report_delay_seconds_") and "{" not in name
+    }
+    return values if values and values["hoichan_report_delay_seconds_count"] >= max(1, wanted) else {}
+
+
+def _resident(pid: int) -> float:
+    """Megabytes in memory."""
+    for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    return 0.0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
