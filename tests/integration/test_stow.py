@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import ssl
 
 import pytest
 
@@ -10,6 +11,7 @@ from hoichan.errors import ConfigurationError
 from hoichan.guard.roles import Role
 from hoichan.guard.scopes import Scope
 from hoichan.settings import load
+from hoichan.testing.certificates import Authority
 from hoichan.testing.datasets import film
 from hoichan.testing.files import as_file
 from service.web_main import check_people
@@ -86,3 +88,47 @@ def test_a_watched_folder_stands_apart(pair, tmp_path):
     (tmp_path / "hoichan.toml").write_text(text)
     with pytest.raises(ConfigurationError, match="one lies in another"):
         load(tmp_path / "hoichan.toml", data_dir=tmp_path / "data", environment={})
+
+
+def test_a_page_on_the_network_takes_objects_by_tls_and_token_only(tmp_path):
+    certificate, key = Authority(tmp_path).issue("localhost")
+    settings = load(data_dir=tmp_path / "data", environment={})
+    house = open_house(settings)
+    house.people.add("bs.an", display_name="An", role=Role.RADIOLOGIST, password_hash="x")
+    store, look = (house.tokens.add(name, [Scope(name)]) for name in ("stow", "read"))
+    house.engine.dispose()
+    page = Page(
+        tmp_path / "data",
+        tmp_path / "ready",
+        HOICHAN_WEB__HOST="0.0.0.0",
+        HOICHAN_WEB__STOW="true",
+        HOICHAN_WEB__TLS__CERT=str(certificate),
+        HOICHAN_WEB__TLS__KEY=str(key),
+    )
+    context = ssl.create_default_context(cafile=tmp_path / "authority.crt")
+    body = b"--edge\r\nContent-Type: application/dicom\r\n\r\n" + as_file(film()) + b"\r\n--edge--\r\n"
+
+    def ask(method, path, token, content=None):
+        connection = http.client.HTTPSConnection("localhost", page.port, timeout=30, context=context)
+        headers = {"Content-Type": TYPE} | ({"Authorization": f"Bearer {token}"} if token else {})
+        try:
+            connection.request(method, path, content, headers)
+            answer = connection.getresponse()
+            answer.read()
+            return answer.status
+        finally:
+            connection.close()
+
+    try:
+        told = {name: ask("POST", "/dicom-web/studies", token, body) for name, token in
+                (("none", None), ("wrong", "hoichan_x"), ("read", look), ("stow", store))}  # fmt: skip
+        found = {name: ask("GET", "/dicom-web/studies", token) for name, token in
+                 (("none", None), ("stow", store), ("read", look))}  # fmt: skip
+    finally:
+        _, log = page.process.communicate(timeout=30)
+    assert told == {"none": 401, "wrong": 401, "read": 403, "stow": 200}
+    assert found == {"none": 401, "stow": 403, "read": 204}  # nobody has recorded it yet
+    spool = DiskSpool(tmp_path / "data" / "spool")
+    (spooled,) = spool.listing(film().StudyInstanceUID)
+    assert spooled.calling_ae_title == "stow"
+    assert store.encode() not in log and look.encode() not in log
