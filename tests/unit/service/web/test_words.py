@@ -32,6 +32,11 @@ EVENTS = {
     },
     "delivery_refused": {"destination": "emr", "attempt": 2, "status": "HTTP 422"},
     "delivery_revived": {"destination": "emr", "attempt": 2},
+    "images_removed": {"rule": "signed", "files": 2, "size_bytes": 20_000_000},
+    "images_kept": {"rule": "signed", "files": 0, "size_bytes": 0},
+    "hold_added": {"hold": 3},
+    "hold_lifted": {"hold": 3},
+    "record_class_set": {"record_class": "death"},
 }
 
 
