@@ -44,7 +44,7 @@ def status(house: House) -> Status:
     figures = Status(
         instances=recorded + _unrecorded(house),
         studies={state: count for state, count in states},
-        queues=dict(queued(house.settings.storage.engine_url)),
+        queues=house.work.depths(queued(house.settings.storage.engine_url)),
         dead_letters=dead or 0,
         oldest_undelivered_seconds=(
             None if oldest is None else max(0.0, (house.clock.now() - oldest).total_seconds())

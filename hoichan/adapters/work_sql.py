@@ -6,7 +6,7 @@ lines leaves it waiting, and giving it out twice is one piece of work for the en
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -191,6 +191,19 @@ class WorkSql:
                 .select_from(revisions)
                 .where(revisions.c.state == StudyState.ASSEMBLED)
             ).scalar_one()
+
+    def depths(self, of_engine: Mapping[str, int]) -> dict[str, int]:
+        """Work that waits or runs, by queue: in the record, which has the long queue, or with the engine."""
+        with self._transaction() as connection:
+            pending = connection.execute(
+                sa.select(sa.func.count())
+                .select_from(deliveries)
+                .where(deliveries.c.state == DeliveryState.PENDING)
+            ).scalar_one()
+        found = {"analyse": self.waiting_count(), "deliver": pending}
+        for name, count in of_engine.items():
+            found[name] = max(count, found.get(name, 0))
+        return {name: count for name, count in found.items() if count}
 
     # ------------------------------------------------------------------ receivers
     def receivers(self) -> dict[str, Receiver]:

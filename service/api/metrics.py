@@ -96,7 +96,8 @@ def _record(site: Premises) -> Iterator[Metric]:
     instances = _gauge("instances", "Instances on record.")
     instances.add_metric([], totals.instances)
     yield instances
-    yield from _waiting(site, site.figures.waiting())
+    waiting = site.figures.waiting()
+    yield from _waiting(site, waiting)
     now = site.now().timestamp()
     unanswered = _gauge(
         "oldest_unanswered_seconds", "Since when the oldest complete study waits for its report; 0: none."
@@ -106,8 +107,12 @@ def _record(site: Premises) -> Iterator[Metric]:
     yield unanswered
     queues = _gauge("queue_depth", "Pieces of work that wait or run, by queue.", ["queue"])
     depth = queued(site.settings.storage.engine_url)
-    for name in (ANALYSE, DELIVER):
-        queues.add_metric([name], depth.get(name, 0))
+    kept = {  # the engine has the short queue, the record the long one (ADR-0010)
+        ANALYSE: totals.studies.get(StudyState.ASSEMBLED, 0),
+        DELIVER: sum(one.count for one in waiting if one.state is DeliveryState.PENDING),
+    }
+    for name, count in kept.items():
+        queues.add_metric([name], max(count, depth.get(name, 0)))
     yield queues
     yield from _told(site)
 
