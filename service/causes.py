@@ -49,7 +49,7 @@ NAMES = tuple(dict.fromkeys([*(name for _, name in PATTERNS), "clock_skew", "nag
 
 MOST_AHEAD = timedelta(minutes=5)  # a study made later than it came: a clock is wrong
 FEWEST_PAUSES = 10
-# Milliseconds between two objects that a delayed acknowledgement makes (RFC 1122 4.2.3.2): Linux 40, others 200
+# Milliseconds between two objects that a delayed acknowledgement makes (RFC 1122 4.2.3.2)
 STALLS = ((38.0, 48.0), (195.0, 215.0))
 
 
