@@ -49,7 +49,6 @@ BATCH = 200  # instances handed over at a time
 BATCH_WITHOUT_PERSON = 10  # each is a new file for as long as it travels
 PLAN_SECONDS = 1.0
 LONGEST_REST_SECONDS = 60.0  # of the thread of a receiver that does not answer
-_OF_A_FAULT = "unexpected"
 # Pixels come out of these as they went in (PS3.5 A.4); unpacking anything else could lose a little.
 LOSSLESS = frozenset(
     {
@@ -150,7 +149,7 @@ class Forwarding:
             if rule is not None and rule.deidentify is not None:
                 errands = errands[:BATCH_WITHOUT_PERSON]
             words = self._words(destination, rule, errands)
-            self._forwards.settle(words, {one.errand.attempts + 1: self._pause(one.errand) for one in words})
+            self._forwards.settle(words, {one.errand.attempts: self._pause(one.errand) for one in words})
             settled += sum(not one.later for one in words)
             self._tell(destination, words)
             if any(one.later for one in words):
@@ -183,11 +182,11 @@ class Forwarding:
             words.extend(self._couriers[destination].bring(pieces)) if pieces else None
         except Unreachable as error:
             detail = error.detail
-        except (OSError, HoichanError) as error:
-            detail = error.code if isinstance(error, HoichanError) else _OF_A_FAULT
+        except Exception as error:  # noqa: BLE001  a third party's: one object must not hold up the others
+            detail = error.code if isinstance(error, HoichanError) else type(error).__name__
         told = {word.errand for word in words}
         rest = [one.errand for one in pieces if one.errand not in told]
-        return words + [_later(errand, detail) for errand in rest]
+        return words + [_later(errand, detail, tries=1 if place else 2) for place, errand in enumerate(rest)]
 
     def _in_another_syntax(
         self, destination: str, words: Sequence[Told], prepared: Sequence[Piece | Told], drawer: Path
@@ -297,5 +296,5 @@ def _dead(errand: Errand, detail: str) -> Told:
     return Told(errand=errand, state=ForwardState.DEAD, detail=detail)
 
 
-def _later(errand: Errand, detail: str) -> Told:
-    return Told(errand=errand, state=ForwardState.PENDING, detail=detail, later=True)
+def _later(errand: Errand, detail: str, tries: int = 1) -> Told:
+    return Told(errand=errand, state=ForwardState.PENDING, detail=detail, later=True, tries=tries)

@@ -7,8 +7,7 @@ crash loses nothing, and the same look twice adds nothing. Every method may rais
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -17,7 +16,7 @@ import sqlalchemy as sa
 from hoichan.adapters.rows import insert_once
 from hoichan.adapters.schema import reports, revisions, trail
 from hoichan.adapters.schema_tokens import forward_plans, forward_rules, forwards
-from hoichan.errors import RecordsUnavailable
+from hoichan.adapters.transactions import transaction
 from hoichan.ports import Clock
 from hoichan.reporting.forwarding import Answer, Errand, ForwardState, Told
 from hoichan.types import Outcome, Presence, StudyInstanceUID, StudyState, Tier
@@ -54,18 +53,10 @@ class ForwardsSql:
         self._engine = engine
         self._clock = clock
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sa.Connection]:
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
-            raise RecordsUnavailable(f"The database did not answer ({type(error).__name__}).") from error
-
     # ------------------------------------------------------------------ planning
     def begin(self, rules: Sequence[str]) -> None:
         """From now on these rules forward; what is here already stays."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             for rule in rules:
                 insert_once(connection, forward_rules, {"rule": rule, "since": self._clock.now()})
 
@@ -86,7 +77,7 @@ class ForwardsSql:
         )
         if stage == ANSWERED:
             query = query.where(revisions.c.state.in_([StudyState.REPORTED, StudyState.FAILED]))
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             return [
                 Revision(
                     study=StudyInstanceUID(row.study_instance_uid),
@@ -102,7 +93,7 @@ class ForwardsSql:
         """Write down what the rule sends of a revision; how many are new."""
         now, new = self._clock.now(), 0
         by_receiver: dict[str, int] = {}
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             for position, errand in enumerate(errands):
                 row = _row(errand) | {
                     "position": position,
@@ -134,8 +125,14 @@ class ForwardsSql:
             forwards.c.state == ForwardState.PENDING,
             forwards.c.next_attempt_at <= self._clock.now(),
         )
-        order = (forwards.c.created_at, forwards.c.study_instance_uid, forwards.c.rule, forwards.c.position)
-        with self._transaction() as connection:
+        order = (
+            forwards.c.created_at,
+            forwards.c.study_instance_uid,
+            forwards.c.rule,
+            forwards.c.attempts,  # what ended the line before comes after what only stood behind it
+            forwards.c.position,
+        )
+        with transaction(self._engine) as connection:
             first = connection.execute(sa.select(forwards).where(*waits).order_by(*order).limit(1)).first()
             if first is None:
                 return []
@@ -152,17 +149,17 @@ class ForwardsSql:
             return [_errand(row) for row in found]
 
     def settle(self, words: Sequence[Told], pauses: Mapping[int, timedelta]) -> None:
-        """Write down what was said; `pauses`: how long to wait by the number of tries made."""
+        """Write down what was said; `pauses`: how long to wait by the tries before this one."""
         if not words:
             return
         now = self._clock.now()
         counts: dict[tuple[str, str], int] = {}
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             for told in words:
-                attempts = told.errand.attempts + 1
+                attempts = told.errand.attempts + told.tries
                 values: dict[str, object] = {"attempts": attempts, "acknowledgement": told.detail[:256]}
                 if told.later:
-                    values["next_attempt_at"] = now + pauses[attempts]
+                    values["next_attempt_at"] = now + pauses[told.errand.attempts]
                 else:
                     values |= {"state": told.state, "settled_at": now}
                 event = "forward_postponed" if told.later else f"forward_{told.state}"
@@ -203,7 +200,7 @@ class ForwardsSql:
             query = query.where(forwards.c.study_instance_uid == study)
         if open_only:
             query = query.where(forwards.c.state != ForwardState.SENT)
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             return [
                 Standing(
                     study_instance_uid=row.study_instance_uid,
@@ -228,7 +225,7 @@ class ForwardsSql:
         self, study: str, states: Sequence[ForwardState], event: str, more: Mapping[str, object]
     ) -> int:
         now = self._clock.now()
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             done = connection.execute(
                 forwards.update()
                 .where(forwards.c.study_instance_uid == study, forwards.c.state.in_(states))

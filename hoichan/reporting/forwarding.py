@@ -69,6 +69,7 @@ class Told:
     state: ForwardState
     detail: str  # DIMSE or HTTP status, a reason; nothing of a patient
     later: bool = False  # still pending: no answer, or "later"
+    tries: int = 1  # what on its way ended the line counts twice: the others go first next time
     syntax_refused: bool = False  # the object may be taken in another transfer syntax
 
 

@@ -37,7 +37,7 @@ def hoichan(tmp_path):
         Told(errand=one, state=state, detail=str(state)) for one, state in zip(errands, states, strict=False)
     ]
     words.append(Told(errand=errands[3], state=ForwardState.PENDING, detail="timeout", later=True))
-    forwards.settle(words, {1: timedelta(hours=1)})
+    forwards.settle(words, {0: timedelta(hours=1)})
     record.engine.dispose()
 
     def run(*arguments):

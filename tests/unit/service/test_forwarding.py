@@ -36,10 +36,13 @@ class FakeCourier:
 
     def __init__(self):
         self.taken, self.calls, self.answer, self.refuses = {}, 0, "yes", set()
+        self.poison, self.fault = "", None
 
     def bring(self, pieces):
         self.calls += 1
         for number, one in enumerate(pieces):
+            if one.sop_instance_uid == self.poison:
+                raise self.fault
             if self.answer == "away" or (self.answer == "cut" and number == 1):
                 raise Unreachable("far", "cut")
             if self.answer == "never" or one.transfer_syntax_uid in self.refuses:
@@ -179,6 +182,19 @@ def test_a_cut_in_the_middle_sends_the_rest_later(house):
     house.far.answer = "yes"
     house.later(6)
     assert house.run() == 2 and len(house.far.taken) == 3
+
+
+@pytest.mark.parametrize("fault", [Unreachable("far", "cut"), AttributeError("a value of the data set")])
+def test_an_object_that_ends_the_line_does_not_hold_up_those_behind_it(house, fault):
+    study = house.take(*(as_file(film(instance=str(number))) for number in range(4)))
+    house.far.poison, house.far.fault = film(instance="1").SOPInstanceUID, fault
+    for _ in range(4):
+        house.run()
+        house.later(600)
+    assert house.states() == {"sent": 3, "pending": 1}
+    assert all(
+        "data set" not in str(one.details) for one in house.record.studies.trail(study.study_instance_uid)
+    )
 
 
 def test_a_refusal_is_a_dead_letter_that_a_person_can_send_again(house):
