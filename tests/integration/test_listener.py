@@ -462,8 +462,8 @@ def test_nothing_of_a_patient_is_in_a_log_line_or_a_file_name(process, tmp_path)
             pass
     assert listener.end() == 0
     names = [str(path) for path in (tmp_path / "data").rglob("*")]
-    notes = [p.read_text() for p in (tmp_path / "data").rglob("*.json")]
-    assert len(notes) == 2
+    notes = [p.read_text() for p in (tmp_path / "data").rglob("*.json")]  # the counts too
+    assert len(list((tmp_path / "data").rglob("quarantine/*.json"))) == 2
     assert MARKER not in listener.log.read_text() + str(names) + str(notes)
 
 
