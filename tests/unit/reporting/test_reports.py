@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from dataclasses import replace
+from datetime import date
 
 import pytest
 from hypothesis import given, settings
@@ -119,6 +121,23 @@ def test_images_left_out_are_named_in_the_conclusion():
         f"Ca chụp còn hình KHÔNG PHÂN TÍCH: {REFUSALS[RefusalCode.WRONG_VIEW]['vi']}"
         in report.conclusion["vi"]
     )
+
+
+def test_earlier_studies_are_named_as_at_hand_and_never_as_compared():
+    study = a_study()
+    plain = a_refused_report(study).conclusion
+    beside = compose(
+        replace(study, earlier_study_dates=(date(2026, 1, 20), date(2025, 3, 1))),
+        results=(),
+        findings=(),
+        refusals=(),
+        manifests=(),
+        predecessor=None,
+        now=REPORTED_AT,
+    ).conclusion
+    assert beside["vi"].endswith(" Có ca chụp trước, AI không so sánh: 20/01/2026, 01/03/2025.")
+    assert beside["en"].endswith(" Earlier studies at hand, not compared by AI: 2026-01-20, 2025-03-01.")
+    assert "không so sánh" not in plain["vi"]
 
 
 def test_disclaimer_is_the_models_own_words_and_the_footer():
