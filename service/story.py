@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from hoichan.adapters.audit_sql import Line as AuditLine
 from hoichan.adapters.views import DeliveryView, StudyView
@@ -68,7 +67,7 @@ def _received(words: Words, view: StudyView, lines: Sequence[TrailEntry], study:
     if study is not None and is_stalled([one.received_at for one in study.instances]):
         parts.append(_fault(words, "nagle"))
     closed = _last(lines, "study_assembled", entry.last_revision)
-    if closed is None:
+    if closed is None or entry.state is StudyState.RECEIVING:
         parts.append(Part(label=words("story.closed"), text=words("story.not_closed"), tone="wait"))
     else:
         waited = words.seconds((closed.at - entry.last_received_at).total_seconds())
@@ -178,8 +177,3 @@ def _newest(deliveries: Sequence[DeliveryView]) -> list[DeliveryView]:
 def _last(lines: Sequence[TrailEntry], event: str, revision: int) -> TrailEntry | None:
     fitting = [line for line in lines if line.event == event and line.details.get("revision") == revision]
     return fitting[-1] if fitting else None
-
-
-def elapsed(since: datetime, now: datetime) -> float:
-    """Seconds, never less than none: two machines' clocks may differ."""
-    return max(0.0, (now - since).total_seconds())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -23,6 +24,7 @@ pytestmark = [
     pytest.mark.skipif(not postgresql.is_available(), reason="PostgreSQL's server is not installed"),
 ]
 STUDIES = 12
+NUMBERS = itertools.count()
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +54,7 @@ class Site:
         command = [sys.executable, "-P", "-m", "service", role, "--data-dir", str(self.folder / "data")]
         process = subprocess.Popen([*command, "--ready-file", str(ready)], env=self.environment)
         self.processes.append(process)
-        wait(ready.exists, seconds=60, what=f"{role} ready")
+        wait(ready.exists, seconds=120, what=f"{role} ready")
         return process
 
     def status(self) -> dict:
@@ -79,7 +81,7 @@ def wait(condition, *, seconds, what):
 
 @pytest.fixture
 def site(server, tmp_path):
-    opened = Site(tmp_path, server.database(f"site{os.getpid()}"))
+    opened = Site(tmp_path, server.database(f"site{os.getpid()}_{next(NUMBERS)}"))
     yield opened
     opened.stop()
 

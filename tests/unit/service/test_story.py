@@ -65,6 +65,7 @@ def test_a_failed_study_and_one_that_waits_say_so(filled):
     assert any(part.tone == "bad" and part.do for part in told(filled, "failed"))
     assert told(filled, "assembled")[-1].text == "Waits for its turn."
     assert told(filled, "receiving")[-1].tone == "wait"
+    assert "Not yet; more images may come." in [part.text for part in told(filled, "late")]
 
 
 def test_models_that_did_not_answer_are_named_with_the_reason(filled):
