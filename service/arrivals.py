@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
 
 import structlog
+from pydicom.errors import BytesLengthException
 
 from hoichan.errors import IntakeError
 from hoichan.intake.assembly import completeness, merge
@@ -30,6 +31,9 @@ from service.rejections import is_of_results_only, rejection_in, tell
 log = structlog.get_logger()
 
 LONGEST_WAIT = timedelta(seconds=1)
+POISON_WAIT = timedelta(minutes=1)  # before a study that made us stumble is looked at again
+# What an object that no library reads may raise; neither the disk nor the database raises these.
+_OF_ONE_STUDY = (ArithmeticError, AttributeError, BytesLengthException, LookupError, TypeError, ValueError)
 ADOPT_PAUSE = timedelta(seconds=60)
 
 
@@ -101,6 +105,9 @@ class Arrivals:
             try:
                 self._waiting.pop(uid, None)
                 self._look(uid)
+            except _OF_ONE_STUDY as error:  # it must not hold up all those behind it
+                log.error("study_not_looked_at", study=uid, code=f"unexpected.{type(error).__name__}")
+                self._waiting[uid] = now + POISON_WAIT
             except Exception:
                 for left in todo[position:]:  # their marks are taken: somebody has to look again
                     self._spool.mark_fresh(left)

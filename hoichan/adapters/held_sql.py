@@ -23,6 +23,7 @@ from pydicom.tag import Tag
 
 from hoichan.adapters.objects_disk import ObjectsDisk, write_whole
 from hoichan.adapters.schema import documents, instances, reports, series, studies
+from hoichan.analysis.imaging import DECODING_ERRORS
 from hoichan.errors import IntakeError, NotDicom, NotHeld, ObjectUnknown, RecordsUnavailable
 from hoichan.intake.rejections import KEY_OBJECT_SELECTION, read_rejection
 from hoichan.ports import Objects, Spool
@@ -274,5 +275,7 @@ def read_header(path: Path) -> Dataset:
         with warnings.catch_warnings():  # pydicom's warnings quote the data set
             warnings.simplefilter("ignore")
             return dcmread(path, stop_before_pixels=True)
-    except (InvalidDicomError, ValueError, KeyError, NotImplementedError) as error:
+    except OSError:
+        raise
+    except (InvalidDicomError, *DECODING_ERRORS) as error:
         raise NotDicom("A kept file cannot be read.") from error

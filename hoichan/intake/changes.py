@@ -9,19 +9,26 @@ study may follow. Each spool notes what it set aside, by study, until the house 
 
 from __future__ import annotations
 
+import struct
 import warnings
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePosixPath
 
 from pydicom import Dataset, config, dcmread
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from hoichan.ports import Notes, Spool
 from hoichan.types import SOPInstanceUID, StudyInstanceUID
 
 FOLDER = PurePosixPath("changes")
+# What pydicom raises on objects that went wrong on their way (seen on fuzzed ones).
+_UNREADABLE = (
+    ArithmeticError, AttributeError, BytesLengthException, EOFError, InvalidDicomError, LookupError,
+    NotImplementedError, OSError, RuntimeError, TypeError, ValueError, struct.error, zlib.error,
+)  # fmt: skip
 
 
 class Difference(StrEnum):
@@ -84,7 +91,7 @@ def difference(spool: Spool, first: PurePosixPath, changed: PurePosixPath) -> Di
         try:
             one, other = (dcmread(spool.file(path)) for path in (first, changed))
             differing = _differing(one, other)
-        except (OSError, InvalidDicomError, ValueError, KeyError, AttributeError, NotImplementedError):
+        except _UNREADABLE:
             return Difference.UNREADABLE
     if any(tag >> 16 == 0x7FE0 for tag in differing):
         return Difference.PIXELS

@@ -13,8 +13,10 @@ import pydicom
 from pynetdicom import ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts
 
 from hoichan.errors import HoichanError
-from hoichan.intake.headers import DEFLATED
+from hoichan.intake.headers import DEFLATED, EXPLICIT_LITTLE
 from hoichan.intake.part10 import read_meta
+from hoichan.testing.datasets import encode
+from hoichan.testing.reports import a_film
 
 LONGEST = 200_000  # bytes of a data set; the wrong is in the headers, not in the pixels
 KNOWN_CLASSES = frozenset(str(context.abstract_syntax) for context in AllStoragePresentationContexts)
@@ -65,6 +67,15 @@ def corpus(longest: int = LONGEST) -> list[Sample]:
                 )
             )
     return found
+
+
+def chest_films(count: int = 12) -> list[Sample]:
+    """Films that a model takes, each of its own study: their mutants reach the runner."""
+    made = (a_film(f"fuzz {number}", rows=96, columns=80) for number in range(count))
+    return [
+        Sample("chest film", film.SOPClassUID, film.SOPInstanceUID, EXPLICIT_LITTLE, encode(film))
+        for film in made
+    ]
 
 
 def renamed(sample: Sample, number: int) -> Sample:
@@ -173,7 +184,7 @@ MUTATIONS: tuple[Mutation, ...] = (
 def mutants(count: int, seed: int) -> Iterator[Sample]:
     """So many: every fourth is a file as it came, the others have one to three things wrong with them."""
     dice = random.Random(seed)
-    samples = corpus()
+    samples = [*corpus(), *chest_films()]
     for number in range(count):
         sample = renamed(dice.choice(samples), number)
         data = sample.data_set

@@ -194,3 +194,4 @@ def test_the_house_has_an_answer_for_whatever_the_door_let_in(door, tmp_path):
         assert house.pids() == pids  # nobody died of it
         assert sum(states.values()) == len(studies)
     assert "Traceback" not in house.log()
+    assert "unexpected." not in house.log()  # what is wrong with an object is no fault of ours

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC
+from datetime import UTC, timedelta
 from io import BytesIO
 from types import SimpleNamespace
 
@@ -262,6 +262,26 @@ def test_a_round_that_fails_at_one_study_keeps_the_marks_of_those_behind_it(door
     door.clock.advance(5)
     door.arrivals.step()
     assert len(door.engine.studies) == 3
+
+
+def test_a_study_that_makes_us_stumble_holds_up_nobody(door):
+    first, second = sorted(door.receive(film(study=name)) for name in ("a", "b"))
+
+    class Stumbling(Watch):
+        def _look(self, uid):
+            if uid == first and door.clock.now() < later:
+                raise TypeError("no library reads it")
+            super()._look(uid)
+
+    later = door.clock.now() + timedelta(seconds=30)
+    watch = Stumbling(door.spool, door.studies, door.line, door.clock, Settings())
+    for _ in range(2):
+        watch.step()
+        door.clock.advance(5)
+    assert [uid for uid, _, _ in door.engine.studies] == [second]
+    door.clock.advance(60)
+    watch.step()
+    assert {uid for uid, _, _ in door.engine.studies} == {first, second}
 
 
 def test_after_a_start_a_file_is_found_though_the_record_has_as_many_from_elsewhere(door):
