@@ -37,7 +37,7 @@ def objects(server):
 
 test_bytes_come_back_under_their_digest = contract.test_bytes_come_back_under_their_digest
 test_the_same_bytes_are_kept_once = contract.test_the_same_bytes_are_kept_once
-test_what_is_not_there_is_told_and_not_worth_a_retry = contract.test_what_is_not_there_is_told_and_not_worth_a_retry
+test_what_is_not_there_is_told = contract.test_what_is_not_there_is_told_and_not_worth_a_retry
 test_what_is_removed_is_gone_and_may_be_removed_again = (
     contract.test_what_is_removed_is_gone_and_may_be_removed_again
 )
