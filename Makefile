@@ -2,7 +2,7 @@
 PYTHON ?= python3
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .DELETE_ON_ERROR:
-.PHONY: run smoke test test-train test-peers test-chaos check bench peers clean help
+.PHONY: run smoke test test-train test-peers test-chaos check bench bench-scale peers clean help
 
 help:            ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -93,6 +93,12 @@ bench: .venv/.peers peers  ## Figures, side by side with a peer, by hand
 	.venv/bin/python -m benches.receive
 	.venv/bin/python -m benches.associations --seconds 120
 	.venv/bin/python -m benches.flow
+
+bench-scale: .venv/.peers peers  ## A million studies, more workers, a soak, a province; hours, by hand
+	.venv/bin/python -m benches.scale_records
+	.venv/bin/python -m benches.scale_workers
+	.venv/bin/python -m benches.soak
+	.venv/bin/python -m benches.simulate
 
 clean:           ## Remove what was built; data stays
 	rm -rf .venv .venv-wheel .venv-train .venv-emr .node build dist .mypy_cache .ruff_cache .pytest_cache

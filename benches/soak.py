@@ -3,7 +3,7 @@
     python -m benches.soak [--films 20000] [--waiting 20] [--rows 256] [--json]
 
 The whole house in its processes, its default model, one folder as destination. The sender keeps so many films
-waiting, never more, so the house is always busy and a report's delay is that of the work and not of the queue.
+waiting, never more, so the house is always busy and a report's delay is that of the work, not of a queue.
 Slopes are straight lines through what was sampled after the first tenth: megabytes and milliseconds for each
 thousand films.
 """
@@ -11,6 +11,7 @@ thousand films.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import tempfile
 import time
@@ -96,7 +97,7 @@ def summary(samples: list[Sample]) -> dict[str, float]:
         found[f"{name}_grown"] = float(slope * (films[-1] - films[0]) / (start + slope * films[0]))
     steps = [
         (after["films"], (after["delay_sum"] - before["delay_sum"]) / (after["films"] - before["films"]))
-        for before, after in zip(kept, kept[1:], strict=False)
+        for before, after in itertools.pairwise(kept)
         if after["films"] > before["films"]
     ]
     at, delays = np.array(steps).T

@@ -1,0 +1,98 @@
+"""On PostgreSQL: workers' counts add up, and the hot questions can be answered by their indexes."""
+
+import re
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from hoichan.adapters.database import migrate, open_database
+from hoichan.adapters.vitals_sql import VitalsSql
+from hoichan.settings import Settings
+from hoichan.testing.daily import looks, one_study, rounds
+from hoichan.testing.reading import a_record, fill
+from hoichan.types import StudyState
+from tests.contracts.test_vitals import VitalsContract
+from tests.peers import postgresql
+from tests.unit.adapters.plans import LONG, Asked
+
+pytestmark = [
+    pytest.mark.peers,
+    pytest.mark.skipif(not postgresql.is_available(), reason="PostgreSQL's server is not installed"),
+]
+
+
+@pytest.fixture(scope="module")
+def server():
+    with tempfile.TemporaryDirectory(prefix="hoichan-pg-") as folder:
+        started = postgresql.PostgreSQL(Path(folder))
+        yield started
+        started.stop()
+
+
+class TestVitals(VitalsContract):
+    @pytest.fixture
+    def engine(self, server, request):
+        engine = open_database(server.database(f"vitals{abs(hash(request.node.name))}"))
+        migrate(engine)
+        yield engine
+        engine.dispose()
+
+    @pytest.fixture
+    def vitals(self, engine):
+        return VitalsSql(engine)
+
+
+@pytest.fixture(scope="module")
+def record(server, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("record")
+    storage = {"data_dir": folder, "reserve_bytes": 0, "database": server.database("plans")}
+    record = a_record(folder, Settings.model_validate({"storage": storage}))
+    fill(record)
+    yield record
+    record.engine.dispose()
+
+
+def plans(record, ask):
+    """The plans of everything that is asked, where reading a whole table is dearer than anything else."""
+    with Asked(record.engine) as asked:
+        ask()
+    assert asked.statements
+    with record.engine.connect() as connection:
+        for way in ("seqscan", "bitmapscan", "sort"):  # over so few rows they would be the cheapest
+            connection.exec_driver_sql(f"SET enable_{way} = off")
+        for statement, parameters in asked.statements:
+            found = connection.exec_driver_sql("EXPLAIN " + statement, parameters)
+            yield statement, "\n".join(row[0] for row in found)
+
+
+def whole_tables(plan):
+    return re.findall(rf"Seq Scan on (?:{LONG})\b", plan)
+
+
+def test_no_question_needs_a_whole_table(record):
+    uid = one_study(record, "planned")
+
+    def ask_all():
+        one_study(record, "again")
+        for ask in (*rounds(record).values(), *looks(record, uid).values()):
+            ask()
+
+    for statement, plan in plans(record, ask_all):
+        assert whole_tables(plan) == [], statement
+
+
+@pytest.mark.parametrize("state", [None, StudyState.SIGNED])
+def test_the_reading_list_is_not_sorted(record, state):
+    place = record.reading.reading_list(limit=3).next
+    for where in ({}, {"after": place}, {"before": place}):
+        listing = [
+            plan
+            for statement, plan in plans(
+                record, lambda w=where: record.reading.reading_list(state=state, **w)
+            )
+            if "ORDER BY studies.tier" in statement
+        ]
+        (plan,) = listing
+        assert ("ix_studies_open_order" if state is None else "ix_studies_state_order") in plan
+        assert "Sort" not in plan
