@@ -85,7 +85,7 @@ test-peers: .venv/.peers .venv-emr/.emr .node/.mllp peers  ## Real PACS, EMR, va
 	PATH="$$PATH:$(CURDIR)/.venv-emr/bin" HOICHAN_MLLP_NODE="$(CURDIR)/.node/node_modules" \
 	  .venv/bin/pytest -q tests/peers
 
-test-chaos: .venv/.dev  ## kill -9, full disk; CHAOS_ROUNDS sets how often
+test-chaos: .venv/.dev  ## kill -9, disks, wires, clocks, broken objects; docs/reliability.md
 	.venv/bin/pytest -q tests/chaos --timeout 14400 -o faulthandler_timeout=14400
 
 bench: .venv/.peers peers  ## Figures, side by side with a peer, by hand
