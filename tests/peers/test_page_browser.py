@@ -63,7 +63,17 @@ class Site:
         urgent = f"/studies/{self.uids['urgent']}"
         refused, routine = f"/studies/{self.uids['refused']}", f"/studies/{self.uids['routine']}"
         waiting = f"/studies/{self.uids['receiving']}"
-        return ("/", urgent, refused, routine, waiting, f"{urgent}/trail", "/docs", "/?state=signed", "/queue")
+        return (
+            "/",
+            urgent,
+            refused,
+            routine,
+            waiting,
+            f"{urgent}/trail",
+            "/docs",
+            "/?state=signed",
+            "/queue",
+        )
 
     def close(self):
         self.process.stdin.close()
