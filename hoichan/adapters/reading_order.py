@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -84,11 +85,12 @@ def _values(place: Place) -> sa.Tuple:
 
 def few_by_state(connection: sa.Connection, *, up_to: int = COUNTED_TO) -> dict[StudyState, int]:
     """Studies by state, each counted up to a bound; states without a study are left out."""
-    return {StudyState(state): count for state, count in connection.execute(_counting(up_to)) if count}
+    found = connection.execute(_counting(up_to)).mappings()
+    return {StudyState(row["state"]): row["count"] for row in found if row["count"]}
 
 
 @cache  # one statement for all time: to build it takes longer than to answer it
-def _counting(up_to: int) -> sa.CompoundSelect[tuple[str, int]]:
+def _counting(up_to: int) -> sa.CompoundSelect[Any]:
     parts = [
         sa.select(
             sa.literal(str(state)).label("state"),
