@@ -7,6 +7,7 @@ then wait for an abort that nobody sends, and its studies would stay open until 
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import Any, cast
 
 import structlog
 from pynetdicom import evt
@@ -43,4 +44,4 @@ class FilmProvider(DULServiceProvider):
         self.assoc.is_aborted, self.assoc.is_established = True, False
         self.assoc._kill = True
         self._kill_thread = True
-        self.to_user_queue.put(None)  # whoever waits for something from the peer
+        cast(Any, self.to_user_queue).put(None)  # whoever waits for something from the peer

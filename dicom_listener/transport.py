@@ -139,7 +139,7 @@ class FilmSocket(AssociationSocket):
     def gone(self) -> None:
         """The peer hung up; one that had not asked for anything is not waited for any longer."""
         if self.deadline is not None and self.assoc.dul.to_user_queue.empty():
-            self.assoc.dul.to_user_queue.put(None)  # as if the time were over
+            cast(Any, self.assoc.dul.to_user_queue).put(None)  # as if the time were over
 
     def close(self) -> None:
         """Closes the connection, as pynetdicom does, and the bell with it."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 import sqlalchemy as sa
 
@@ -11,7 +10,7 @@ from hoichan.adapters import rows
 from hoichan.adapters.person_rows import PERSON, person, person_row
 from hoichan.adapters.schema import instances, trail
 from hoichan.adapters.schema_orders import changed_contents
-from hoichan.errors import RecordsUnavailable
+from hoichan.adapters.transactions import transaction
 from hoichan.intake.changes import Changed, Difference
 from hoichan.ports import Clock
 from hoichan.types import Patient, StudyInstanceUID
@@ -24,14 +23,6 @@ class ChangesSql:
         self._engine = engine
         self._clock = clock
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sa.Connection]:
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
-            raise RecordsUnavailable(f"The database did not answer ({type(error).__name__}).") from error
-
     def add(
         self,
         study: StudyInstanceUID,
@@ -43,7 +34,7 @@ class ChangesSql:
         accession: str | None,
     ) -> bool:
         """Write it down and on the trail; False when it is there already."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             is_new = rows.insert_once(
                 connection,
                 changed_contents,
@@ -79,7 +70,7 @@ class ChangesSql:
 
         None where no image came with another patient only.
         """
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             found = list(
                 connection.execute(
                     sa.select(changed_contents)
@@ -105,7 +96,7 @@ class ChangesSql:
 
     def counts(self) -> Mapping[str, int]:
         """Objects set aside, by what differs."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             found = connection.execute(
                 sa.select(changed_contents.c.difference, sa.func.count()).group_by(
                     changed_contents.c.difference

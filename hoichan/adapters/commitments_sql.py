@@ -6,8 +6,7 @@ still an answer.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -16,7 +15,7 @@ import sqlalchemy as sa
 
 from hoichan.adapters.schema import deliveries
 from hoichan.adapters.schema_sources import commitments
-from hoichan.errors import RecordsUnavailable
+from hoichan.adapters.transactions import transaction
 from hoichan.types import DeliveryState, StudyInstanceUID
 
 
@@ -50,20 +49,12 @@ class CommitmentsSql:
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sa.Connection]:
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
-            raise RecordsUnavailable(f"The database did not answer ({type(error).__name__}).") from error
-
     def unasked(
         self, destinations: Collection[str], *, since: datetime, limit: int = 100
     ) -> Sequence[tuple[str, StudyInstanceUID, str]]:
         """Key, study and destination of what was acknowledged since then and never asked about."""
         asked = sa.exists().where(commitments.c.idempotency_key == deliveries.c.idempotency_key)
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             found = connection.execute(
                 sa.select(
                     deliveries.c.idempotency_key, deliveries.c.study_instance_uid, deliveries.c.destination
@@ -82,7 +73,7 @@ class CommitmentsSql:
 
     def due(self, now: datetime, *, limit: int = 100) -> Sequence[Question]:
         """Open questions whose time has come."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             found = connection.execute(
                 sa.select(commitments)
                 .where(commitments.c.state == QuestionState.OPEN, commitments.c.due_at <= now)
@@ -93,7 +84,7 @@ class CommitmentsSql:
 
     def find(self, transaction_uid: str) -> Question | None:
         """One question, whatever its state; None for a transaction that is not ours."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             row = (
                 connection.execute(
                     sa.select(commitments).where(commitments.c.transaction_uid == transaction_uid)
@@ -105,7 +96,7 @@ class CommitmentsSql:
 
     def open(self, question: Question) -> None:
         """Write a question down before it is asked, in the place of the one that was open."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             connection.execute(
                 commitments.update()
                 .where(
@@ -130,7 +121,7 @@ class CommitmentsSql:
 
     def postpone(self, transaction_uid: str, *, until: datetime) -> None:
         """Look at an open question again then."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             connection.execute(
                 commitments.update()
                 .where(
@@ -142,7 +133,7 @@ class CommitmentsSql:
 
     def close(self, idempotency_key: str, state: QuestionState, *, at: datetime) -> Sequence[str]:
         """End every question about a delivery; the transactions. `committed` stands in the delivery, too."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             connection.execute(
                 commitments.update()
                 .where(

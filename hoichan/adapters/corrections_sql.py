@@ -8,8 +8,7 @@ over the same images, whose report goes to the right patient.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -20,7 +19,7 @@ from hoichan.adapters.person_rows import PERSON, person
 from hoichan.adapters.rows import Row
 from hoichan.adapters.schema_orders import patient_events, questions
 from hoichan.adapters.search_sql import studies_under
-from hoichan.errors import RecordsUnavailable
+from hoichan.adapters.transactions import transaction
 from hoichan.intake.patients import Doubt, Source, contradicts, is_other_person
 from hoichan.ports import Clock
 from hoichan.types import (
@@ -64,19 +63,11 @@ class CorrectionsSql(CorrectionSteps):
         self._engine = engine
         self._clock = clock
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sa.Connection]:
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
-            raise RecordsUnavailable(f"The database did not answer ({type(error).__name__}).") from error
-
     # ------------------------------------------------------------------ what the HIS told
     def apply_events(self) -> tuple[StudyInstanceUID, ...]:
         """Follow what was told of people since the last time; the studies that it changed."""
         changed: list[StudyInstanceUID] = []
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             pending = connection.execute(
                 sa.select(patient_events)
                 .where(patient_events.c.applied_at.is_(None))
@@ -101,7 +92,7 @@ class CorrectionsSql(CorrectionSteps):
 
         A modality may work with a worklist that is older than a merge.
         """
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             changed = False
             for _ in range(AT_ONCE):  # a number may have been merged more than once
                 head = head_of(connection, study)
@@ -128,7 +119,7 @@ class CorrectionsSql(CorrectionSteps):
         """Look whether new images are of the study's patient; ask where they are of somebody else."""
         if not parts:
             return
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             head = head_of(connection, parts[0].study_instance_uid)
             if head is None:
                 return
@@ -153,7 +144,7 @@ class CorrectionsSql(CorrectionSteps):
         self, study: StudyInstanceUID, patient: Patient, accession: str | None, *, instance: str, whole: bool
     ) -> bool:
         """Images came again with another patient: all of them (`whole`), or only some; whether it changed."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             head = head_of(connection, study)
             if head is None:
                 return False
@@ -173,7 +164,7 @@ class CorrectionsSql(CorrectionSteps):
 
     def holds(self, study: StudyInstanceUID) -> bool:
         """Whether a question must be answered before anything of the study is analysed."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             found = connection.execute(
                 sa.select(questions.c.id)
                 .where(
@@ -187,7 +178,7 @@ class CorrectionsSql(CorrectionSteps):
 
     def released(self) -> tuple[StudyInstanceUID, ...]:
         """Studies that a person's answer let go on since the last call."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             found = connection.execute(
                 questions.update()
                 .where(questions.c.state != "open", questions.c.holds)
@@ -201,7 +192,7 @@ class CorrectionsSql(CorrectionSteps):
         self, study: StudyInstanceUID, kind: Doubt, order: str, patient: Patient, accession: str | None
     ) -> None:
         """Ask whether a number that an order knows is that of the study."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             head = head_of(connection, study)
             if head is not None:
                 self._ask(connection, head, kind, order, patient, accession)
@@ -211,7 +202,7 @@ class CorrectionsSql(CorrectionSteps):
 
         The question as it was; None when it is unknown or answered already.
         """
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             row = (
                 connection.execute(
                     questions.update()
@@ -251,7 +242,7 @@ class CorrectionsSql(CorrectionSteps):
         wanted = [questions.c.state == "open"]
         if study is not None:
             wanted.append(questions.c.study_instance_uid == study)
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             found = connection.execute(
                 sa.select(questions)
                 .where(*wanted)
@@ -263,7 +254,7 @@ class CorrectionsSql(CorrectionSteps):
 
     def waiting(self) -> int:
         """How many studies wait for a person's decision."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             count: int = connection.execute(
                 sa.select(sa.func.count(questions.c.study_instance_uid.distinct())).where(
                     questions.c.state == "open"
@@ -273,7 +264,7 @@ class CorrectionsSql(CorrectionSteps):
 
     def versions(self, study: StudyInstanceUID) -> tuple[Version, ...]:
         """Whose study it was, oldest first; empty where nothing was ever corrected."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             head = head_of(connection, study)
             return tuple(
                 Version(

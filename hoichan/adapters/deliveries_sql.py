@@ -5,8 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,8 +13,9 @@ import sqlalchemy as sa
 
 from hoichan.adapters import rows
 from hoichan.adapters.schema import deliveries, documents, reports, studies, trail
+from hoichan.adapters.transactions import transaction
 from hoichan.adapters.work_sql import band
-from hoichan.errors import RecordsError, RecordsUnavailable
+from hoichan.errors import RecordsError
 from hoichan.ports import Clock, Objects, TrailEntry
 from hoichan.types import (
     Delivery,
@@ -39,18 +39,10 @@ class DeliveriesSql:
         self._objects = objects
         self._clock = clock
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sa.Connection]:
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
-            raise RecordsUnavailable(f"The database did not answer ({type(error).__name__}).") from error
-
     # ------------------------------------------------------------------ documents and deliveries
     def documents(self, delivery: Delivery) -> Sequence[Document]:
         """The kept bytes that one delivery has to hand over, in the order of the delivery."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             found = list(
                 connection.execute(
                     sa.select(documents)
@@ -68,7 +60,7 @@ class DeliveriesSql:
 
     def document(self, report: SOPInstanceUID, kind: DocumentKind) -> Document | None:
         """One form of a report, for the page; None when it was never made."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             row = (
                 connection.execute(
                     sa.select(documents)
@@ -83,7 +75,7 @@ class DeliveriesSql:
 
     def delivery(self, idempotency_key: str) -> Delivery:
         """One delivery. Raises RecordsError when unknown."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             row = (
                 connection.execute(
                     sa.select(deliveries).where(deliveries.c.idempotency_key == idempotency_key)
@@ -97,7 +89,7 @@ class DeliveriesSql:
 
     def deliveries(self, study: StudyInstanceUID) -> Sequence[Delivery]:
         """Every delivery of the study, oldest first."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             found = connection.execute(
                 sa.select(deliveries)
                 .where(deliveries.c.study_instance_uid == study)
@@ -111,14 +103,14 @@ class DeliveriesSql:
         So a preliminary report never arrives after the one that supersedes it. The most urgent study first,
         then the oldest delivery; `each`: at most so many a receiver; `but`: none to these receivers.
         """
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             found = connection.execute(_due(now, each, but)).mappings()
             return [rows.delivery(row) for row in found]
 
     def overtaken(self, idempotency_key: str) -> bool:
         """Whether the receiver already has a newer report of the study: this one must not follow it."""
         newer, own = deliveries.alias(), deliveries.alias()
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             found = connection.execute(
                 sa.select(newer.c.idempotency_key)
                 .select_from(own)
@@ -137,7 +129,7 @@ class DeliveriesSql:
     def followed(self, idempotency_key: str) -> bool:
         """Whether a newer report of the study waits behind this one for the same receiver."""
         newer, own = deliveries.alias(), deliveries.alias()
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             found = connection.execute(
                 sa.select(newer.c.idempotency_key)
                 .select_from(own)
@@ -230,7 +222,7 @@ class DeliveriesSql:
         counts: bool = True,
         even_sent: bool = False,
     ) -> None:
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             row = (
                 connection.execute(
                     sa.select(deliveries)
@@ -272,12 +264,12 @@ class DeliveriesSql:
     # ------------------------------------------------------------------ trail
     def note(self, study: StudyInstanceUID, event: str, **details: Detail) -> None:
         """Add a line to the trail."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             self._trail(connection, study, event, details)
 
     def trail(self, study: StudyInstanceUID) -> Sequence[TrailEntry]:
         """The trail, oldest first."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             found = connection.execute(
                 sa.select(trail).where(trail.c.study_instance_uid == study).order_by(trail.c.id)
             ).mappings()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import sqlalchemy as sa
 
 from hoichan.adapters.schema import workers
-from hoichan.errors import RecordsUnavailable
+from hoichan.adapters.transactions import transaction
 
 
 class HeartbeatsSql:
@@ -26,17 +25,9 @@ class HeartbeatsSql:
             else "strftime('%Y-%m-%d %H:%M:%f', 'now', '-' || :within || ' seconds')"
         )
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sa.Connection]:
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
-            raise RecordsUnavailable(f"The database did not answer ({type(error).__name__}).") from error
-
     def beat(self, executor_id: str) -> None:
         """This worker lives."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             connection.execute(
                 sa.text(
                     f"INSERT INTO workers (executor_id, seen_at) VALUES (:id, {self._now}) "
@@ -47,12 +38,12 @@ class HeartbeatsSql:
 
     def forget(self, executor_id: str) -> None:
         """This worker ended in order: its work may be taken over at once."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             connection.execute(workers.delete().where(workers.c.executor_id == executor_id))
 
     def alive(self, within_seconds: float) -> Sequence[str]:
         """The workers seen within the last seconds."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             found = connection.execute(
                 sa.text(
                     f"SELECT executor_id FROM workers WHERE seen_at >= {self._since} ORDER BY executor_id"

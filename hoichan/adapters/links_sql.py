@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -14,7 +13,7 @@ from hoichan.adapters.rows import Row
 from hoichan.adapters.schema import studies, trail
 from hoichan.adapters.schema_orders import order_links, orders
 from hoichan.adapters.search_sql import studies_under
-from hoichan.errors import RecordsUnavailable
+from hoichan.adapters.transactions import transaction
 from hoichan.intake.orders import MatchReason, Order, OrderPriority, choose
 from hoichan.ports import Clock
 from hoichan.types import Study, StudyInstanceUID, Urgency
@@ -44,18 +43,10 @@ class LinksSql:
         self._engine = engine
         self._clock = clock
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sa.Connection]:
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
-            raise RecordsUnavailable(f"The database did not answer ({type(error).__name__}).") from error
-
     def link(self, study: Study) -> Link | None:
         """Tie a study to its order as far as that is certain, and take over its urgency; None without one."""
         uid = study.study_instance_uid
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             candidates = _candidates(connection, study)
             match = choose([order for _, order in candidates], study)
             before = (
@@ -97,7 +88,7 @@ class LinksSql:
 
     def of(self, study: StudyInstanceUID) -> Link | None:
         """The order of a study."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             row = (
                 connection.execute(
                     sa.select(orders, order_links.c.reason)
@@ -113,7 +104,7 @@ class LinksSql:
 
     def take_fresh(self) -> tuple[StudyInstanceUID, ...]:
         """Studies that orders which came or changed may belong to; the orders are not fresh any more."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             fresh = list(
                 connection.execute(
                     sa.select(orders)

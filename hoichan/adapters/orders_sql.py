@@ -6,8 +6,7 @@ only then is it answered. The same message again finds its row and gets the same
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,7 +15,7 @@ import sqlalchemy as sa
 from hoichan.adapters import rows
 from hoichan.adapters.person_rows import PERSON, clean, person, person_row
 from hoichan.adapters.schema_orders import messages, orders, patient_events
-from hoichan.errors import RecordsUnavailable
+from hoichan.adapters.transactions import transaction
 from hoichan.intake.messages import Told
 from hoichan.intake.orders import (
     Order,
@@ -55,18 +54,10 @@ class OrdersSql:
         self._engine = engine
         self._clock = clock
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sa.Connection]:
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
-            raise RecordsUnavailable(f"The database did not answer ({type(error).__name__}).") from error
-
     def take(self, told: Told, content: bytes, *, source: str, answer: str, acknowledgement: bytes) -> Kept:
         """Keep a message with its answer, and do what it says; the former answer if it was kept before."""
         now = self._clock.now()
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             is_new = rows.insert_once(
                 connection,
                 messages,
@@ -98,7 +89,7 @@ class OrdersSql:
 
     def counts(self) -> Mapping[str, int]:
         """Messages by answer: AE and AR are kept aside for a person."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             found = connection.execute(
                 sa.select(messages.c.answer, sa.func.count()).group_by(messages.c.answer)
             )

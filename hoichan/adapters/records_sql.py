@@ -23,6 +23,7 @@ from hoichan.adapters.schema import (
     series,
     studies,
 )
+from hoichan.adapters.transactions import transaction
 from hoichan.errors import PatientCorrected, StudyUnknown
 from hoichan.types import (
     Delivery,
@@ -46,7 +47,7 @@ class StudiesSql(DeliveriesSql):
     def add_arrivals(self, study: Study, arrivals: Sequence[Instance]) -> int:
         """Record instances that were not known; returns how many were new."""
         wanted = {arrival.sop_instance_uid for arrival in arrivals}
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             known = self._known(connection, study.study_instance_uid)
             new = [i for i in study.instances if i.sop_instance_uid in wanted - known]
             if not new:
@@ -67,7 +68,7 @@ class StudiesSql(DeliveriesSql):
 
     def current(self, study: StudyInstanceUID) -> Study | None:
         """The study with every instance recorded so far, assembled or not; None when it is unknown."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             head = (
                 connection.execute(
                     sa.select(
@@ -83,7 +84,7 @@ class StudiesSql(DeliveriesSql):
 
     def receiving(self) -> Sequence[StudyInstanceUID]:
         """Studies with instances that no revision holds yet."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             found = connection.execute(
                 sa.select(studies.c.study_instance_uid).where(studies.c.state == StudyState.RECEIVING)
             )
@@ -92,7 +93,7 @@ class StudiesSql(DeliveriesSql):
     def assemble(self, study: Study) -> Study | None:
         """Close a revision over the given instances; None when the last one holds them all already."""
         uid = study.study_instance_uid
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             last = connection.execute(
                 sa.select(studies.c.last_revision)
                 .where(studies.c.study_instance_uid == uid)
@@ -135,7 +136,7 @@ class StudiesSql(DeliveriesSql):
 
     def load(self, study: StudyInstanceUID, revision: int) -> Study:
         """One revision: every instance that had arrived when it was closed. Raises StudyUnknown."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             head = (
                 connection.execute(
                     sa.select(studies, revisions.c.closed_by, revisions.c.state.label("revision_state"))
@@ -167,7 +168,7 @@ class StudiesSql(DeliveriesSql):
 
     def unfinished(self) -> Sequence[tuple[StudyInstanceUID, int, int]]:
         """Study, revision and run of what was assembled and has neither a report nor a failure."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             found = connection.execute(
                 sa.select(revisions.c.study_instance_uid, revisions.c.revision, revisions.c.runs)
                 .where(revisions.c.state == StudyState.ASSEMBLED)
@@ -177,7 +178,7 @@ class StudiesSql(DeliveriesSql):
 
     def rerun(self, study: StudyInstanceUID) -> int | None:
         """Have the newest revision analysed again if it failed or was cancelled; its number, else None."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             newest = sa.select(studies.c.last_revision).where(studies.c.study_instance_uid == study)
             revision: int | None = connection.execute(
                 revisions.update()
@@ -196,7 +197,7 @@ class StudiesSql(DeliveriesSql):
 
     def take_up(self, study: StudyInstanceUID, revision: int) -> int | None:
         """Count another run of a revision whose work was given up; the run, or None when it has an answer."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             run: int | None = connection.execute(
                 _revision(study, revision)
                 .where(revisions.c.state == StudyState.ASSEMBLED)
@@ -209,7 +210,7 @@ class StudiesSql(DeliveriesSql):
 
     def own(self, candidates: Sequence[SOPInstanceUID]) -> set[SOPInstanceUID]:
         """Those of the instances that are documents of ours, come back from a PACS."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             found = connection.execute(
                 sa.select(documents.c.uid).where(documents.c.uid.in_(list(candidates)))
             )
@@ -217,7 +218,7 @@ class StudiesSql(DeliveriesSql):
 
     def begin(self, study: StudyInstanceUID, revision: int) -> int:
         """Count one start of the analysis; returns how many starts, this one included, had no end."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             begun: int | None = connection.execute(
                 _revision(study, revision).values(begun=revisions.c.begun + 1).returning(revisions.c.begun)
             ).scalar()
@@ -229,12 +230,12 @@ class StudiesSql(DeliveriesSql):
 
     def end(self, study: StudyInstanceUID, revision: int) -> None:
         """The analysis ended, well or badly, and its worker lives."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             connection.execute(_revision(study, revision).values(begun=0))
 
     def fail(self, study: StudyInstanceUID, revision: int, *, code: str) -> None:
         """Mark a revision failed, with the code of the error."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             connection.execute(_revision(study, revision).values(state=StudyState.FAILED))
             self._move(connection, study, StudyState.FAILED, state_reason=code)
             self._trail(connection, study, "study_failed", {"revision": revision, "code": code})
@@ -242,7 +243,7 @@ class StudiesSql(DeliveriesSql):
     # ------------------------------------------------------------------ reports
     def latest_report_uid(self, study: StudyInstanceUID, *, before: int) -> SOPInstanceUID | None:
         """The report of the newest revision below `before`."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             uid = connection.execute(
                 sa.select(reports.c.report_uid)
                 .where(
@@ -267,7 +268,7 @@ class StudiesSql(DeliveriesSql):
         something that is not there.
         """
         digests = [self._objects.put(document.content) for document in documents]
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             if not patients_sql.is_person_of(connection, rows.study_row(study)):
                 raise PatientCorrected(f"The patient of study {study.study_instance_uid} was corrected.")
             if self._revision_state(connection, study) == StudyState.CANCELLED:

@@ -7,7 +7,6 @@ follows, and a removal that was marked and never ended is taken up again.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import PurePosixPath
@@ -19,7 +18,7 @@ from hoichan.adapters.schema import deliveries, documents, instances, revisions,
 from hoichan.adapters.schema_orders import search_keys
 from hoichan.adapters.schema_retention import holds, record_classes, removals
 from hoichan.adapters.schema_tokens import forwards
-from hoichan.errors import RecordsUnavailable
+from hoichan.adapters.transactions import transaction
 from hoichan.intake.names import KeyKind, number_key
 from hoichan.reporting.forwarding import ForwardState
 from hoichan.reporting.retention import Facts, RecordClass, Verdict
@@ -70,14 +69,6 @@ class RetentionSql:
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sa.Connection]:
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
-            raise RecordsUnavailable(f"The database did not answer ({type(error).__name__}).") from error
-
     # ------------------------------------------------------------------ holds and classes
     def add_hold(
         self,
@@ -90,7 +81,7 @@ class RetentionSql:
         at: datetime,
     ) -> int:
         """Keep a study, or all studies of a patient, those to come too; the hold's number."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             done = connection.execute(
                 holds.insert()
                 .values(
@@ -109,7 +100,7 @@ class RetentionSql:
 
     def lift_hold(self, number: int, *, by: str, at: datetime) -> bool:
         """Lift a hold; False where there is none, or it was lifted before."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             done = connection.execute(
                 holds.update()
                 .where(holds.c.hold_id == number, holds.c.lifted_at.is_(None))
@@ -122,7 +113,7 @@ class RetentionSql:
 
     def holds(self, *, lifted: bool = False) -> Sequence[Hold]:
         """The holds, oldest first; those too that were lifted, if asked for."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             wanted = sa.select(holds).order_by(holds.c.hold_id)
             if not lifted:
                 wanted = wanted.where(holds.c.lifted_at.is_(None))
@@ -130,7 +121,7 @@ class RetentionSql:
 
     def classify(self, study: StudyInstanceUID, record_class: RecordClass, *, by: str, at: datetime) -> None:
         """Say what kind of medical record a study belongs to; the last word counts, the trail has all."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             values = {"record_class": record_class.value, "set_at": at, "set_by": by}
             here = record_classes.c.study_instance_uid == study
             if not connection.execute(record_classes.update().where(here).values(values)).rowcount:
@@ -155,7 +146,7 @@ class RetentionSql:
         """
         after: tuple[datetime, str] | None = None
         while True:
-            with self._transaction() as connection:
+            with transaction(self._engine) as connection:
                 rows = connection.execute(_page(connection, before, after)).mappings().all()
                 involved = _studies_of(connection, rows, quarantined)
             for row in rows:
@@ -172,7 +163,7 @@ class RetentionSql:
         at: datetime,
     ) -> Removal | None:
         """Decide once more and write it down, in one transaction; None where the images stay after all."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             row = (
                 connection.execute(
                     _facts(connection)
@@ -196,7 +187,7 @@ class RetentionSql:
 
     def marked(self) -> Sequence[Removal]:
         """The removals that were decided and have not ended, oldest first."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             found = connection.execute(
                 sa.select(removals).where(removals.c.state == MARKED).order_by(removals.c.removal_id)
             ).mappings()
@@ -204,7 +195,7 @@ class RetentionSql:
 
     def done_of(self, found: Collection[StudyInstanceUID]) -> Mapping[StudyInstanceUID, Removal]:
         """The last removal that was done, of those studies that had one."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             rows = connection.execute(
                 sa.select(removals)
                 .where(removals.c.state == DONE, removals.c.study_instance_uid.in_(list(found)))
@@ -214,13 +205,13 @@ class RetentionSql:
 
     def is_held(self, study: StudyInstanceUID) -> bool:
         """Whether a hold keeps the study."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             held = sa.select(_on_hold(connection)).where(studies.c.study_instance_uid == study)
             return bool(connection.execute(held).scalar())
 
     def images(self, removal: Removal) -> Sequence[Filed]:
         """The recorded images that a removal is about. Notes and reports of others stay."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             found = connection.execute(
                 sa.select(instances.c.sop_instance_uid, instances.c.path, instances.c.sha256).where(
                     instances.c.study_instance_uid == removal.study_instance_uid,
@@ -235,13 +226,13 @@ class RetentionSql:
 
     def own(self, found: Collection[str]) -> set[str]:
         """Those of the instances that are documents of ours, come back from a PACS."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             rows = connection.execute(sa.select(documents.c.uid).where(documents.c.uid.in_(list(found))))
             return {uid for (uid,) in rows}
 
     def end(self, removal: Removal, state: str, *, at: datetime, files: int = 0, size_bytes: int = 0) -> bool:
         """The files are gone, or a hold came first; on the trail. False where it had ended before."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             done = connection.execute(
                 removals.update()
                 .where(removals.c.removal_id == removal.removal_id, removals.c.state == MARKED)

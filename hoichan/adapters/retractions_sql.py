@@ -11,6 +11,7 @@ from hoichan.adapters import rows
 from hoichan.adapters.deliveries_sql import DeliveriesSql
 from hoichan.adapters.schema import deliveries, documents, reports
 from hoichan.adapters.schema_orders import retractions
+from hoichan.adapters.transactions import transaction
 from hoichan.types import (
     Delivery,
     Document,
@@ -38,7 +39,7 @@ class RetractionsSql(DeliveriesSql):
         wanted: list[sa.ColumnElement[bool]] = [retractions.c.done_at.is_(None)]
         if study is not None:
             wanted.append(retractions.c.study_instance_uid == study)
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             found = connection.execute(
                 sa.select(retractions).where(*wanted).order_by(retractions.c.asked_at, retractions.c.revision)
             ).mappings()
@@ -54,7 +55,7 @@ class RetractionsSql(DeliveriesSql):
 
     def sent(self, retraction: Retraction) -> Sequence[Document]:
         """The kept documents of the report, as they were sent."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             found = connection.execute(
                 sa.select(documents)
                 .where(documents.c.report_uid == retraction.report_uid)
@@ -75,7 +76,7 @@ class RetractionsSql(DeliveriesSql):
         """The retraction as a report of its own with its documents and deliveries; False when it is there."""
         digests = [self._objects.put(document.content) for document in made]
         now = self._clock.now()
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             former = (
                 connection.execute(sa.select(reports).where(reports.c.report_uid == retraction.report_uid))
                 .mappings()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -12,7 +11,7 @@ import sqlalchemy as sa
 
 from hoichan.adapters import rows
 from hoichan.adapters.schema_sources import source_studies, sources
-from hoichan.errors import RecordsUnavailable
+from hoichan.adapters.transactions import transaction
 from hoichan.ports import Holding
 from hoichan.types import StudyInstanceUID
 
@@ -52,17 +51,9 @@ class SourcesSql:
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sa.Connection]:
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
-            raise RecordsUnavailable(f"The database did not answer ({type(error).__name__}).") from error
-
     def contact(self, name: str) -> Contact:
         """One source; as never asked when it is not known yet."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             row = (
                 connection.execute(sa.select(sources).where(sources.c.name == name)).mappings().one_or_none()
             )
@@ -86,7 +77,7 @@ class SourcesSql:
         source that tells no numbers, it is wanted again when its time has come.
         """
         wanted = 0
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             self._ensure(connection, name)
             for holding in holdings:
                 wanted += self._seen(connection, name, holding, now=now, due_at=due_at)
@@ -131,7 +122,7 @@ class SourcesSql:
 
     def failed(self, name: str, *, code: str, next_at: datetime) -> int:
         """The source did not answer; how often in a row now."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             self._ensure(connection, name)
             count: int = connection.execute(
                 sources.update()
@@ -143,7 +134,7 @@ class SourcesSql:
 
     def recovered(self, name: str) -> None:
         """The source answers again."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             connection.execute(
                 sources.update()
                 .where(sources.c.name == name, sources.c.failures > 0)
@@ -152,7 +143,7 @@ class SourcesSql:
 
     def wanted(self, name: str, now: datetime, *, limit: int = 50) -> Sequence[Wanted]:
         """Studies to be compared now, those that were due first before others."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             found = connection.execute(
                 sa.select(source_studies)
                 .where(
@@ -186,7 +177,7 @@ class SourcesSql:
         values: dict[str, object] = {"state": str(state), "missing": missing, "attempts": attempts}
         if due_at is not None:
             values["due_at"] = due_at
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             connection.execute(
                 source_studies.update()
                 .where(source_studies.c.source == name, source_studies.c.study_instance_uid == study)
@@ -195,7 +186,7 @@ class SourcesSql:
 
     def names(self, study: StudyInstanceUID) -> bool:
         """Whether some source named this study among what is new there."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             found = connection.execute(
                 sa.select(source_studies.c.source)
                 .where(source_studies.c.study_instance_uid == study)
@@ -205,7 +196,7 @@ class SourcesSql:
 
     def waiting(self, name: str) -> tuple[int, int]:
         """Studies that are wanted, and studies of which something cannot be fetched."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             found = connection.execute(
                 sa.select(source_studies.c.state, sa.func.count())
                 .where(source_studies.c.source == name)
@@ -216,7 +207,7 @@ class SourcesSql:
 
     def forget(self, name: str, *, before: datetime) -> None:
         """Let go of settled studies that the source has not named for long."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             connection.execute(
                 source_studies.delete().where(
                     source_studies.c.source == name,

@@ -10,6 +10,7 @@ from hoichan.adapters import rows
 from hoichan.adapters.deliveries_sql import DeliveriesSql
 from hoichan.adapters.schema import deliveries, instances, revisions, studies
 from hoichan.adapters.schema_work import analyses
+from hoichan.adapters.transactions import transaction
 from hoichan.errors import StudyUnknown
 from hoichan.types import DeliveryState, StudyInstanceUID, StudyState
 
@@ -35,7 +36,7 @@ class SteeringSql(DeliveriesSql):
         An analysis that runs ends, and its answer is thrown away. What a receiver has stays there. Images
         that come later make a new revision, which is analysed. Raises StudyUnknown.
         """
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             state = self._state(connection, study)
             stopped = tuple(
                 connection.execute(
@@ -67,7 +68,7 @@ class SteeringSql(DeliveriesSql):
         None too once a person has signed: nothing a machine does follows on that by itself. The same models
         give the same report, so nothing is sent twice. Raises StudyUnknown.
         """
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             if self._state(connection, study) is StudyState.SIGNED:
                 return None
             newest = sa.select(studies.c.last_revision).where(studies.c.study_instance_uid == study)
@@ -98,7 +99,7 @@ class SteeringSql(DeliveriesSql):
 
         Whoever calls has the spool looked at afterwards.
         """
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             if self._state(connection, study) is StudyState.SIGNED:
                 return False
             connection.execute(

@@ -7,8 +7,7 @@ however often workers are started anew under new names. Ages are by the database
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -17,7 +16,7 @@ import sqlalchemy as sa
 
 from hoichan.adapters.schema import UtcDateTime, workers
 from hoichan.adapters.schema_vitals import tallies, worker_facts
-from hoichan.errors import RecordsUnavailable
+from hoichan.adapters.transactions import transaction
 from hoichan.meters import Counts, Key
 
 FORGET_HOURS = 24  # what a worker said that has been gone for so long
@@ -47,17 +46,9 @@ class VitalsSql:
             else f"strftime('%Y-%m-%d %H:%M:%f', 'now', '-{FORGET_HOURS} hours')"
         )
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sa.Connection]:
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
-            raise RecordsUnavailable(f"The database did not answer ({type(error).__name__}).") from error
-
     def tell(self, executor_id: str, facts: Mapping[str, Any]) -> None:
         """Keep what a worker says about itself in the place of what it said before."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             statement = sa.text(
                 "INSERT INTO worker_facts (executor_id, told_at, facts) "
                 f"VALUES (:id, {self._now}, :facts) ON CONFLICT (executor_id) "
@@ -75,7 +66,7 @@ class VitalsSql:
             "INSERT INTO tallies (name, labels, part, value) VALUES (:name, :labels, :part, :value) "
             "ON CONFLICT (name, labels, part) DO UPDATE SET value = tallies.value + excluded.value"
         )
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             for key, amount in sorted(counts.items()):
                 labels = json.dumps(list(key.labels), ensure_ascii=False)
                 connection.execute(
@@ -84,13 +75,13 @@ class VitalsSql:
 
     def totals(self) -> dict[Key, float]:
         """What all workers counted."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             found = connection.execute(sa.select(tallies))
             return {Key(row.name, tuple(json.loads(row.labels)), row.part): row.value for row in found}
 
     def workers(self) -> Sequence[WorkerView]:
         """The workers that beat within the last day, latest first."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             now = self._clock(connection)
             found = connection.execute(
                 sa.select(workers.c.executor_id, workers.c.seen_at, worker_facts.c.facts)
@@ -108,7 +99,7 @@ class VitalsSql:
 
     def skew_seconds(self) -> float:
         """How far this machine's clock is ahead of the database's; behind: negative."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             before = datetime.now(UTC)
             there = self._clock(connection)
             after = datetime.now(UTC)

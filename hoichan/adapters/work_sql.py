@@ -6,8 +6,7 @@ lines leaves it waiting, and giving it out twice is one piece of work for the en
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -18,7 +17,7 @@ import sqlalchemy as sa
 from hoichan.adapters import rows
 from hoichan.adapters.schema import deliveries, revisions, studies
 from hoichan.adapters.schema_work import analyses, receivers
-from hoichan.errors import RecordsUnavailable
+from hoichan.adapters.transactions import transaction
 from hoichan.ports import Clock
 from hoichan.types import DeliveryState, StudyInstanceUID, StudyState, Urgency
 
@@ -79,14 +78,6 @@ class WorkSql:
         self._engine = engine
         self._clock = clock
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sa.Connection]:
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
-            raise RecordsUnavailable(f"The database did not answer ({type(error).__name__}).") from error
-
     # ------------------------------------------------------------------ analyses
     def enlist(
         self,
@@ -103,7 +94,7 @@ class WorkSql:
         can make a study low that says nothing.
         """
         facts = {"models": "\\".join(sorted(models)), "backlog": backlog}
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             row = {"study_instance_uid": study, "revision": revision, **facts}
             if not rows.insert_once(connection, analyses, row):
                 connection.execute(analyses.update().where(*_is(study, revision)).values(**facts))
@@ -117,7 +108,7 @@ class WorkSql:
 
     def hurry(self, study: StudyInstanceUID, urgency: Urgency) -> bool:
         """An order says how soon: never less urgent than what is known; whether that changed anything."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             changed = connection.execute(
                 studies.update()
                 .where(studies.c.study_instance_uid == study, studies.c.urgency > urgency.rank)
@@ -142,13 +133,13 @@ class WorkSql:
                 sa.or_(sa.not_(sa.func.coalesce(analyses.c.backlog, sa.false())), studies.c.urgency < 2)
             )
         numbered = wanted.subquery()
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             found = connection.execute(sa.select(numbered).where(numbered.c.place <= each)).mappings()
             return [_piece(row) for row in found]
 
     def in_flight(self) -> Sequence[Piece]:
         """What the engine has and has not ended."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             wanted = _pieces().where(
                 revisions.c.state == StudyState.ASSEMBLED, analyses.c.dispatched_run == revisions.c.runs
             )
@@ -159,7 +150,7 @@ class WorkSql:
         if not pieces:
             return []
         uids = {piece.study_instance_uid for piece in pieces}
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             found = connection.execute(
                 sa.select(revisions.c.study_instance_uid, revisions.c.revision, revisions.c.runs).where(
                     revisions.c.study_instance_uid.in_(uids), revisions.c.state == StudyState.ASSEMBLED
@@ -171,7 +162,7 @@ class WorkSql:
     def dispatched(self, pieces: Collection[Piece]) -> None:
         """The engine has them."""
         now = self._clock.now()
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             for piece in pieces:
                 of = {"study_instance_uid": piece.study_instance_uid, "revision": piece.revision}
                 rows.insert_once(
@@ -185,7 +176,7 @@ class WorkSql:
 
     def waiting_count(self) -> int:
         """How many revisions have no answer yet, begun or not."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             return connection.execute(
                 sa.select(sa.func.count())
                 .select_from(revisions)
@@ -194,7 +185,7 @@ class WorkSql:
 
     def depths(self, of_engine: Mapping[str, int]) -> dict[str, int]:
         """Work that waits or runs, by queue: in the record, which has the long queue, or with the engine."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             pending = connection.execute(
                 sa.select(sa.func.count())
                 .select_from(deliveries)
@@ -208,7 +199,7 @@ class WorkSql:
     # ------------------------------------------------------------------ receivers
     def receivers(self) -> dict[str, Receiver]:
         """Every receiver that ever failed to answer, by name."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             return {
                 row["destination"]: Receiver(**{**row, "state": Reach(row["state"])})
                 for row in connection.execute(sa.select(receivers)).mappings()
@@ -224,7 +215,7 @@ class WorkSql:
             "failures": 0,
             "next_probe_at": now,
         }
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             if not rows.insert_once(connection, receivers, {"destination": destination, **values}):
                 connection.execute(
                     receivers.update()
@@ -235,7 +226,7 @@ class WorkSql:
     def silent(self, destination: str, detail: str, next_probe_at: datetime) -> None:
         """It was knocked at and did not answer."""
         was_down = receivers.c.state == Reach.DOWN
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             connection.execute(
                 receivers.update()
                 .where(receivers.c.destination == destination)
@@ -255,7 +246,7 @@ class WorkSql:
         its pause.
         """
         now = self._clock.now()
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             state = connection.execute(
                 sa.select(receivers.c.state).where(receivers.c.destination == destination).with_for_update()
             ).scalar()
@@ -272,7 +263,7 @@ class WorkSql:
 
     def wake(self) -> int:
         """All that waits for its next try is due now; returns how many that are."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             return _wake(connection, self._clock.now(), sa.true())
 
 
