@@ -124,7 +124,7 @@ def test_the_other_machine_finishes_what_a_killed_one_received(machines, store):
     def reported(count):
         return len(receiver.reports()) + len(helper.reports()) == count
 
-    wait_until(lambda: reported(8), seconds=120, what="every film has its report")
+    wait_until(lambda: reported(8), seconds=200, what="every film has its report")
     assert helper.reports() != []
     assert not (helper.folder / "data" / "spool" / "studies").is_dir() or not list(
         (helper.folder / "data" / "spool" / "studies").rglob("*.dcm")
