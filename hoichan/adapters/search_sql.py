@@ -21,7 +21,7 @@ from hoichan.intake.names import UID_QUERY, KeyKind, number_key, words_of
 from hoichan.intake.names import search_keys as keys_of
 
 SHORTEST = 2  # letters or digits of a query
-FEW = 5_000  # keys that are fetched and sorted rather than walked by time
+FEW = 1_500  # keys that are fetched and sorted rather than walked by time
 WALKED = (
     200_000  # keys at most of such a walk: who looks for two common words that hardly meet finds the newest
 )
@@ -82,7 +82,8 @@ def _keys(connection: sa.Connection, wanted: _Range, count: int) -> list[tuple[s
     family name is, keys are walked by time until there are enough: the more common, the sooner there are.
     """
     for one in wanted.turned():
-        if len(connection.execute(one.alone().keys().limit(FEW + 1)).all()) <= FEW:
+        few = sa.select(sa.func.count()).select_from(one.alone().keys().limit(FEW + 1).subquery())
+        if connection.execute(few).scalar_one() <= FEW:
             return _pairs(connection, one.keys())
     return _pairs(connection, wanted.newest().limit(count))
 
