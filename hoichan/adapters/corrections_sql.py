@@ -21,6 +21,7 @@ from hoichan.adapters.schema_orders import patient_events, questions
 from hoichan.adapters.search_sql import studies_under
 from hoichan.adapters.transactions import transaction
 from hoichan.intake.patients import Doubt, Source, contradicts, is_other_person
+from hoichan.intake.rejections import KEY_OBJECT_SELECTION
 from hoichan.ports import Clock
 from hoichan.types import (
     Patient,
@@ -116,7 +117,10 @@ class CorrectionsSql(CorrectionSteps):
 
     # ------------------------------------------------------------------ what images told
     def arrived(self, parts: Sequence[Study]) -> None:
-        """Look whether new images are of the study's patient; ask where they are of somebody else."""
+        """Look whether new images are of the study's patient; ask where they are of somebody else.
+
+        A rejection note asks nothing: it shows nobody, and what it takes back must not wait for an answer.
+        """
         if not parts:
             return
         with transaction(self._engine) as connection:
@@ -125,6 +129,8 @@ class CorrectionsSql(CorrectionSteps):
                 return
             known = [person(head), *(person(row) for row in versions_of(connection, head))]
             for part in parts:
+                if part.instances[0].sop_class_uid == KEY_OBJECT_SELECTION:
+                    continue
                 instance = part.instances[0].sop_instance_uid
                 if all(is_other_person(one, part.patient) for one in known):
                     self._ask(
