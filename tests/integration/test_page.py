@@ -85,10 +85,11 @@ def test_the_page_serves_a_real_record_until_sigterm(filled, page):
     for path in (
         f"/studies/{uids['urgent']}",
         f"/api/v1/studies/{uids['urgent']}/trail",
-        "/readyz",
         "/metrics",
     ):
         assert page.get(path)[0] == 200
+    status, _, body = page.get("/readyz")
+    assert (status, b"worker" in body) == (503, True)  # a page alone is not a house
     assert page.get("/static/live.js")[0] == 200
     assert page.get("/", Host="evil.example")[0] == 421
     page.process.send_signal(signal.SIGTERM)

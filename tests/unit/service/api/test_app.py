@@ -154,7 +154,7 @@ def test_documents_are_the_kept_bytes(house, kind):
         ("/api/v1/studies?state=lost", 422, "request.malformed"),
         ("/api/v1/studies?page=0", 422, "request.malformed"),
         ("/api/v1/studies?page=99999999999999999999", 422, "request.malformed"),
-        ("/api/v1/studies/1.2.3/documents/pdf", 422, "request.malformed"),
+        ("/api/v1/studies/1.2.3/documents/docx", 422, "request.malformed"),
         ("/api/v1/nothing", 404, "request.not_found"),
         ("/studies/1.2.3", 404, "records.study_unknown"),
         ("/static/../app.py", 404, "request.not_found"),

@@ -11,7 +11,17 @@ def family(kind):
 
 
 OURS = [kind for kind in family(errors.HoichanError) if kind.__module__ == "hoichan.errors"]
-KNOWN = {errors.StudyUnknown: 404, errors.RecordsUnavailable: 503, errors.SignInRequired: 401}
+KNOWN = {
+    errors.StudyUnknown: 404,
+    errors.RecordsUnavailable: 503,
+    errors.ObjectUnknown: 503,
+    errors.SignInRequired: 401,
+    errors.TokenRefused: 401,
+    errors.TooManyTries: 429,
+    errors.NotHeld: 404,
+    errors.NotAcceptable: 406,
+    errors.NotConvertible: 406,
+}
 
 
 @pytest.mark.parametrize("kind", OURS, ids=lambda kind: kind.__name__)
