@@ -158,7 +158,7 @@ def test_a_pushed_film_comes_back_as_sr_and_sc_and_reaches_the_emr_once(house, o
     assert report["status"] == "partial"
 
     assert proxy.lost == 2  # the EMR had it at the first try, and we did not hear of it
-    assert house.events(study).count("delivery_postponed") == 2
+    assert house.events(study).count("delivery_postponed") in (1, 2)  # an answer to a knock may be lost, too
     wait_until(
         lambda: "own_documents_returned" in house.log(), seconds=SECONDS, what="our documents come back"
     )
