@@ -11,21 +11,27 @@ _LINE = re.compile(r'^(?P<name>hoichan_\w+)\{state="(?P<state>\w+)"\} (?P<value>
 
 def counts(house: RunningHouse, name: str) -> dict[str, int]:
     """A gauge by its states, those that are not zero; empty while the page does not answer."""
-    try:
-        text = house.get("metrics")
-    except OSError:  # the page itself was killed, or says that it cannot know now
-        return {}
-    return {
-        line["state"]: int(float(line["value"]))
-        for line in _LINE.finditer(text)
-        if line["name"] == name and float(line["value"])
-    }
+    return _by_state(_told(house), name)
 
 
 def is_delivered(house: RunningHouse, studies: int) -> bool:
     """Whether so many studies are delivered, none is under way, and nothing waits."""
-    return (
-        counts(house, "hoichan_studies") == {"delivered": studies}
-        and "pending" not in counts(house, "hoichan_deliveries")
-        and bool(counts(house, "hoichan_deliveries"))
+    told = _told(house)  # both from one answer: between two the page may be killed
+    return _by_state(told, "hoichan_studies") == {"delivered": studies} and "pending" not in _by_state(
+        told, "hoichan_deliveries"
     )
+
+
+def _told(house: RunningHouse) -> str:
+    try:
+        return house.get("metrics")
+    except OSError:  # the page itself was killed, or says that it cannot know now
+        return ""
+
+
+def _by_state(told: str, name: str) -> dict[str, int]:
+    return {
+        line["state"]: int(float(line["value"]))
+        for line in _LINE.finditer(told)
+        if line["name"] == name and float(line["value"])
+    }
