@@ -127,7 +127,7 @@ def test_nothing_is_lost_nothing_doubled_nothing_stuck(request, roles, pacs, emr
                     and now["oldest_undelivered_seconds"] is None
                 )
 
-            wait_until(is_settled, seconds=SETTLE_SECONDS + 10, what="nothing is stuck")
+            wait_until(is_settled, seconds=2 * SETTLE_SECONDS, what="nothing is stuck")
             assert site.status()["dead_letters"] == 0
             assert site.has_ended() == []
         print(f"{kind}: {KILLS} kills, {STUDIES} studies, seed {SEED}, the EMR was {dict(moody.seen)}")
