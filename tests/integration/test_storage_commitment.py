@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 import pytest
 from pydicom.dataset import Dataset
 from pynetdicom import AE, build_context, evt
+from pynetdicom.pdu import P_DATA_TF
 from structlog.testing import capture_logs
 
 from dicom_listener import Door
@@ -51,28 +52,35 @@ def told(event):
     )
 
 
-class Requester:
-    """A modality that hears reports on a port of its own."""
+class Hearing:
+    """Hears reports; `heard` has one only when our answer to it is out, so that the association may end."""
 
     def __init__(self, status=0x0000):
         self.heard = queue.Queue()
-        self._status = status
+        self._status, self._unanswered = status, queue.Queue()
+        self.handlers = [(evt.EVT_N_EVENT_REPORT, self._hear), (evt.EVT_PDU_SENT, self._sent)]
+
+    def _hear(self, event):
+        self._unanswered.put(told(event))
+        return self._status, None
+
+    def _sent(self, event):
+        if isinstance(event.pdu, P_DATA_TF) and not self._unanswered.empty():
+            self.heard.put(self._unanswered.get())
+
+
+class Requester(Hearing):
+    """A modality that hears reports on a port of its own."""
 
     @contextmanager
     def listening(self, port=0):
         entity = AE(ae_title="CR_ROOM1")
         entity.add_supported_context(COMMITMENT, scu_role=False, scp_role=True)
-        server = entity.start_server(
-            ("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_N_EVENT_REPORT, self.hear)]
-        )
+        server = entity.start_server(("127.0.0.1", port), block=False, evt_handlers=self.handlers)
         try:
             yield server.server_address[1]
         finally:
             server.shutdown()
-
-    def hear(self, event):
-        self.heard.put(told(event))
-        return self._status, None
 
 
 def sender(**settings):
@@ -143,15 +151,10 @@ def test_what_is_not_filed_is_named_with_its_reason(spool):
 
 
 def test_without_a_port_the_report_comes_on_the_same_association_while_it_is_used():
-    spool, heard = FakeSpool(), queue.Queue()
-
-    def hear(event):
-        heard.put(told(event))
-        return 0x0000, None
-
+    spool, hearing = FakeSpool(), Hearing()
     with (
         opened(spool, senders=sender()) as port,
-        association(port, contexts=CONTEXTS, more_handlers=[(evt.EVT_N_EVENT_REPORT, hear)]) as made,
+        association(port, contexts=CONTEXTS, more_handlers=hearing.handlers) as made,
     ):
         for number in range(5):
             data_set = film(instance=str(number))
@@ -160,38 +163,30 @@ def test_without_a_port_the_report_comes_on_the_same_association_while_it_is_use
                 (COMPUTED_RADIOGRAPHY, data_set.SOPInstanceUID), transaction=f"1.2.3.{number + 1}"
             )
             assert ask(made, asked) == 0x0000
-            assert heard.get(timeout=DEADLINE_SECONDS)[1] == f"1.2.3.{number + 1}"
+            assert hearing.heard.get(timeout=DEADLINE_SECONDS)[1] == f"1.2.3.{number + 1}"
         wait_for(lambda: spool.notes.names(COMMITMENTS) == [])
 
 
 def test_a_requester_that_went_hears_it_when_it_comes_back():
-    spool, heard = FakeSpool(), queue.Queue()
+    spool, hearing = FakeSpool(), Hearing()
     with opened(spool, senders=sender()) as port:
         with association(port, contexts=CONTEXTS) as made:
             assert ask(made, request((COMPUTED_RADIOGRAPHY, "1.9.9"))) == 0x0000
             made.abort()
-
-        def hear(event):
-            heard.put(told(event))
-            return 0x0000, None
-
-        with association(port, contexts=CONTEXTS[1:], more_handlers=[(evt.EVT_N_EVENT_REPORT, hear)]):
-            assert heard.get(timeout=DEADLINE_SECONDS) == (2, "1.2.3.4.5", [], {"1.9.9": 0x0112})
+        with association(port, contexts=CONTEXTS[1:], more_handlers=hearing.handlers):
+            assert hearing.heard.get(timeout=DEADLINE_SECONDS) == (2, "1.2.3.4.5", [], {"1.9.9": 0x0112})
             wait_for(lambda: spool.notes.names(COMMITMENTS) == [])  # our answer is out: now we may leave
 
 
 def test_a_requester_that_is_slow_to_take_our_acceptance_in_hears_it_all_the_same():
-    spool, heard = FakeSpool(), queue.Queue()
+    spool, hearing = FakeSpool(), Hearing()
     with opened(spool, senders=sender()) as port:
         with association(port, contexts=CONTEXTS) as made:
             assert ask(made, request((COMPUTED_RADIOGRAPHY, "1.9.9"))) == 0x0000
             made.abort()
-        handlers = [
-            (evt.EVT_ACSE_RECV, lambda event: threading.Event().wait(0.1)),
-            (evt.EVT_N_EVENT_REPORT, lambda event: (heard.put(told(event)), (0x0000, None))[1]),
-        ]
-        with association(port, contexts=CONTEXTS[1:], more_handlers=handlers):
-            assert heard.get(timeout=DEADLINE_SECONDS)[1] == "1.2.3.4.5"
+        slow = (evt.EVT_ACSE_RECV, lambda event: threading.Event().wait(0.1))
+        with association(port, contexts=CONTEXTS[1:], more_handlers=[slow, *hearing.handlers]):
+            assert hearing.heard.get(timeout=DEADLINE_SECONDS)[1] == "1.2.3.4.5"
 
 
 def test_a_requester_that_is_down_is_told_later_also_after_a_restart(tmp_path):
