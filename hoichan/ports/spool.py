@@ -1,0 +1,146 @@
+"""Where the doors put what they accept."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol
+
+from hoichan.types import SOPInstanceUID, StudyInstanceUID
+
+
+class Clock(Protocol):
+    """The time of day."""
+
+    def now(self) -> datetime:
+        """The present moment, aware, in UTC."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """What the spool did with an object. Returned only after it is safe on disk."""
+
+    sop_instance_uid: SOPInstanceUID
+    study_instance_uid: StudyInstanceUID
+    path: PurePosixPath  # inside the spool
+    duplicate: bool  # the same bytes were there before
+    quarantined: str | None  # the reason, where it went to quarantine instead of the study
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spooled:
+    """One file of a study as the spool holds it."""
+
+    path: PurePosixPath  # inside the spool
+    calling_ae_title: str
+    received_at: datetime  # aware, UTC
+
+
+class Notes(Protocol):
+    """Small facts that outlive a power cut: JSON values, UIDs and counts only."""
+
+    def write(self, path: PurePosixPath, note: Mapping[str, Any]) -> None:
+        """Keep a note in the place of the former one. Raises SpoolFull."""
+        ...
+
+    def read(self, path: PurePosixPath) -> Mapping[str, Any] | None:
+        """A note; None where there is none."""
+        ...
+
+    def names(self, folder: PurePosixPath) -> Sequence[PurePosixPath]:
+        """The notes of a folder, in the order of their names."""
+        ...
+
+    def remove(self, path: PurePosixPath) -> None:
+        """Take a note away, if it is there."""
+        ...
+
+
+class Incoming(Protocol):
+    """A data set while it arrives. It ends with `keep` or `drop`."""
+
+    def write(self, pieces: Sequence[bytes | memoryview]) -> None:
+        """Append the next bytes; they are not looked at after the return. Raises SpoolFull."""
+        ...
+
+    def keep(self) -> Stored:
+        """File what has arrived. Raises SpoolFull, NotDicom, IncompleteObject or WrongSopClass."""
+        ...
+
+    def drop(self) -> None:
+        """Forget it: the sender broke off. From any thread, harmless after `keep` and more than once."""
+        ...
+
+
+class Spool(Protocol):
+    """Where every door puts what it accepts, and the only tie between the doors and the house.
+
+    Any number of doors, in threads and processes, may store at the same time: of two that bring the same SOP
+    Instance UID one is first, and the other hears `duplicate` or `quarantined`.
+    """
+
+    def store(
+        self,
+        data_set: bytes,
+        *,
+        transfer_syntax_uid: str,
+        sop_class_uid: str,
+        sop_instance_uid: str,
+        calling_ae_title: str,
+    ) -> Stored:
+        """Keep one data set. Raises SpoolFull, NotDicom, IncompleteObject or WrongSopClass."""
+        ...
+
+    def receive(
+        self, *, transfer_syntax_uid: str, sop_class_uid: str, sop_instance_uid: str, calling_ae_title: str
+    ) -> Incoming:
+        """Begin to keep a data set that arrives piece by piece. Raises SpoolFull."""
+        ...
+
+    def opened(self, study: StudyInstanceUID, association: str) -> None:
+        """An association is still sending into this study."""
+        ...
+
+    def released(self, association: str) -> None:
+        """An association ended, however it ended."""
+        ...
+
+    def take_fresh(self) -> Sequence[StudyInstanceUID]:
+        """Studies with arrivals since the last call; each mark is cleared before its files are listed."""
+        ...
+
+    def mark_fresh(self, study: StudyInstanceUID) -> None:
+        """Have this study looked at again."""
+        ...
+
+    def every_study(self) -> Sequence[StudyInstanceUID]:
+        """All studies on disk, for the sweep after a start."""
+        ...
+
+    def listing(self, study: StudyInstanceUID) -> Sequence[Spooled]:
+        """The files of one study, oldest first."""
+        ...
+
+    def is_open(self, study: StudyInstanceUID) -> bool:
+        """Whether an association is still sending into this study."""
+        ...
+
+    def locate(self, instances: Collection[str]) -> Mapping[str, str]:
+        """SOP Class UID by SOP Instance UID, of those instances that are filed and safe on disk."""
+        ...
+
+    @property
+    def notes(self) -> Notes:
+        """What the door and the house have to remember besides objects."""
+        ...
+
+    def file(self, path: PurePosixPath) -> Path:
+        """The place on this machine of a path inside the spool."""
+        ...
+
+    def free_bytes(self) -> int:
+        """Free space where the spool lies."""
+        ...
