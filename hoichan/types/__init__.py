@@ -19,9 +19,20 @@ from hoichan.types.results import (
     Refusal,
     RefusalCode,
 )
+from hoichan.types.reviews import (
+    Box,
+    Judgement,
+    Review,
+    ReviewDraft,
+    ReviewKind,
+    Sections,
+    Side,
+    Verdict,
+)
 from hoichan.types.words import Code, SeriesInstanceUID, Sha256, SOPInstanceUID, StudyInstanceUID
 
 __all__ = [
+    "Box",
     "Calibration",
     "Code",
     "Delivery",
@@ -34,6 +45,7 @@ __all__ = [
     "InferenceResult",
     "InputSpec",
     "Instance",
+    "Judgement",
     "ModelManifest",
     "Outcome",
     "Output",
@@ -43,13 +55,19 @@ __all__ = [
     "RefusalCode",
     "Report",
     "ReportStatus",
+    "Review",
+    "ReviewDraft",
+    "ReviewKind",
     "SOPInstanceUID",
+    "Sections",
     "Series",
     "SeriesInstanceUID",
     "Sha256",
+    "Side",
     "Study",
     "StudyInstanceUID",
     "StudyState",
     "Tier",
     "Urgency",
+    "Verdict",
 ]

@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from hoichan.types.models import ModelManifest, Tier
 from hoichan.types.results import Finding, InferenceResult, Presence, Refusal
+from hoichan.types.reviews import Review
 from hoichan.types.words import SOPInstanceUID, StudyInstanceUID
 
 
@@ -49,6 +50,7 @@ class Report:
     disclaimer: Mapping[str, str]  # language -> text that every output carries
     predecessor: SOPInstanceUID | None  # (0040,A360) report of the revision before
     created_at: datetime  # aware, UTC
+    review: Review | None = None  # what a person signed about it; None: nobody has
 
     @property
     def positives(self) -> tuple[Finding, ...]:
