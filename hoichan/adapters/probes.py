@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hoichan.adapters.associations import release
 from hoichan.adapters.reasons import knock, reason_of
-from hoichan.adapters.tls import client_args
+from hoichan.adapters.tls import client_args, client_context
 from hoichan.errors import Unreachable
 from hoichan.ports import Probe
 from hoichan.settings import (
@@ -82,8 +82,14 @@ def metadata(destination: FhirDestination) -> None:
     """GET /metadata; whatever the status says, somebody is there. Raises Unreachable."""
     import httpx2  # noqa: PLC0415
 
+    tls = destination.tls
     try:
-        answer = httpx2.get(str(destination.url).rstrip("/") + "/metadata", timeout=TIMEOUT_SECONDS)
+        verify = client_context(tls) if tls is not None else True
+    except OSError as error:
+        raise Unreachable(destination.name, "certificate") from error
+    try:
+        address = str(destination.url).rstrip("/") + "/metadata"
+        answer = httpx2.get(address, timeout=TIMEOUT_SECONDS, verify=verify)
     except httpx2.TransportError as error:
         raise Unreachable(destination.name, reason_of(error)) from error
     if answer.status_code in AWAY:

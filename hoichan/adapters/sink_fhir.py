@@ -8,9 +8,11 @@ from collections.abc import Sequence
 import httpx2
 
 from hoichan.adapters.reasons import reason_of
+from hoichan.adapters.smart_auth import auth_of
+from hoichan.adapters.tls import client_context
 from hoichan.encoding.fhir import addressed_to, has_patient
 from hoichan.errors import Refused, Unreachable
-from hoichan.settings import Auth, FhirDestination
+from hoichan.settings import FhirDestination
 from hoichan.types import Delivery, Document, DocumentKind
 
 # "Later": the same body may succeed then. 409 is what a server says when two transactions met (R4 3.1.0.7.1).
@@ -45,6 +47,7 @@ class FhirSink:
     ) -> None:
         self._destination = destination
         self._transport = transport
+        self._auth = auth_of(destination.name, destination.auth, str(destination.url))
 
     def deliver(self, delivery: Delivery, documents: Sequence[Document]) -> str:
         """Post the bundle; the acknowledgement is the HTTP status.
@@ -66,12 +69,18 @@ class FhirSink:
 
     def _post(self, body: bytes, headers: dict[str, str]) -> httpx2.Response:
         url = httpx2.URL(str(self._destination.url).rstrip("/"))
+        tls = self._destination.tls
+        try:
+            verify = client_context(tls) if tls is not None else True
+        except OSError as error:
+            raise Unreachable(self._destination.name, "certificate") from error
         try:
             with httpx2.Client(
                 timeout=self._destination.timeout_seconds,
                 transport=self._transport,
-                auth=_auth(self._destination.auth),
-                headers={**HEADERS, **_bearer(self._destination.auth), **headers},
+                auth=self._auth,
+                verify=verify,
+                headers={**HEADERS, **headers},
                 follow_redirects=False,
             ) as client:
                 response = client.post(url, content=body)
@@ -106,16 +115,6 @@ def issue_codes(content: bytes) -> tuple[str, ...]:
     found = (issue.get("code") for issue in issues if isinstance(issue, dict))
     known = (code for code in found if isinstance(code, str) and code in ISSUE_TYPES)
     return tuple(dict.fromkeys(known))[:MOST_CODES]
-
-
-def _auth(auth: Auth) -> httpx2.Auth | None:
-    if auth.kind == "basic":
-        return httpx2.BasicAuth(auth.username, auth.password.get_secret_value())
-    return None
-
-
-def _bearer(auth: Auth) -> dict[str, str]:
-    return {"Authorization": f"Bearer {auth.token.get_secret_value()}"} if auth.kind == "bearer" else {}
 
 
 def _same_host_redirect(response: httpx2.Response, base: httpx2.URL) -> httpx2.URL | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AnyHttpUrl, Field, SecretStr
+from pydantic import AnyHttpUrl, Field, SecretStr, field_validator, model_validator
 
 from hoichan.settings.base import AeTitle, Port, Section
 from hoichan.settings.tls import ClientTls
@@ -14,10 +14,29 @@ from hoichan.settings.tls import ClientTls
 class Auth(Section):
     """How we show who we are to a receiver."""
 
-    kind: Literal["none", "basic", "bearer"] = "none"
+    kind: Literal["none", "basic", "bearer", "smart"] = "none"
     username: str = ""
     password: SecretStr = SecretStr("")
     token: SecretStr = SecretStr("")
+    # smart: SMART Backend Services, of FHIR servers
+    client_id: str = ""  # as the EMR registered us
+    private_key: Path | None = None  # PEM, RSA or P-384
+    key_id: str = ""  # `kid`; empty: the thumbprint of the key (RFC 7638)
+    token_url: AnyHttpUrl | None = None  # None: what the server's .well-known/smart-configuration says
+    scope: str = "system/*.cruds"
+
+    @model_validator(mode="after")
+    def _whole(self) -> Auth:
+        if self.kind == "smart" and (not self.client_id or self.private_key is None):
+            raise ValueError("smart needs client_id and private_key")
+        return self
+
+
+def not_smart(auth: Auth) -> Auth:
+    """Raises ValueError where no FHIR server stands that could say where tokens come from."""
+    if auth.kind == "smart":
+        raise ValueError("smart is for FHIR servers")
+    return auth
 
 
 class _Destination(Section):
@@ -53,6 +72,8 @@ class DicomwebDestination(_Destination):
     # Results wait so long until QIDO-RS says that the images they speak of are there; 0: they do not wait.
     wait_for_images_seconds: float = Field(0, ge=0)
 
+    _auth = field_validator("auth")(not_smart)
+
 
 class FhirDestination(_Destination):
     """An EMR that takes FHIR R4 transactions."""
@@ -60,6 +81,7 @@ class FhirDestination(_Destination):
     kind: Literal["fhir"]
     url: AnyHttpUrl  # base URL, without a trailing Bundle
     auth: Auth = Auth()
+    tls: ClientTls | None = None  # None: https is checked against the system's authorities
     unread_status: Literal["partial", "preliminary"] = "partial"  # of a report that nobody has read
     patient_identifier_system: str | None = None  # None: IssuerOfPatientID, or the site's own
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AnyHttpUrl, Field, model_validator
+from pydantic import AnyHttpUrl, Field, field_validator, model_validator
 
 from hoichan.settings.base import AeTitle, Port, Section
-from hoichan.settings.destinations import Auth
+from hoichan.settings.destinations import Auth, not_smart
 from hoichan.settings.tls import ClientTls
 
 Modality = Annotated[str, Field(pattern=r"^[A-Z0-9_]{1,16}$")]
@@ -56,6 +56,8 @@ class DicomwebSource(_Source):
     fetch: Literal["wado"] = "wado"
     ae_title: AeTitle | None = None  # stands as the sender of what is fetched; None: the source's name
 
+    _auth = field_validator("auth")(not_smart)
+
     @model_validator(mode="after")
     def _no_patient_in_a_url(self) -> DicomwebSource:
         if self.priors:
@@ -74,6 +76,8 @@ class OrthancSource(_Source):
     auth: Auth = Auth()
     fetch: Literal["wado"] = "wado"  # its files, over HTTP
     ae_title: AeTitle | None = None  # stands as the sender of what is fetched; None: the source's name
+
+    _auth = field_validator("auth")(not_smart)
 
 
 AnySource = DimseSource | DicomwebSource | OrthancSource
