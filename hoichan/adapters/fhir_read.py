@@ -9,6 +9,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from hoichan.adapters.schema import documents, reports, studies
+from hoichan.adapters.sight import EVERYTHING, Sight
 from hoichan.errors import RecordsUnavailable
 from hoichan.ports import Objects
 from hoichan.types import DocumentKind, Sha256
@@ -40,9 +41,10 @@ class Wanted:
 class FhirSql:
     """Read only. Every method may raise RecordsUnavailable (try again)."""
 
-    def __init__(self, engine: sa.Engine, objects: Objects) -> None:
+    def __init__(self, engine: sa.Engine, objects: Objects, sight: Sight = EVERYTHING) -> None:
         self._engine = engine
         self._objects = objects
+        self._sight = sight
 
     def report(self, report_uid: str) -> Kept | None:
         """One report, also one that a newer one has replaced."""
@@ -95,6 +97,7 @@ class FhirSql:
         return self._objects.get(Sha256(kept.sha256))
 
     def _rows(self, asked: sa.Select[tuple[str, str, datetime, str]]) -> list[Kept]:
+        asked = asked.where(*self._sight.narrow_by(reports.c.study_instance_uid))
         try:
             with self._engine.connect() as connection:
                 return [

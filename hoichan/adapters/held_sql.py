@@ -10,6 +10,7 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -23,6 +24,7 @@ from pydicom.tag import Tag
 
 from hoichan.adapters.objects_disk import ObjectsDisk, write_whole
 from hoichan.adapters.schema import documents, instances, reports, series, studies
+from hoichan.adapters.sight import EVERYTHING, Sight
 from hoichan.analysis.imaging import DECODING_ERRORS
 from hoichan.errors import IntakeError, NotDicom, NotHeld, ObjectUnknown, RecordsUnavailable
 from hoichan.intake.rejections import KEY_OBJECT_SELECTION, read_rejection
@@ -87,6 +89,15 @@ class HeldSql:
         self._folder = folder
         self._headers: OrderedDict[str, Dataset] = OrderedDict()
         self._lock = Lock()
+        self._sight = EVERYTHING
+
+    def within(self, sight: Sight) -> HeldSql:
+        """The same objects for a reader who sees less."""
+        if not sight.is_bound:
+            return self
+        narrowed = copy(self)  # what is remembered is shared
+        narrowed._sight = sight
+        return narrowed
 
     @contextmanager
     def _connection(self) -> Iterator[sa.Connection]:
@@ -98,8 +109,10 @@ class HeldSql:
 
     def studies(self, wish: StudyWish) -> Iterator[Row]:
         """Rows of studies that may fit, newest first, read in stretches."""
-        query = sa.select(studies).order_by(
-            studies.c.last_received_at.desc(), studies.c.study_instance_uid.desc()
+        query = (
+            sa.select(studies)
+            .where(*self._sight.narrow())
+            .order_by(studies.c.last_received_at.desc(), studies.c.study_instance_uid.desc())
         )
         if wish.study_instance_uids:
             query = query.where(studies.c.study_instance_uid.in_(list(wish.study_instance_uids)))
@@ -134,6 +147,8 @@ class HeldSql:
     ) -> list[Held]:
         """The objects of a study, of one of its series, or one of them: received ones first, in order."""
         with self._connection() as connection:
+            if not self._sees(connection, study):
+                return []
             received = self._received(connection, study)
             own = self._own(connection, study)
         return [
@@ -146,10 +161,18 @@ class HeldSql:
     def one(self, study: str, series_uid: str, sop_instance_uid: str) -> Held | None:
         """One object, without a look at the rest of a large study; None when it is not given out."""
         with self._connection() as connection:
+            if not self._sees(connection, study):
+                return None
             found = self._received(connection, study, sop_instance_uid) or [
                 one for one in self._own(connection, study) if one.sop_instance_uid == sop_instance_uid
             ]
         return next((one for one in found if one.series_instance_uid == series_uid), None)
+
+    def _sees(self, connection: sa.Connection, study: str) -> bool:
+        if not self._sight.is_bound:
+            return True
+        seen = sa.select(studies.c.state).where(studies.c.study_instance_uid == study, *self._sight.narrow())
+        return connection.execute(seen).first() is not None
 
     def _received(self, connection: sa.Connection, study: str, only: str | None = None) -> list[Held]:
         of_series = {

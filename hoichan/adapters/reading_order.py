@@ -19,6 +19,7 @@ import sqlalchemy as sa
 
 from hoichan.adapters.rows import Row
 from hoichan.adapters.schema import studies
+from hoichan.adapters.sight import EVERYTHING, Sight
 from hoichan.types import StudyInstanceUID, StudyState
 
 COUNTED_TO = 10_000  # studies of one state; this number means so many or more
@@ -56,14 +57,20 @@ class Place:
 
 
 def stretch(
-    state: StudyState | None, *, limit: int, offset: int = 0, after: Place | None, before: Place | None
+    state: StudyState | None,
+    *,
+    limit: int,
+    offset: int = 0,
+    after: Place | None,
+    before: Place | None,
+    sight: Sight = EVERYTHING,
 ) -> sa.Select[tuple[object, ...]]:
     """Rows of `studies` in reading order; with `before` the nearest to it come first, so turn them round.
 
     The states stand in the statement as they are, not as parameters: a partial index is only used where the
     database sees its condition.
     """
-    wanted = sa.select(studies).where(_is(state))
+    wanted = sa.select(studies).where(_is(state), *sight.narrow())
     if after is not None:
         wanted = wanted.where(sa.tuple_(*ORDER) > _values(after))
     if before is not None:
@@ -83,19 +90,28 @@ def _values(place: Place) -> sa.Tuple:
     return sa.tuple_(*(sa.literal(value, column.type) for value, column in zip(values, ORDER, strict=True)))
 
 
-def few_by_state(connection: sa.Connection, *, up_to: int = COUNTED_TO) -> dict[StudyState, int]:
+def few_by_state(
+    connection: sa.Connection, *, up_to: int = COUNTED_TO, sight: Sight = EVERYTHING
+) -> dict[StudyState, int]:
     """Studies by state, each counted up to a bound; states without a study are left out."""
-    found = connection.execute(_counting(up_to)).mappings()
+    counting = _count(up_to, sight) if sight.is_bound else _counting(up_to)
+    found = connection.execute(counting).mappings()
     return {StudyState(row["state"]): row["count"] for row in found if row["count"]}
 
 
 @cache  # one statement for all time: to build it takes longer than to answer it
 def _counting(up_to: int) -> sa.CompoundSelect[Any]:
+    return _count(up_to, EVERYTHING)
+
+
+def _count(up_to: int, sight: Sight) -> sa.CompoundSelect[Any]:
     parts = [
         sa.select(
             sa.literal(str(state)).label("state"),
             sa.select(sa.func.count())
-            .select_from(sa.select(studies.c.state).where(_is(state)).limit(up_to).subquery())
+            .select_from(
+                sa.select(studies.c.state).where(_is(state), *sight.narrow()).limit(up_to).subquery()
+            )
             .scalar_subquery()
             .label("count"),
         )

@@ -25,6 +25,7 @@ from hoichan.adapters.schema import (
     studies,
     trail,
 )
+from hoichan.adapters.sight import EVERYTHING, Sight
 from hoichan.adapters.views import (
     Counts,
     DeliveryView,
@@ -53,9 +54,14 @@ from hoichan.types import (
 class ReadingSql:
     """The reading side of the record of studies. Every method may raise RecordsUnavailable (try again)."""
 
-    def __init__(self, engine: sa.Engine, objects: Objects) -> None:
+    def __init__(self, engine: sa.Engine, objects: Objects, sight: Sight = EVERYTHING) -> None:
         self._engine = engine
         self._objects = objects
+        self._sight = sight
+
+    def within(self, sight: Sight) -> ReadingSql:
+        """The same record for a reader who sees less. What is not seen is unknown to it; counts are whole."""
+        return ReadingSql(self._engine, self._objects, sight)
 
     @property
     def engine(self) -> sa.Engine:
@@ -93,8 +99,10 @@ class ReadingSql:
         `after` and `before`, places of a former page, cost the same at any depth; `offset` costs its rows.
         """
         with self._snapshot() as connection:
-            by_state = reading_order.few_by_state(connection)
-            wanted = reading_order.stretch(state, limit=limit + 1, offset=offset, after=after, before=before)
+            by_state = reading_order.few_by_state(connection, sight=self._sight)
+            wanted = reading_order.stretch(
+                state, limit=limit + 1, offset=offset, after=after, before=before, sight=self._sight
+            )
             heads = list(connection.execute(wanted).mappings())
             if before is not None:
                 heads.reverse()
@@ -115,17 +123,18 @@ class ReadingSql:
     def search(self, text: str, *, limit: int = 50, offset: int = 0) -> tuple[ListEntry, ...]:
         """Studies by name without accents, number, accession number or UID, newest first (`search_sql`)."""
         with self._snapshot() as connection:
-            return _entries(connection, search_sql.find(connection, text, limit=limit, offset=offset))
+            found = search_sql.find(connection, text, limit=limit, offset=offset, sight=self._sight)
+            return _entries(connection, found)
 
     def place(self, study: StudyInstanceUID) -> Place:
         """Where a study stands in the reading order. Raises StudyUnknown."""
         with self._snapshot() as connection:
-            return Place.of(_head(connection, study))
+            return Place.of(self._head(connection, study))
 
     def study(self, study: StudyInstanceUID) -> StudyView:
         """One study with everything that is kept about it. Raises StudyUnknown."""
         with self._snapshot() as connection:
-            head = _head(connection, study)
+            head = self._head(connection, study)
             (entry,) = _entries(connection, [head])
             report_uid = entry.report.report_uid if entry.report else None
             return StudyView(
@@ -164,7 +173,7 @@ class ReadingSql:
     def trail(self, study: StudyInstanceUID) -> Sequence[TrailEntry]:
         """What happened to the study, oldest first. Raises StudyUnknown."""
         with self._snapshot() as connection:
-            _head(connection, study)
+            self._head(connection, study)
             found = connection.execute(
                 sa.select(trail).where(trail.c.study_instance_uid == study).order_by(trail.c.id)
             ).mappings()
@@ -173,7 +182,7 @@ class ReadingSql:
     def documents(self, study: StudyInstanceUID) -> tuple[DocumentView, ...]:
         """The kept documents of every report, newest report first. Raises StudyUnknown."""
         with self._snapshot() as connection:
-            _head(connection, study)
+            self._head(connection, study)
             return _documents_of(connection, study)
 
     def content(self, document: DocumentView) -> bytes:
@@ -198,6 +207,15 @@ class ReadingSql:
                 oldest_undelivered_at=oldest,
             )
 
+    def _head(self, connection: sa.Connection, study: StudyInstanceUID) -> Row:
+        found = connection.execute(
+            sa.select(studies).where(studies.c.study_instance_uid == study, *self._sight.narrow())
+        )
+        head = found.mappings().one_or_none()
+        if head is None:
+            raise StudyUnknown(f"No study {study}.")
+        return head
+
     def schema_version(self) -> str | None:
         """The migration the database stands at; None when it is empty."""
         try:
@@ -209,14 +227,6 @@ class ReadingSql:
 def _by_state(connection: sa.Connection) -> dict[StudyState, int]:
     found = connection.execute(sa.select(studies.c.state, sa.func.count()).group_by(studies.c.state))
     return {StudyState(state): count for state, count in found}
-
-
-def _head(connection: sa.Connection, study: StudyInstanceUID) -> Row:
-    found = connection.execute(sa.select(studies).where(studies.c.study_instance_uid == study))
-    head = found.mappings().one_or_none()
-    if head is None:
-        raise StudyUnknown(f"No study {study}.")
-    return head
 
 
 def _entries(connection: sa.Connection, heads: Sequence[Row]) -> tuple[ListEntry, ...]:

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from hoichan.adapters.rows import Row
 from hoichan.adapters.schema import studies
 from hoichan.adapters.schema_orders import search_keys
+from hoichan.adapters.sight import EVERYTHING, Sight
 from hoichan.intake.names import UID_QUERY, KeyKind, number_key, words_of
 from hoichan.intake.names import search_keys as keys_of
 
@@ -51,31 +52,35 @@ def write_keys(
     connection.execute(insert(search_keys).on_conflict_do_nothing(), rows)
 
 
-def find(connection: sa.Connection, text: str, *, limit: int, offset: int = 0) -> Sequence[Row]:
+def find(
+    connection: sa.Connection, text: str, *, limit: int, offset: int = 0, sight: Sight = EVERYTHING
+) -> Sequence[Row]:
     """Rows of `studies` that a query finds, newest first; none for a query that is too short."""
     uid = text.strip()
     if UID_QUERY.fullmatch(uid):
         statement = sa.select(studies).where(
-            studies.c.study_instance_uid >= uid, studies.c.study_instance_uid < uid + _LAST
+            studies.c.study_instance_uid >= uid,
+            studies.c.study_instance_uid < uid + _LAST,
+            *sight.narrow(),
         )
         return list(connection.execute(statement.limit(limit).offset(offset)).mappings())
     for ranges in _ways(text):
-        found = _newest(connection, ranges, limit + offset)
+        found = _newest(connection, ranges, limit + offset, sight)
         if found:
             return _heads(connection, found[offset:])
     return []
 
 
-def _newest(connection: sa.Connection, ranges: Sequence[_Range], count: int) -> list[str]:
+def _newest(connection: sa.Connection, ranges: Sequence[_Range], count: int, sight: Sight) -> list[str]:
     """The newest studies with a key in any of the ranges, newest first; so many at most."""
     times: dict[str, datetime] = {}
     for one in ranges:
-        for uid, received_at in _keys(connection, one, count * _KEYS_OF_A_NAME):
+        for uid, received_at in _keys(connection, one, count * _KEYS_OF_A_NAME, sight):
             times[uid] = max(received_at, times.get(uid, received_at))
     return sorted(sorted(times), key=times.__getitem__, reverse=True)[:count]
 
 
-def _keys(connection: sa.Connection, wanted: _Range, count: int) -> list[tuple[str, datetime]]:
+def _keys(connection: sa.Connection, wanted: _Range, count: int, sight: Sight) -> list[tuple[str, datetime]]:
     """Study and time of the keys in a range; of a range that many keys fit the newest `count`.
 
     Where any of the words is rare its keys are fetched and sorted. Where all are common, as the commonest
@@ -84,12 +89,13 @@ def _keys(connection: sa.Connection, wanted: _Range, count: int) -> list[tuple[s
     for one in wanted.turned():
         few = sa.select(sa.func.count()).select_from(one.alone().keys().limit(FEW + 1).subquery())
         if connection.execute(few).scalar_one() <= FEW:
-            return _pairs(connection, one.keys())
-    return _pairs(connection, wanted.newest().limit(count))
+            return _pairs(connection, one.keys(), sight)
+    return _pairs(connection, wanted.newest().limit(count), sight)
 
 
-def _pairs(connection: sa.Connection, keys: sa.Select[Any]) -> list[tuple[str, datetime]]:
-    found = connection.execute(keys).mappings()
+def _pairs(connection: sa.Connection, keys: sa.Select[Any], sight: Sight) -> list[tuple[str, datetime]]:
+    seen = sight.narrow_by(keys.selected_columns.study_instance_uid)
+    found = connection.execute(keys.where(*seen)).mappings()
     return [(row["study_instance_uid"], row["received_at"]) for row in found]
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from alembic import context
 
 from hoichan.adapters import (  # noqa: F401  their tables belong to the metadata
+    schema_access,
+    schema_governance,
     schema_orders,
     schema_retention,
     schema_sources,
