@@ -143,13 +143,18 @@ def load(package: Path) -> ModelManifest:
         ) from error
     except ValidationError as error:
         raise ManifestInvalid(f"Model package {package.name}: {_first_fault(error)}.") from error
-    if checked.model.name != package.name:
+    if checked.model.name != package.name and not _is_version_folder(package, checked.model):
         raise ManifestInvalid(
             f"Model package {package.name}: its manifest calls it {checked.model.name!r}; "
             "folder and name must be the same."
         )
     _check_weights(package, checked.model.weights, checked.model.weights_sha256)
     return _manifest(checked, package)
+
+
+def _is_version_folder(package: Path, model: _Model) -> bool:
+    """`<name>/<version>/`: where a site keeps several versions of a package."""
+    return package.name == model.algorithm_version and package.parent.name == model.name
 
 
 def _first_fault(error: ValidationError) -> str:

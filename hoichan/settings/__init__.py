@@ -18,6 +18,7 @@ from hoichan.settings.destinations import (
 from hoichan.settings.forwarding import Forward, WithoutPerson
 from hoichan.settings.listener import LOOPBACK_SENDERS, Listener, Sender
 from hoichan.settings.loading import ENVIRONMENT_PREFIX, Settings, load
+from hoichan.settings.models import Models
 from hoichan.settings.orders import Expectation, Orders, OrderSender
 from hoichan.settings.retention import Retention, RetentionRule
 from hoichan.settings.sources import (
@@ -54,6 +55,7 @@ __all__ = [
     "Forward",
     "Hl7Destination",
     "Listener",
+    "Models",
     "OrderSender",
     "Orders",
     "OrthancSource",

@@ -14,6 +14,7 @@ from hoichan.settings.base import Section, is_loopback
 from hoichan.settings.destinations import AnyDestination, Destination, FolderDestination
 from hoichan.settings.forwarding import Forward, check_rules
 from hoichan.settings.listener import Listener
+from hoichan.settings.models import Models
 from hoichan.settings.orders import Orders
 from hoichan.settings.retention import Retention
 from hoichan.settings.sources import Source
@@ -39,6 +40,7 @@ class Settings(Section):
     orders: Orders = Orders()
     retention: Retention = Retention()
     sources: tuple[Source, ...] = ()
+    models: Models = Models()
 
     @model_validator(mode="after")
     def _folders_apart(self) -> Settings:
