@@ -23,6 +23,7 @@
     + ManifestInvalid            a package breaks its schema, its checksum or its golden cases
     + InputOutOfDomain           what the manifest does not accept (view, age, pixels): a result, not a fault
     + RunnerFailed               the runtime raised; `__cause__` has the original
+    + KilledItsWorkers           an analysis that killed two workers, and then a process of its own
   x DeliveryError
     + Unreachable                no answer, or "later"; tried again
     + Refused                    the other side said no (DIMSE status, HTTP 4xx); never tried again by itself
@@ -31,6 +32,12 @@
     + RecordsUnavailable         the database cannot be reached; tried again
     + PatientCorrected           the study has another patient than when the work on it began; begun anew
       + ObjectUnknown            the object store has no bytes of this digest: a person must look
+  x ReviewError                  a review that cannot be kept or signed as it is
+    + ReviewRefused              a judgement or a text breaks a rule; `reason` says which
+    + DraftChanged               somebody saved the draft meanwhile; nothing was overwritten
+    + ReportChanged              there is a newer report than the one that was read
+    + StepRefused                the report does not stand where this step begins, e.g. signed already
+    + NotSignable                the account has no licence number, or the password was wrong
   x PeopleError
     + UserUnknown                no account with this name
     + UserExists                 the name is taken, or was
@@ -223,6 +230,12 @@ class RunnerFailed(ModelError):
     retryable = True
 
 
+class KilledItsWorkers(ModelError):
+    """An analysis that killed two workers, and then a process of its own."""
+
+    code = "work.killed_its_workers"
+
+
 class DeliveryError(HoichanError):
     """A report did not reach its receiver."""
 
@@ -283,6 +296,57 @@ class PatientCorrected(RecordsError):
 
     code = "records.patient_corrected"
     retryable = True
+
+
+class ReviewError(HoichanError):
+    """The review cannot be kept or signed as it is."""
+
+    code = "review"
+
+
+class ReviewRefused(ReviewError):
+    """A judgement or a text breaks a rule.
+
+    `reason`: unknown_finding, judged_twice, unjudged, reason_needed, negative_rejected, unknown_key,
+    unknown_site, wrong_size, wrong_box, wrong_verdict, conclusion_needed or too_long.
+    """
+
+    code = "review.refused"
+
+    def __init__(self, reason: str, message: str | None = None) -> None:
+        super().__init__(message or f"The review is not taken: {reason}.")
+        self.reason = reason
+
+
+class DraftChanged(ReviewError):
+    """Somebody saved the draft meanwhile. Nothing was overwritten."""
+
+    code = "draft_changed"
+
+
+class ReportChanged(ReviewError):
+    """There is a newer report than the one that was read."""
+
+    code = "review.report_changed"
+
+
+class StepRefused(ReviewError):
+    """The report does not stand where this step begins."""
+
+    code = "review.step_refused"
+
+
+class NotSignable(ReviewError):
+    """The signature was not given.
+
+    `reason`: password, paused or no_licence.
+    """
+
+    code = "review.not_signable"
+
+    def __init__(self, reason: str, message: str | None = None) -> None:
+        super().__init__(message or f"Not signed: {reason}.")
+        self.reason = reason
 
 
 class PeopleError(HoichanError):

@@ -38,6 +38,7 @@ from hoichan.settings import (
     OrthancSource,
     Settings,
 )
+from service.analyst import Analyst
 from service.corrections import Corrections
 
 if TYPE_CHECKING:
@@ -126,6 +127,21 @@ def encoder(house: House) -> Encoder:
     from hoichan.adapters.encoder import DocumentEncoder  # noqa: PLC0415  only workers pay for it
 
     return DocumentEncoder(house.spool, house.settings)
+
+
+def analyst(house: House) -> Analyst:
+    """What analyses one study in a process of its own. Raises ManifestInvalid where a package is broken."""
+    found = shelf(house.settings)
+    for _, error in found.invalid:
+        raise error
+    return Analyst(
+        house=house,
+        manifests=found.manifests,
+        runner=runner(house),
+        encoder=encoder(house),
+        corrections=corrections(house),
+        priors=asking(house, sinks(house.settings)).priors.gather,
+    )
 
 
 def sinks(settings: Settings) -> Mapping[str, Sink]:

@@ -15,7 +15,6 @@ import threading
 import time
 import uuid
 from contextlib import nullcontext, suppress
-from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -25,18 +24,18 @@ from hoichan.adapters.heartbeats_sql import HeartbeatsSql
 from hoichan.adapters.retention_sql import RetentionSql
 from hoichan.adapters.vitals_sql import VitalsSql
 from hoichan.analysis.selection import select
-from hoichan.errors import HoichanError, RecordsUnavailable
-from hoichan.intake.rejections import mark_rejected, withdrawn
+from hoichan.errors import HoichanError, KilledItsWorkers, RecordsUnavailable
 from hoichan.settings import Settings
 from hoichan.types import Study, StudyInstanceUID
 from service import background, backup, retention, wiring
+from service.alone import analyse_alone
+from service.analyst import Analyst
 from service.arrivals import Arrivals
 from service.dispatch import Dispatcher
 from service.folders import watch
 from service.metering import Metering
 from service.order_of_work import Line
 from service.outbox import Outbox
-from service.pipeline import analyse
 from service.probing import Prober
 from service.processes import announce, only_one
 from service.valve import Valve
@@ -47,7 +46,7 @@ BEAT_SECONDS = 3.0  # how often a worker tells that it lives
 DEAD_SECONDS = 12.0  # not seen for so long: dead
 LEAD_SECONDS = 5.0  # how often the leader looks after the dead and after revisions without an answer
 LONGEST_PAUSE_SECONDS = 5.0  # between rounds while rounds fail
-POISON_STARTS = 3  # a revision that was begun so often and never ended killed its workers
+POISON_STARTS = 2  # a revision that was begun so often and never ended may have killed its workers
 
 
 class Worker:
@@ -61,7 +60,6 @@ class Worker:
         for _, error in shelf.invalid:  # a site that believes in a model must hear that it is not running
             raise error
         self._manifests = shelf.manifests
-        self._encoder = wiring.encoder(self._house)
         self._name = executor_id(settings)
         self._metering = Metering(
             VitalsSql(self._house.engine), self._name, self._manifests, wiring.runner(self._house)
@@ -74,7 +72,16 @@ class Worker:
         )
         self._asking = wiring.asking(self._house, sinks)
         self._forwarding = wiring.forwarding(self._house)
-        self._engine = EngineDbos(
+        self._corrections = wiring.corrections(self._house)
+        self._analyst = Analyst(
+            house=self._house,
+            manifests=self._manifests,
+            runner=self._metering.runner,
+            encoder=wiring.encoder(self._house),
+            corrections=self._corrections,
+            priors=self._asking.priors.gather,
+        )
+        self._engine = EngineDbos(  # takes up what was left at once: whatever `_analyse` needs stands above
             settings.storage.engine_url,
             executor_id=self._name,
             analyse=self._analyse,
@@ -83,7 +90,6 @@ class Worker:
             poll_seconds=settings.work.poll_seconds,
         )
         self._line = Line(self._house.work, self._studies, self._engine, clock, settings, self._models_for)
-        self._corrections = wiring.corrections(self._house)
         self._arrivals = Arrivals(
             self._house.spool,
             self._studies,
@@ -98,9 +104,8 @@ class Worker:
         self._valve = Valve(self._house.work, self._house.spool.notes, clock, settings.work)
         self._slots = settings.work.concurrency
         self._leads = False
-        self._retention = RetentionSql(self._house.engine)
         self._keeper = retention.Keeper(
-            self._retention,
+            RetentionSql(self._house.engine),
             self._house.spool,
             clock,
             settings,
@@ -186,24 +191,14 @@ class Worker:
     def _analyse(self, uid: StudyInstanceUID, revision: int) -> None:
         """One step of the engine. Errors that can pass are raised for the engine to try again."""
         bound = log.bind(study=uid, revision=revision)
-        if self._studies.begin(uid, revision) > POISON_STARTS:
-            bound.error("study_failed", code="work.killed_its_workers")
-            self._studies.fail(uid, revision, code="work.killed_its_workers")
-            self._metering.failed("work.killed_its_workers")
-            return
+        starts = self._studies.begin(uid, revision)
         try:
-            self._corrections.retract(uid)
-            study = self._without_rejected(self._studies.load(uid, revision))
-            study = replace(study, earlier_study_dates=self._asking.priors.gather(study))
-            report = analyse(
-                study,
-                manifests=self._manifests,
-                runner=self._metering.runner,
-                encoder=self._encoder,
-                studies=self._studies,
-                destinations=self._settings.effective_destinations,
-                clock=self._house.clock,
-            )
+            if starts > POISON_STARTS:
+                bound.warning("study_analysed_alone", starts=starts)
+                if not analyse_alone(self._settings, uid, revision):
+                    raise KilledItsWorkers
+                return
+            study, report = self._analyst.analyse(uid, revision)
             self._metering.reported(study, report)
             bound.info("study_reported", report=report.report_uid, outcome=report.outcome)
         except Exception as error:  # a third party's message may quote the data set: only its kind is kept
@@ -214,15 +209,6 @@ class Worker:
             self._metering.failed(_code(error))
         finally:
             self._studies.end(uid, revision)
-
-    def _without_rejected(self, study: Study) -> Study:
-        """Also by a note that came after this revision was closed: its work may have waited.
-
-        And those images are marked that went by the retention rules before the study came to life again.
-        """
-        known = self._studies.current(study.study_instance_uid)
-        judged = mark_rejected(study, withdrawn(self._house.spool, known or study))
-        return retention.mark_removed(judged, self._retention, self._house.spool)
 
 
 def executor_id(settings: Settings) -> str:

@@ -1,0 +1,58 @@
+"""What one analysis needs, in whichever process it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from hoichan.adapters.retention_sql import RetentionSql
+from hoichan.intake.rejections import mark_rejected, withdrawn
+from hoichan.ports import Encoder, Runner
+from hoichan.types import ModelManifest, Report, Study, StudyInstanceUID
+from service import retention
+from service.corrections import Corrections
+from service.pipeline import analyse
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from service.wiring import House
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Analyst:
+    """Loads a revision as it is known now, and has it analysed."""
+
+    house: House
+    manifests: Sequence[ModelManifest]
+    runner: Runner
+    encoder: Encoder
+    corrections: Corrections
+    priors: Callable[[Study], tuple[date, ...]]  # dates of earlier studies; may fetch them
+
+    def analyse(self, uid: StudyInstanceUID, revision: int) -> tuple[Study, Report]:
+        """Scores and files one revision. Raises what the pipeline raises."""
+        self.corrections.retract(uid)
+        study = self._without_rejected(self.house.studies.load(uid, revision))
+        study = replace(study, earlier_study_dates=self.priors(study))
+        report = analyse(
+            study,
+            manifests=self.manifests,
+            runner=self.runner,
+            encoder=self.encoder,
+            studies=self.house.studies,
+            destinations=self.house.settings.effective_destinations,
+            clock=self.house.clock,
+        )
+        return study, report
+
+    def _without_rejected(self, study: Study) -> Study:
+        """Also by a note that came after this revision was closed: its work may have waited.
+
+        And those images are marked that went by the retention rules before the study came to life again.
+        """
+        house = self.house
+        known = house.studies.current(study.study_instance_uid)
+        judged = mark_rejected(study, withdrawn(house.spool, known or study))
+        return retention.mark_removed(judged, RetentionSql(house.engine), house.spool)
