@@ -410,6 +410,12 @@ class Forbidden(AccessError):
     code = "access.forbidden"
 
 
+class OutOfScope(AccessError):
+    """The study is of a facility that this account is not bound to."""
+
+    code = "access.out_of_scope"
+
+
 class CrossOrigin(AccessError):
     """This can be asked for from our own page only."""
 

@@ -95,6 +95,7 @@ class Review:
     report_uid: SOPInstanceUID  # SOP Instance UID of the SR that the signature made
     judged: SOPInstanceUID  # the machine's report it judges
     predecessor: SOPInstanceUID  # (0040,A360) the report it replaces: `judged`, or the review before
+    known_as: SOPInstanceUID  # the report under whose identity receivers file it (FHIR DiagnosticReport)
     study_instance_uid: StudyInstanceUID
     revision: int
     kind: ReviewKind
