@@ -287,4 +287,8 @@ REFUSALS: Mapping[RefusalCode, Mapping[str, str]] = {
         "vi": "Mô hình gặp lỗi khi phân tích.",
         "en": "The model failed while analysing.",
     },
+    RefusalCode.MODEL_FROZEN: {
+        "vi": "Mô hình đang tạm ngưng theo quyết định của người phụ trách.",
+        "en": "The model was put on hold by a person in charge.",
+    },
 }

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hoichan.adapters.retention_sql import RetentionSql
 from hoichan.intake.rejections import mark_rejected, withdrawn
 from hoichan.ports import Encoder, Runner
-from hoichan.types import ModelManifest, Report, Study, StudyInstanceUID
+from hoichan.types import Report, Study, StudyInstanceUID
 from service import retention
 from service.corrections import Corrections
 from service.pipeline import analyse
+from service.roster import Roster, Thawed
 
 if TYPE_CHECKING:
     from datetime import date
@@ -25,7 +26,7 @@ class Analyst:
     """Loads a revision as it is known now, and has it analysed."""
 
     house: House
-    manifests: Sequence[ModelManifest]
+    roster: Roster
     runner: Runner
     encoder: Encoder
     corrections: Corrections
@@ -38,8 +39,8 @@ class Analyst:
         study = replace(study, earlier_study_dates=self.priors(study))
         report = analyse(
             study,
-            manifests=self.manifests,
-            runner=self.runner,
+            manifests=self.roster.manifests(study),
+            runner=Thawed(self.runner, self.roster),
             encoder=self.encoder,
             studies=self.house.studies,
             destinations=self.house.settings.effective_destinations,

@@ -112,6 +112,7 @@ class Metering:
         self._loads = runner if isinstance(runner, Loads) else None
         self._models: list[dict[str, Any]] = []
         self._stop = threading.Event()
+        self._open_again = threading.Event()
         self._thread = threading.Thread(target=self._run, name="metering", daemon=True)
 
     def sinks(self, sinks: Mapping[str, Sink]) -> dict[str, Sink]:
@@ -133,6 +134,11 @@ class Metering:
     def start(self) -> None:
         """Begin to tell. The thread opens the models first, so that the worker need not wait for them."""
         self._thread.start()
+
+    def changed(self, manifests: Sequence[ModelManifest]) -> None:
+        """Other models are in use now: the thread opens them with its next round."""
+        self._manifests = manifests
+        self._open_again.set()
 
     def close(self) -> None:
         """Tell a last time."""
@@ -183,6 +189,9 @@ class Metering:
         self.open_models()
         self._step()
         while not self._stop.wait(TELL_SECONDS):
+            if self._open_again.is_set():
+                self._open_again.clear()
+                self.open_models()
             self._step()
 
     def _step(self) -> None:

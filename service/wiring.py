@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,9 @@ from hoichan.adapters.changes_sql import ChangesSql
 from hoichan.adapters.clock import SystemClock
 from hoichan.adapters.corrections_sql import CorrectionsSql
 from hoichan.adapters.database import migrate, open_database
+from hoichan.adapters.governance_sql import GovernanceSql
 from hoichan.adapters.links_sql import LinksSql
+from hoichan.adapters.matches_sql import MatchesSql
 from hoichan.adapters.people_sql import PeopleSql
 from hoichan.adapters.records_sql import StudiesSql
 from hoichan.adapters.retractions_sql import RetractionsSql
@@ -23,7 +25,8 @@ from hoichan.adapters.steering_sql import SteeringSql
 from hoichan.adapters.stores import open_objects, open_spool
 from hoichan.adapters.tokens_sql import TokensSql
 from hoichan.adapters.work_sql import WorkSql
-from hoichan.analysis.manifests import Shelf, discover, shelf_roots
+from hoichan.analysis.manifests import shelf_roots
+from hoichan.analysis.standing import Standing
 from hoichan.errors import ConfigurationError
 from hoichan.ports import Archive, Encoder, Objects, Probe, Runner, Sink, Spool
 from hoichan.settings import (
@@ -40,6 +43,7 @@ from hoichan.settings import (
 )
 from service.analyst import Analyst
 from service.corrections import Corrections
+from service.roster import Roster
 
 if TYPE_CHECKING:
     from service.asking import Asking
@@ -110,9 +114,11 @@ def _require_not_moved(settings: Settings) -> None:
         )
 
 
-def shelf(settings: Settings) -> Shelf:
-    """The model packages that may be used, and those that may not."""
-    return discover(shelf_roots(settings.storage.data_dir))
+def roster(house: House, changed: Callable[[Standing], None] = lambda standing: None) -> Roster:
+    """The models in use. `changed` is told after a decision or a new package changed them."""
+    settings = house.settings
+    roots = shelf_roots(settings.storage.data_dir)
+    return Roster(roots, settings.models, GovernanceSql(house.engine), changed=changed)
 
 
 def runner(house: House) -> Runner:
@@ -131,12 +137,9 @@ def encoder(house: House) -> Encoder:
 
 def analyst(house: House) -> Analyst:
     """What analyses one study in a process of its own. Raises ManifestInvalid where a package is broken."""
-    found = shelf(house.settings)
-    for _, error in found.invalid:
-        raise error
     return Analyst(
         house=house,
-        manifests=found.manifests,
+        roster=roster(house),
         runner=runner(house),
         encoder=encoder(house),
         corrections=corrections(house),
@@ -144,8 +147,8 @@ def analyst(house: House) -> Analyst:
     )
 
 
-def sinks(settings: Settings) -> Mapping[str, Sink]:
-    """One sink a destination, by its name."""
+def sinks(settings: Settings, matches: MatchesSql | None = None) -> Mapping[str, Sink]:
+    """One sink a destination, by its name; `matches` knows what a person said about an EMR's patients."""
     from hoichan.adapters.sink_dicomweb import DicomwebSink  # noqa: PLC0415
     from hoichan.adapters.sink_dimse import DimseSink  # noqa: PLC0415
     from hoichan.adapters.sink_fhir import FhirSink  # noqa: PLC0415
@@ -161,7 +164,7 @@ def sinks(settings: Settings) -> Mapping[str, Sink]:
             case DicomwebDestination():
                 made[destination.name] = DicomwebSink(destination)
             case FhirDestination():
-                made[destination.name] = FhirSink(destination)
+                made[destination.name] = FhirSink(destination, matches)
             case Hl7Destination():
                 made[destination.name] = MllpSink(destination)
             case FolderDestination():

@@ -21,6 +21,7 @@ import structlog
 
 from hoichan.adapters.engine_dbos import EngineDbos
 from hoichan.adapters.heartbeats_sql import HeartbeatsSql
+from hoichan.adapters.matches_sql import MatchesSql
 from hoichan.adapters.retention_sql import RetentionSql
 from hoichan.adapters.vitals_sql import VitalsSql
 from hoichan.analysis.selection import select
@@ -56,17 +57,15 @@ class Worker:
         self._settings = settings
         self._house = wiring.open_house(settings)
         self._studies = self._house.studies
-        shelf = wiring.shelf(settings)
-        for _, error in shelf.invalid:  # a site that believes in a model must hear that it is not running
-            raise error
-        self._manifests = shelf.manifests
         self._name = executor_id(settings)
+        self._roster = wiring.roster(self._house, lambda now: self._metering.changed(now.manifests()))
+        manifests = self._roster.standing().manifests()
         self._metering = Metering(
-            VitalsSql(self._house.engine), self._name, self._manifests, wiring.runner(self._house)
+            VitalsSql(self._house.engine), self._name, manifests, wiring.runner(self._house)
         )
         self._heartbeats = HeartbeatsSql(self._house.engine)
         clock = self._house.clock
-        sinks = wiring.sinks(settings)
+        sinks = wiring.sinks(settings, MatchesSql(self._house.engine, self._house.clock))
         self._outbox = Outbox(
             self._studies, self._metering.sinks(sinks), clock, settings.work, self._house.work
         )
@@ -75,7 +74,7 @@ class Worker:
         self._corrections = wiring.corrections(self._house)
         self._analyst = Analyst(
             house=self._house,
-            manifests=self._manifests,
+            roster=self._roster,
             runner=self._metering.runner,
             encoder=wiring.encoder(self._house),
             corrections=self._corrections,
@@ -121,8 +120,9 @@ class Worker:
         self._metering.start()
         try:
             self._arrivals.recover()
-            log.info("worker_ready", worker=self._name, models=[m.name for m in self._manifests])
-            announce(ready_file, {"models": len(self._manifests)})
+            models = [m.name for m in self._roster.standing().manifests()]
+            log.info("worker_ready", worker=self._name, models=models)
+            announce(ready_file, {"models": len(models)})
             watch(self._settings.folders, self._house.spool, stop)
             self._asking.start(leads=lambda: self._leads, stop=stop)
             self._forwarding.start(leads=lambda: self._leads, stop=stop)
@@ -179,7 +179,9 @@ class Worker:
 
     def _models_for(self, study: Study) -> list[str]:
         """The models that will read a study."""
-        return sorted({one.manifest.name for one in select(self._manifests, study) if one.accepted})
+        return sorted(
+            {one.manifest.name for one in select(self._roster.manifests(study), study) if one.accepted}
+        )
 
     def _beat(self, stop: threading.Event) -> None:
         while not stop.wait(BEAT_SECONDS):

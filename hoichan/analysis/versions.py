@@ -81,7 +81,8 @@ def read(package: Path) -> Version:
 def find(roots: Iterable[Path]) -> tuple[tuple[Version, ...], tuple[tuple[str, ManifestInvalid], ...]]:
     """Every version under the roots in their order, and the folders that hold none with the reason.
 
-    Where the same name and version lie twice, the first root wins (a site's own goes before the shipped one).
+    Where a folder or a version lies under two roots, the first root's counts, right or wrong: a site's own
+    goes before the shipped one.
     """
     found: dict[tuple[str, str], Version] = {}
     invalid: dict[str, ManifestInvalid] = {}
@@ -90,13 +91,12 @@ def find(roots: Iterable[Path]) -> tuple[tuple[Version, ...], tuple[tuple[str, M
             continue
         for path in (*sorted(root.glob(f"*/{MANIFEST_FILE}")), *sorted(root.glob(f"*/*/{MANIFEST_FILE}"))):
             folder = path.parent.relative_to(root).as_posix()
-            if folder.startswith("."):
+            if folder.startswith(".") or folder in invalid:
                 continue
             try:
                 version = read(path.parent)
             except ManifestInvalid as error:
-                if folder.split("/")[0] not in {one.name for one in found.values()}:
-                    invalid.setdefault(folder, error)
+                invalid[folder] = error
                 continue
             found.setdefault((version.name, version.version), version)
     return tuple(found.values()), tuple(sorted(invalid.items()))

@@ -35,6 +35,7 @@ class RefusalCode(StrEnum):
     PIXELS_OUT_OF_RANGE = "pixels_out_of_range"
     UNDECODABLE_PIXELS = "undecodable_pixels"
     MODEL_FAILED = "model_failed"
+    MODEL_FROZEN = "model_frozen"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

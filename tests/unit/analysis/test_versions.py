@@ -72,7 +72,8 @@ def test_versions_lie_in_folders_of_their_own(tmp_path):
     versions, invalid = find([own, shipped, tmp_path / "absent"])
     assert [(one.name, one.version) for one in versions] == [("cxr-small", "1.0.0"), ("cxr-small", "1.1.0")]
     assert Path(versions[0].manifest.root).is_relative_to(own)
-    assert invalid == ()  # a broken version does not stop those that work
+    ((folder, error),) = invalid
+    assert folder == "cxr-small/1.2.0" and "folder and name" in str(error)
 
 
 def test_a_package_that_has_no_other_version_is_told(tmp_path):
@@ -80,6 +81,14 @@ def test_a_package_that_has_no_other_version_is_told(tmp_path):
     (tmp_path / "cxr-small" / "weights.onnx").write_bytes(b"others")
     versions, ((name, error),) = find([tmp_path])
     assert versions == () and name == "cxr-small" and "checksum" in str(error)
+
+
+def test_a_sites_own_broken_package_is_not_passed_over_for_the_shipped_one(tmp_path):
+    make_package(tmp_path / "own" / "cxr-small")
+    (tmp_path / "own" / "cxr-small" / "weights.onnx").write_bytes(b"others")
+    make_package(tmp_path / "shipped" / "cxr-small")
+    versions, ((name, _),) = find([tmp_path / "own", tmp_path / "shipped"])
+    assert versions == () and name == "cxr-small"
 
 
 def test_the_digest_covers_every_file_but_the_signature(tmp_path):
