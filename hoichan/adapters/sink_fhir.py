@@ -1,30 +1,38 @@
-"""Posts the bundle to an EMR that takes FHIR R4 transactions (FHIR R4 http.html#transaction)."""
+"""Posts the bundle to an EMR that takes FHIR R4 transactions (FHIR R4 http.html#transaction).
+
+The patient is never created. Where the EMR knows none under the number, or several, or somebody else, the
+report waits for a person's word (`Refused` with NO_MATCH). What takes back or changes a resource is an
+update of the version that we read (`ifMatch`): what others added to it meanwhile stays.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Protocol
 
 import httpx2
 
-from hoichan.adapters.reasons import reason_of
-from hoichan.adapters.smart_auth import auth_of
-from hoichan.adapters.tls import client_context
+from hoichan.adapters.fhir_client import RETRYABLE, FhirClient
+from hoichan.adapters.matches_sql import NO_MATCH
 from hoichan.encoding.fhir import addressed_to, has_patient
+from hoichan.encoding.fhir_checks import faults
+from hoichan.encoding.fhir_parts import Json
+from hoichan.encoding.fhir_subject import (
+    compare,
+    identifier_of,
+    subject_digest,
+    subject_of,
+    with_subject,
+)
 from hoichan.errors import Refused, Unreachable
 from hoichan.settings import FhirDestination
-from hoichan.types import Delivery, Document, DocumentKind
+from hoichan.types import Delivery, Document, DocumentKind, Patient, StudyInstanceUID
 
-# "Later": the same body may succeed then. 409 is what a server says when two transactions met (R4 3.1.0.7.1).
-RETRYABLE = frozenset({408, 409, 425, 429})
-REDIRECTS = frozenset({307, 308})  # those that keep method and body
-MOST_REDIRECTS = 3
 MOST_CODES = 5
-HEADERS = {
-    "Content-Type": "application/fhir+json; charset=utf-8",
-    "Accept": "application/fhir+json",
-}
-
+MOST_READINGS = 3  # of a resource that others change at the same moment
+UNRESOLVED = frozenset({400, 404, 412, 422})  # what servers say to a reference that finds none or several
+_THEIRS = ("id", "meta", "subject")  # of an update: what the EMR's resource keeps
 
 # http://hl7.org/fhir/ValueSet/issue-type, R4. Anything else in that place is not repeated.
 ISSUE_TYPES = frozenset(
@@ -39,15 +47,32 @@ ISSUE_TYPES = frozenset(
 )
 
 
+class Matches(Protocol):
+    """What a person said about patients, and whose a study is."""
+
+    def reference(self, destination: str, study: StudyInstanceUID, subject_sha256: str) -> str | None:
+        """The patient at a receiver that a person chose."""
+        ...
+
+    def patient(self, study: StudyInstanceUID) -> Patient | None:
+        """Whose a study is now."""
+        ...
+
+
 class FhirSink:
     """One EMR. Conditional creates make the same bundle sent twice one report."""
 
     def __init__(
-        self, destination: FhirDestination, *, transport: httpx2.BaseTransport | None = None
+        self,
+        destination: FhirDestination,
+        matches: Matches | None = None,
+        *,
+        transport: httpx2.BaseTransport | None = None,
     ) -> None:
+        """Raises ConfigurationError for a key that cannot be used."""
         self._destination = destination
-        self._transport = transport
-        self._auth = auth_of(destination.name, destination.auth, str(destination.url))
+        self._matches = matches
+        self._client = FhirClient(destination, transport=transport)
 
     def deliver(self, delivery: Delivery, documents: Sequence[Document]) -> str:
         """Post the bundle; the acknowledgement is the HTTP status.
@@ -64,34 +89,74 @@ class FhirSink:
             unread_status=self._destination.unread_status,
             patient_identifier_system=self._destination.patient_identifier_system,
         )
-        response = self._post(body, {"X-Request-Id": delivery.idempotency_key})
+        bundle = json.loads(body)
+        wrong = faults(bundle)
+        if wrong:  # a fault of this program: no EMR should have to find it
+            raise Refused(self._destination.name, f"not sent: {wrong[0]}")
+        subject = subject_of(bundle)
+        chosen = self._chosen(delivery, bundle, subject)
+        if chosen is not None:
+            bundle = with_subject(bundle, chosen)
+            body = _dump(bundle)
+        response = self._put(bundle, body, {"X-Request-Id": delivery.idempotency_key})
+        if subject is not None and response.status_code in UNRESOLVED:
+            if chosen is None:
+                self._require_one(subject)
+            elif self._client.read(*chosen.split("/", 1)) is None:
+                raise Refused(self._destination.name, f"{NO_MATCH}: none")
         return self._judge(response)
 
-    def _post(self, body: bytes, headers: dict[str, str]) -> httpx2.Response:
-        url = httpx2.URL(str(self._destination.url).rstrip("/"))
-        tls = self._destination.tls
-        try:
-            verify = client_context(tls) if tls is not None else True
-        except OSError as error:
-            raise Unreachable(self._destination.name, "certificate") from error
-        try:
-            with httpx2.Client(
-                timeout=self._destination.timeout_seconds,
-                transport=self._transport,
-                auth=self._auth,
-                verify=verify,
-                headers={**HEADERS, **headers},
-                follow_redirects=False,
-            ) as client:
-                response = client.post(url, content=body)
-                for _ in range(MOST_REDIRECTS):
-                    target = _same_host_redirect(response, url)
-                    if target is None:
-                        break
-                    response = client.post(target, content=body)
-                return response
-        except httpx2.TransportError as error:
-            raise Unreachable(self._destination.name, reason_of(error)) from error
+    def _chosen(self, delivery: Delivery, bundle: Json, subject: str | None) -> str | None:
+        """The patient as a person said, or as the EMR has it where facts are to be compared; None: as is."""
+        if subject is None or self._matches is None:
+            return None
+        study = delivery.study_instance_uid
+        chosen = self._matches.reference(self._destination.name, study, subject_digest(subject))
+        if chosen is not None or not self._destination.compare_patient:
+            return chosen
+        patient = self._matches.patient(study)
+        found = self._require_one(subject)
+        if patient is None or found is None or not isinstance(found.get("id"), str):
+            raise Refused(self._destination.name, f"{NO_MATCH}: unreadable")
+        if not compare(patient, found).is_one_person:
+            raise Refused(self._destination.name, f"{NO_MATCH}: differs")
+        return f"Patient/{found['id']}"
+
+    def _require_one(self, subject: str) -> Json | None:
+        """The EMR's patient; None where it does not let us look. Raises Refused with NO_MATCH."""
+        found = self._client.search("Patient", identifier_of(subject))
+        if found is None:
+            return None
+        if len(found) != 1:
+            raise Refused(self._destination.name, f"{NO_MATCH}: {'several' if found else 'none'}")
+        return found[0]
+
+    def _put(self, bundle: Json, body: bytes, headers: dict[str, str]) -> httpx2.Response:
+        """Post; an update of a version that is no longer the newest is made again from the newest."""
+        for _ in range(MOST_READINGS):
+            versioned = self._versioned(bundle)
+            response = self._client.post(body if versioned is None else _dump(versioned), headers)
+            if versioned is None or response.status_code not in (409, 412):
+                break
+        return response
+
+    def _versioned(self, bundle: Json) -> Json | None:
+        """The bundle with each conditional update as one of the version that is there; None: as it is."""
+        entries, changed = [], False
+        for entry in bundle["entry"]:
+            request, ours = entry["request"], entry["resource"]
+            kind, mark, identifier = request["url"].partition("?identifier=")
+            found = self._client.search(kind, identifier) if request["method"] == "PUT" and mark else None
+            theirs = found[0] if found is not None and len(found) == 1 else None
+            version = (theirs or {}).get("meta", {}).get("versionId")
+            if theirs is None or not version or not isinstance(theirs.get("id"), str):
+                entries.append(entry)
+                continue
+            changed = True
+            url = f"{kind}/{theirs['id']}"
+            request = {"method": "PUT", "url": url, "ifMatch": f'W/"{version}"'}
+            entries.append({**entry, "resource": _merged(ours, theirs), "request": request})
+        return {**bundle, "entry": entries} if changed else None
 
     def _judge(self, response: httpx2.Response) -> str:
         status = response.status_code
@@ -101,6 +166,14 @@ class FhirSink:
             raise Unreachable(self._destination.name, f"HTTP {status}")
         codes = ", ".join(issue_codes(response.content))
         raise Refused(self._destination.name, f"HTTP {status}" + (f" ({codes})" if codes else ""))
+
+
+def _merged(ours: Json, theirs: Json) -> Json:
+    """An update of their resource: ours, with their id and patient. What is taken back keeps the rest."""
+    stays = {name: theirs[name] for name in _THEIRS if name in theirs}
+    stays["meta"] = {**theirs.get("meta", {}), **ours.get("meta", {})}
+    before = theirs if ours.get("status") == "entered-in-error" else {}
+    return {**before, **ours, **stays}
 
 
 def issue_codes(content: bytes) -> tuple[str, ...]:
@@ -117,10 +190,5 @@ def issue_codes(content: bytes) -> tuple[str, ...]:
     return tuple(dict.fromkeys(known))[:MOST_CODES]
 
 
-def _same_host_redirect(response: httpx2.Response, base: httpx2.URL) -> httpx2.URL | None:
-    """Where to post again; None for no redirect, or for one that would carry the report to another host."""
-    if response.status_code not in REDIRECTS or "location" not in response.headers:
-        return None
-    target = response.url.join(response.headers["location"])
-    same = (target.scheme, target.host, target.port) == (base.scheme, base.host, base.port)
-    return target if same else None
+def _dump(bundle: Json) -> bytes:
+    return json.dumps(bundle, ensure_ascii=False, separators=(",", ":")).encode("utf-8")

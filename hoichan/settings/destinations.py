@@ -84,6 +84,9 @@ class FhirDestination(_Destination):
     tls: ClientTls | None = None  # None: https is checked against the system's authorities
     unread_status: Literal["partial", "preliminary"] = "partial"  # of a report that nobody has read
     patient_identifier_system: str | None = None  # None: IssuerOfPatientID, or the site's own
+    # Look the patient up there first: two of name, birth date and sex must be those of the study. Needs the
+    # right to search Patient.
+    compare_patient: bool = False
 
 
 Hl7Name = Annotated[str, Field(max_length=20, pattern=r"^[^|^~\\&\s]*$")]  # HD.1, a namespace id

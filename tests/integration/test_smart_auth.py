@@ -20,7 +20,20 @@ from hoichan.types import Document, DocumentKind
 CONTENT = json.dumps(
     {
         "entry": [
-            {"resource": {"resourceType": "Observation", "subject": {"reference": "Patient?identifier=a|1"}}}
+            {
+                "fullUrl": "urn:uuid:1",
+                "request": {
+                    "method": "POST",
+                    "url": "Observation",
+                    "ifNoneExist": "identifier=http://x/id|1",
+                },
+                "resource": {
+                    "resourceType": "Observation",
+                    "status": "preliminary",
+                    "code": {"text": "x"},
+                    "subject": {"reference": "Patient?identifier=http://x/id|1"},
+                },
+            }
         ]
     }
 ).encode()
@@ -77,7 +90,7 @@ def test_a_token_is_replaced_before_it_ends(tmp_path, expires_in, lives):
     with TokenEmr(key, expires_in=expires_in) as emr:
         sink = sink_to(emr, key)
         auth = Auth(kind="smart", client_id="hoichan", private_key=key)
-        sink._auth = SmartAuth("emr", auth, emr.url, ticks=lambda: clock[0])
+        sink._client._auth = SmartAuth("emr", auth, emr.url, ticks=lambda: clock[0])
         deliver(sink)
         clock[0] += lives
         deliver(sink)
@@ -107,7 +120,7 @@ def test_an_old_assertion_gets_no_token(tmp_path):
     with TokenEmr(key) as emr:
         sink = sink_to(emr, key)
         auth = Auth(kind="smart", client_id="hoichan", private_key=key)
-        sink._auth = SmartAuth("emr", auth, emr.url, now=lambda: 1_000_000_000.0)
+        sink._client._auth = SmartAuth("emr", auth, emr.url, now=lambda: 1_000_000_000.0)
         with pytest.raises(Unreachable, match="invalid_client"):
             deliver(sink)
 

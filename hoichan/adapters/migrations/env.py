@@ -9,10 +9,12 @@ from hoichan.adapters import (  # noqa: F401  their tables belong to the metadat
     schema_governance,
     schema_orders,
     schema_retention,
+    schema_reviews,
     schema_sources,
     schema_tokens,
     schema_vitals,
     schema_work,
+    schema_worklists,
 )
 from hoichan.adapters.schema import metadata
 

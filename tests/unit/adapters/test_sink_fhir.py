@@ -20,11 +20,18 @@ CONTENT = json.dumps(
         "resourceType": "Bundle",
         "entry": [
             {
+                "fullUrl": "urn:uuid:1",
+                "request": {
+                    "method": "POST",
+                    "url": "DiagnosticReport",
+                    "ifNoneExist": "identifier=http://x/id/report|1",
+                },
                 "resource": {
                     "resourceType": "DiagnosticReport",
                     "status": "partial",
+                    "code": {"text": "x"},
                     "subject": {"reference": "Patient?identifier=http://x/id|12"},
-                }
+                },
             }
         ],
     },
@@ -157,3 +164,206 @@ def test_a_redirect_elsewhere_is_refused(location):
 def test_an_endless_redirect_ends():
     with pytest.raises(Refused, match="HTTP 308"):
         send(httpx2.Response(308, headers={"location": "/fhir"}))
+
+
+# ------------------------------------------------------------------ whose record it is
+SUBJECT = "Patient?identifier=http://x/id|12"
+
+
+class Emr:
+    """A FHIR server of a few lines: patients by number, resources with versions, transactions."""
+
+    def __init__(self, patients=(), resources=(), *, may_search=True):
+        self.patients, self.may_search = list(patients), may_search
+        self.resources = {f"{one['resourceType']}/{one['id']}": one for one in resources}
+        self.posted, self.searched = [], []
+        self.meanwhile = []  # done before a transaction is looked at
+
+    def __call__(self, request):
+        kind = request.url.path.removeprefix("/fhir/").partition("/")[0]
+        if request.url.path.endswith("/_search"):
+            assert "12" not in str(request.url)
+            self.searched.append(request.content.decode())
+            found = self.patients if kind == "Patient" else self.resources.values()
+            bundle = {"resourceType": "Bundle", "entry": [{"resource": one} for one in found]}
+            return httpx2.Response(200 if self.may_search else 403, json=bundle)
+        if request.method == "GET":
+            found = [one for one in self.patients if request.url.path.endswith(f"Patient/{one['id']}")]
+            return httpx2.Response(200, json=found[0]) if found else httpx2.Response(404)
+        while self.meanwhile:
+            self.meanwhile.pop()()
+        bundle = json.loads(request.content)
+        self.posted.append(bundle)
+        for entry in bundle["entry"]:
+            subject = entry["resource"].get("subject", {}).get("reference", "")
+            if subject == SUBJECT and len(self.patients) != 1:
+                return httpx2.Response(412 if self.patients else 404)
+            if subject.startswith("Patient/") and not any(
+                f"Patient/{one['id']}" == subject for one in self.patients
+            ):
+                return httpx2.Response(400)
+            match = entry["request"].get("ifMatch")
+            if match is not None:
+                there = self.resources[entry["request"]["url"]]
+                if match != f'W/"{there["meta"]["versionId"]}"':
+                    return httpx2.Response(412)
+        return httpx2.Response(200, json={})
+
+
+class Known:
+    """What a person said."""
+
+    def __init__(self, reference=None, patient=None):
+        self.said, self.person, self.asked = reference, patient, []
+
+    def reference(self, destination, study, subject_sha256):
+        self.asked.append((destination, study, subject_sha256))
+        return self.said
+
+    def patient(self, study):
+        return self.person
+
+
+def deliver_to(emr, known=None, content=CONTENT, **changes):
+    target = destination(**changes)
+    document = Document(kind=DocumentKind.FHIR, uid="1", sop_class_uid=None, media_type="x", content=content)
+    (delivery,) = plan(a_report(a_study()), a_study(), [target], (document,), REPORTED_AT)
+    return FhirSink(target, known, transport=httpx2.MockTransport(emr)).deliver(delivery, (document,))
+
+
+ON = {"resourceType": "Patient", "id": "77", "birthDate": "1985-03-15", "gender": "female"}
+ON_TOO = {**ON, "id": "78"}
+
+
+@pytest.mark.parametrize(("patients", "reason"), [((), "none"), ((ON, ON_TOO), "several")])
+def test_a_patient_who_is_not_one_waits_for_a_person(patients, reason):
+    emr = Emr(patients)
+    with pytest.raises(Refused) as caught:
+        deliver_to(emr, Known())
+    assert caught.value.status == f"patient_unmatched: {reason}"
+    assert emr.searched == ["identifier=http%3A%2F%2Fx%2Fid%7C12&_count=5"]
+
+
+def test_where_nobody_may_search_the_answer_stands():
+    with pytest.raises(Refused, match="HTTP 404"):
+        deliver_to(Emr(may_search=False), Known())
+
+
+def test_a_person_s_choice_is_followed():
+    emr, known = Emr([ON, ON_TOO]), Known("Patient/78")
+    assert deliver_to(emr, known) == "200"
+    assert emr.posted[0]["entry"][0]["resource"]["subject"]["reference"] == "Patient/78"
+    ((name, study, digest),) = known.asked
+    assert (name, study) == ("emr", a_study().study_instance_uid) and len(digest) == 64
+
+
+def test_a_choice_that_is_gone_waits_again():
+    with pytest.raises(Refused, match="patient_unmatched: none"):
+        deliver_to(Emr([ON]), Known("Patient/99"))
+
+
+@pytest.mark.parametrize(
+    ("there", "reason"),
+    [
+        ({"name": [{"family": "Nguyễn", "given": ["Thị Hồng", "Ổn"]}]}, None),
+        ({"birthDate": "1999-01-01"}, "differs"),
+        ({"gender": "male", "name": [{"text": "Nguyen Thi Hong On"}]}, "differs"),
+        ({"gender": "unknown"}, "differs"),
+        ({"name": [{"text": "Somebody Else"}]}, None),  # born on that day, same sex, same number
+        ({"gender": None, "name": [{"text": "NGUYEN THI HONG ON"}]}, None),
+    ],
+)
+def test_facts_are_compared_where_the_site_wants_it(there, reason):
+    emr, known = Emr([{**ON, **there}]), Known(patient=a_study().patient)
+    if reason is None:
+        assert deliver_to(emr, known, compare_patient=True) == "200"
+        assert emr.posted[0]["entry"][0]["resource"]["subject"]["reference"] == "Patient/77"
+    else:
+        with pytest.raises(Refused, match=f"patient_unmatched: {reason}"):
+            deliver_to(emr, known, compare_patient=True)
+        assert emr.posted == []
+
+
+def test_what_cannot_be_compared_is_not_sent():
+    with pytest.raises(Refused, match="patient_unmatched: unreadable"):
+        deliver_to(Emr([ON], may_search=False), Known(patient=a_study().patient), compare_patient=True)
+
+
+# ------------------------------------------------------------------ updates
+UPDATE = json.dumps(
+    {
+        "entry": [
+            {
+                "fullUrl": "urn:uuid:1",
+                "request": {"method": "PUT", "url": "DiagnosticReport?identifier=http://x/id/report|1"},
+                "resource": {
+                    "resourceType": "DiagnosticReport",
+                    "status": "entered-in-error",
+                    "code": {"text": "x"},
+                    "subject": {"type": "Patient", "identifier": {"system": "http://x/id", "value": "12"}},
+                    "conclusion": "withdrawn",
+                },
+            }
+        ]
+    },
+    separators=(",", ":"),
+).encode()
+THERE = {
+    "resourceType": "DiagnosticReport",
+    "id": "9",
+    "meta": {"versionId": "3"},
+    "status": "partial",
+    "subject": {"reference": "Patient/77"},
+    "extension": [{"url": "http://his/note", "valueString": "of the EMR"}],
+}
+
+
+def test_an_update_is_one_of_the_version_that_was_read():
+    emr = Emr([ON], resources=[THERE])
+    assert deliver_to(emr, content=UPDATE) == "200"
+    (entry,) = emr.posted[0]["entry"]
+    assert entry["request"] == {"method": "PUT", "url": "DiagnosticReport/9", "ifMatch": 'W/"3"'}
+    assert entry["resource"] == {
+        **THERE,
+        "status": "entered-in-error",
+        "code": {"text": "x"},
+        "conclusion": "withdrawn",
+    }
+
+
+def test_who_was_quicker_is_read_again_and_keeps_what_he_wrote():
+    emr = Emr([ON], resources=[THERE])
+    later = {**THERE, "meta": {"versionId": "4"}, "issued": "2026-11-20T08:16:12+07:00"}
+    emr.meanwhile = [lambda: emr.resources.update({"DiagnosticReport/9": later})]
+    assert deliver_to(emr, content=UPDATE) == "200"
+    assert [one["entry"][0]["request"]["ifMatch"] for one in emr.posted] == ['W/"3"', 'W/"4"']
+    assert emr.posted[1]["entry"][0]["resource"]["issued"] == later["issued"]
+
+
+def test_a_resource_that_never_rests_is_given_up():
+    emr = Emr([ON], resources=[THERE])
+
+    def again():
+        version = int(emr.resources["DiagnosticReport/9"]["meta"]["versionId"])
+        emr.resources["DiagnosticReport/9"] = {**THERE, "meta": {"versionId": str(version + 1)}}
+
+    def answer(request):
+        emr.meanwhile = [again]
+        return emr(request)
+
+    with pytest.raises(Refused, match="HTTP 412"):
+        deliver_to(answer, content=UPDATE)
+    assert len(emr.posted) == 3
+
+
+def test_where_nothing_is_known_the_update_stays_conditional():
+    emr = Emr(resources=[])
+    assert deliver_to(emr, content=UPDATE) == "200"
+    assert emr.posted == [json.loads(UPDATE)]
+
+
+def test_nonsense_never_leaves():
+    emr = Emr([ON])
+    with pytest.raises(Refused, match=r"not sent: DiagnosticReport\.status: no code of R4"):
+        deliver_to(emr, content=CONTENT.replace(b"partial", b"unverified"))
+    assert emr.posted == []

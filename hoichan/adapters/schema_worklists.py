@@ -1,0 +1,22 @@
+"""Tables of what lies between us and other systems: whose record a report goes to, codes of the site."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from hoichan.adapters.schema import UtcDateTime, metadata
+
+_UID = sa.String(64)
+
+# A person said which patient of an EMR a study's report belongs to. It counts for that study as long as the
+# report names the same number: whose study it is may be corrected later.
+patient_matches = sa.Table(
+    "patient_matches",
+    metadata,
+    sa.Column("destination", sa.String(64), primary_key=True),
+    sa.Column("study_instance_uid", _UID, primary_key=True),
+    sa.Column("subject_sha256", sa.String(64), nullable=False),  # of the reference that was not resolved
+    sa.Column("reference", sa.String(80), nullable=False),  # e.g. "Patient/123"
+    sa.Column("who", sa.String(64), nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+)
