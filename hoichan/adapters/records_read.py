@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from hoichan.adapters import database, reading_order, search_sql, views
 from hoichan.adapters.reading_order import Place
+from hoichan.adapters.review_standing import taken_back
 from hoichan.adapters.rows import Row
 from hoichan.adapters.schema import (
     deliveries,
@@ -234,8 +235,15 @@ def _entries(connection: sa.Connection, heads: Sequence[Row]) -> tuple[ListEntry
     newest: dict[str, ReportView] = {}
     for row in connection.execute(
         sa.select(reports)
-        .where(reports.c.study_instance_uid.in_(uids), reports.c.status != ReportStatus.WITHDRAWN)
-        .order_by(reports.c.revision)
+        .where(
+            reports.c.study_instance_uid.in_(uids),
+            reports.c.status != ReportStatus.WITHDRAWN,
+            sa.or_(
+                reports.c.status == ReportStatus.UNVERIFIED,
+                reports.c.report_uid.not_in(taken_back()),
+            ),
+        )
+        .order_by(reports.c.revision, reports.c.created_at, reports.c.report_uid)
     ).mappings():
         newest[row["study_instance_uid"]] = views.report(row)
     sent: dict[str, list[DeliveryView]] = {}

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from hoichan.adapters import patients_sql, rows
 from hoichan.adapters.deliveries_sql import DeliveriesSql
+from hoichan.adapters.review_standing import not_over_a_signature, standing
 from hoichan.adapters.schema import (
     deliveries,
     documents,
@@ -249,7 +250,7 @@ class StudiesSql(DeliveriesSql):
                 .where(
                     reports.c.study_instance_uid == study,
                     reports.c.revision < before,
-                    reports.c.status != ReportStatus.WITHDRAWN,
+                    reports.c.status == ReportStatus.UNVERIFIED,  # a machine never replaces a signed one
                 )
                 .order_by(reports.c.revision.desc())
                 .limit(1)
@@ -271,6 +272,7 @@ class StudiesSql(DeliveriesSql):
         with transaction(self._engine) as connection:
             if not patients_sql.is_person_of(connection, rows.study_row(study)):
                 raise PatientCorrected(f"The patient of study {study.study_instance_uid} was corrected.")
+            deliveries = not_over_a_signature(connection, study.study_instance_uid, deliveries)
             if self._revision_state(connection, study) == StudyState.CANCELLED:
                 details = {"revision": study.revision}
                 self._trail(connection, study.study_instance_uid, "analysis_discarded", details)
@@ -320,7 +322,10 @@ class StudiesSql(DeliveriesSql):
             .select_from(deliveries)
             .where(deliveries.c.report_uid == report.report_uid, deliveries.c.state == DeliveryState.PENDING)
         ).scalar_one()
-        if report.outcome is Outcome.NOT_ANALYSED:
+        signed = standing(connection, [uid]).get(uid)
+        if signed is not None and signed["revision"] == study.revision:
+            state = StudyState.SIGNED
+        elif report.outcome is Outcome.NOT_ANALYSED:
             state = StudyState.NOT_ANALYSED
         else:
             state = StudyState.REPORTED if open_ones else StudyState.DELIVERED

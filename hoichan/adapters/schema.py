@@ -238,6 +238,8 @@ users = sa.Table(
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Column("password_changed_at", UtcDateTime, nullable=False),
     sa.Column("disabled_at", UtcDateTime),
+    sa.Column("full_name", sa.Text),  # as it stands under a signature
+    sa.Column("licence_number", sa.Text),  # số chứng chỉ hành nghề; without one nobody signs
 )
 
 # Who is signed in. The id itself is only in the browser: a copy of this table opens no door.

@@ -66,12 +66,21 @@ def next_status(status: ReportStatus, kind: ReviewKind) -> ReportStatus:
         raise StepRefused(f"A report that is {status} takes no {kind}.") from None
 
 
-def status_after(reviews: Sequence[Review]) -> ReportStatus:
-    """Where a report stands after these signatures, oldest first."""
-    status = ReportStatus.UNVERIFIED
-    for review in reviews:
-        status = next_status(status, review.kind)
-    return status
+def status_after(reviews: Sequence[Review], *, stands: bool = True) -> ReportStatus:
+    """Where a report stands after these signatures, oldest first.
+
+    `stands`: False where the last one was taken back without a withdrawal: its patient was another.
+    """
+    if not reviews:
+        return ReportStatus.UNVERIFIED
+    if not stands:
+        return ReportStatus.WITHDRAWN
+    return {
+        ReviewKind.FINAL: ReportStatus.FINAL,
+        ReviewKind.AMENDMENT: ReportStatus.AMENDED,
+        ReviewKind.ADDENDUM: ReportStatus.AMENDED,
+        ReviewKind.WITHDRAWAL: ReportStatus.WITHDRAWN,
+    }[reviews[-1].kind]
 
 
 def finding_id(report_uid: str, finding: Finding) -> str:
@@ -170,8 +179,11 @@ def sign(
     language: str,
     may_train: bool,
     now: datetime,
+    stands: bool = True,
 ) -> Review:
     """The signed review. `before`: all former signatures of the study, oldest first; `now` is aware UTC.
+
+    `stands`: whether the last of them does (`status_after`).
 
     Raises StepRefused, ReportChanged, ReviewRefused or NotSignable.
     """
@@ -179,7 +191,7 @@ def sign(
         raise NotSignable("no_licence")
     if kind is ReviewKind.WITHDRAWAL:
         raise StepRefused("A withdrawal has no draft.")
-    next_status(status_after(before), kind)
+    next_status(status_after(before, stands=stands), kind)
     if draft.report_uid != report.report_uid:
         raise ReportChanged
     check(report, draft.judgements, study)
