@@ -43,6 +43,8 @@ class Action(StrEnum):
     AUDIT_READ = "audit_read"
     METRICS_READ = "metrics_read"  # counts; open on this machine
     API_READ = "api_read"  # the description of the API
+    BREAK_GLASS = "break_glass"  # see one study of another facility for a while, with a reason
+    PEOPLE_MANAGE = "people_manage"  # accounts: add, close, role, facilities, another password
     ACCOUNT_OWN = "account_own"  # one's own account: password, sign out
 
 
@@ -52,12 +54,15 @@ _EVERYBODY = frozenset({Action.API_READ, Action.ACCOUNT_OWN})
 _STEERS = frozenset({Action.QUEUE_READ, Action.STUDY_STEER, Action.DELIVERY_REPLAY})
 _DECIDES = frozenset({Action.TRAIL_READ, Action.PATIENT_DECIDE})
 _READER = frozenset({Action.LIST_READ, Action.STUDY_READ, Action.INSTANCES_READ})
+_BREAKS = frozenset({Action.BREAK_GLASS})
 ALLOWED: Mapping[Role, frozenset[Action]] = {
-    Role.RADIOLOGIST: _EVERYBODY | _READER | _STEERS | _DECIDES | {Action.DOCUMENT_READ},
-    Role.TECHNICIAN: _EVERYBODY | _READER | _STEERS | _DECIDES,
-    Role.CLINICIAN: _EVERYBODY | _READER | {Action.DOCUMENT_READ},
+    Role.RADIOLOGIST: _EVERYBODY | _READER | _STEERS | _DECIDES | _BREAKS | {Action.DOCUMENT_READ},
+    Role.TECHNICIAN: _EVERYBODY | _READER | _STEERS | _DECIDES | _BREAKS,
+    Role.CLINICIAN: _EVERYBODY | _READER | _BREAKS | {Action.DOCUMENT_READ},
     Role.ML_ENGINEER: _EVERYBODY | {Action.METRICS_READ},
-    Role.IT_ADMIN: _EVERYBODY | _STEERS | {Action.LIST_READ, Action.TRAIL_READ, Action.METRICS_READ},
+    Role.IT_ADMIN: _EVERYBODY
+    | _STEERS
+    | {Action.LIST_READ, Action.TRAIL_READ, Action.METRICS_READ, Action.PEOPLE_MANAGE},
     Role.AUDITOR: _EVERYBODY | {Action.TRAIL_READ, Action.AUDIT_READ},
     Role.LOCAL: _READER
     | _STEERS
@@ -69,6 +74,17 @@ ALLOWED: Mapping[Role, frozenset[Action]] = {
     },
     Role.PROGRAM: frozenset(),
 }
+
+# What is about every facility at once: closed to an account that is bound to some, whatever its role.
+OF_THE_WHOLE_SITE = frozenset(
+    {
+        Action.QUEUE_READ,
+        Action.PATIENT_DECIDE,
+        Action.AUDIT_READ,
+        Action.METRICS_READ,
+        Action.PEOPLE_MANAGE,
+    }
+)
 
 
 def may(role: Role, action: Action) -> bool:

@@ -4,6 +4,7 @@
 values: nothing starts with a door open to the network and an empty list of senders.
 """
 
+from hoichan.settings.access import Access, Facility, Oidc
 from hoichan.settings.base import AeTitle, Port, Section, is_loopback
 from hoichan.settings.destinations import (
     AnyDestination,
@@ -37,6 +38,7 @@ __all__ = [
     "ENVIRONMENT_PREFIX",
     "LOOPBACK_SENDERS",
     "S3",
+    "Access",
     "AeTitle",
     "AnyDestination",
     "AnySource",
@@ -49,6 +51,7 @@ __all__ = [
     "DicomwebSource",
     "DimseSource",
     "Expectation",
+    "Facility",
     "FhirDestination",
     "Folder",
     "FolderDestination",
@@ -56,6 +59,7 @@ __all__ = [
     "Hl7Destination",
     "Listener",
     "Models",
+    "Oidc",
     "OrderSender",
     "Orders",
     "OrthancSource",

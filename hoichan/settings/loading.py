@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError, model_validator
 
 from hoichan.errors import ConfigurationError
+from hoichan.settings.access import Access, Facility, Oidc, check_facilities
 from hoichan.settings.base import Section, is_loopback
 from hoichan.settings.destinations import AnyDestination, Destination, FolderDestination
 from hoichan.settings.forwarding import Forward, check_rules
@@ -36,6 +37,9 @@ class Settings(Section):
     work: Work = Work()
     destinations: tuple[Destination, ...] = ()
     folders: tuple[Folder, ...] = ()
+    facilities: tuple[Facility, ...] = ()
+    access: Access = Access()
+    oidc: Oidc | None = None
     forward: tuple[Forward, ...] = ()
     orders: Orders = Orders()
     retention: Retention = Retention()
@@ -60,6 +64,7 @@ class Settings(Section):
         names = [destination.name for destination in self.destinations]
         if len(names) != len(set(names)):
             raise ValueError("destinations: two of them have the same name")
+        check_facilities(self.facilities)
         check_rules(self.forward, self.destinations)
         sources = [source.name for source in self.sources]
         if len(sources) != len(set(sources)):

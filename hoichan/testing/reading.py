@@ -103,7 +103,13 @@ def add_user(record: Record, user_name: str, role: Role = Role.RADIOLOGIST) -> N
     )
 
 
-def arrive(record: Record, seed: str, *, person: tuple[str, str, int, str] | None = None) -> Study:
+def arrive(
+    record: Record,
+    seed: str,
+    *,
+    person: tuple[str, str, int, str] | None = None,
+    sender: str = "CR_ROOM1",
+) -> Study:
     """A film is received and recorded; not assembled."""
     name, sex, year, patient_id = person or PEOPLE[0]
     film = a_film(seed, rows=640, columns=560)
@@ -113,6 +119,7 @@ def arrive(record: Record, seed: str, *, person: tuple[str, str, int, str] | Non
     study = replace(
         study,
         revision=0,
+        calling_ae_title=sender,
         accession_number=f"XR2611{20000 + len(seed) * 37 + sum(map(ord, seed))}",
         patient=replace(study.patient, patient_birth_date=Phi(date(year, 3, 15)), patient_sex=sex),
         series=(replace(series, instances=received),),

@@ -9,6 +9,7 @@ from starlette.staticfiles import StaticFiles
 
 import hoichan
 from hoichan.adapters.audit_sql import AuditSql
+from hoichan.adapters.access_sql import AccessSql
 from hoichan.adapters.held_sql import HeldSql
 from hoichan.adapters.passwords import Passwords
 from hoichan.adapters.people_sql import PeopleSql
@@ -25,6 +26,7 @@ from service.api import (
     dicomweb_retrieve,
     dicomweb_search,
     fhir,
+    emergency,
     health,
     metrics,
     pages,
@@ -62,6 +64,7 @@ PAGE_ROUTERS = (
 )
 
 
+    emergency.router,
 def create_app(
     settings: Settings,
     *,
@@ -107,6 +110,9 @@ def create_app(
     app.add_middleware(Doorkeeper, names=settings.web.public_names)
     for router in (*API_ROUTERS, *DICOMWEB_ROUTERS):
         app.include_router(router)
+        access=AccessSql(
+            reading.engine, clock, {one.code: frozenset(one.senders) for one in settings.facilities}
+        ),
     for router in PAGE_ROUTERS:
         app.include_router(router, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")

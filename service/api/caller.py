@@ -19,7 +19,8 @@ from urllib.parse import quote
 from fastapi import Request
 from starlette.responses import Response
 
-from hoichan.guard.roles import Action, Role, may
+from hoichan.adapters.sight import EVERYTHING, Sight
+from hoichan.guard.roles import OF_THE_WHOLE_SITE, Action, Role, may
 from hoichan.settings import is_loopback
 
 SESSION = "hoichan_session"
@@ -40,9 +41,12 @@ class Caller:
     role: Role
     session_id: str = ""  # "": nobody is signed in, and nobody needs to be
     actions: frozenset[Action] | None = None  # of a program's token; None: what the role allows
+    sight: Sight = EVERYTHING  # which studies
 
     def may(self, action: Action) -> bool:
         """Whether the role, or the scopes of the token, allow it."""
+        if self.sight.is_bound and action in OF_THE_WHOLE_SITE:
+            return False
         return may(self.role, action) if self.actions is None else action in self.actions
 
     @property

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 from fastapi import Depends, Request
 
+from hoichan.adapters.access_sql import AccessSql
 from hoichan.adapters.held_sql import HeldSql
 from hoichan.adapters.passwords import Passwords
 from hoichan.adapters.people_sql import PeopleSql
 from hoichan.adapters.queue_read import QueueSql
 from hoichan.adapters.records_read import ReadingSql
+from hoichan.adapters.sight import EVERYTHING, Sight
 from hoichan.adapters.steering_sql import SteeringSql
 from hoichan.adapters.tokens_sql import TokensSql
 from hoichan.adapters.work_sql import WorkSql
 from hoichan.ports import Clock, Studies
 from hoichan.settings import Settings
+from service.api.caller import caller_of
 from service.api.witness import Witness
 from service.readiness import Premises
 from service.web.rendering import Templates
@@ -45,12 +48,25 @@ class Desk:
     queue: QueueSql
     work: WorkSql
     steering: SteeringSql
+    access: AccessSql
+    sight: Sight = EVERYTHING  # of who asks; whoever reads studies by the engine itself must narrow by it
 
 
-def desk_of(request: Request) -> Desk:
-    """The desk of the application that serves this request."""
+def whole_desk_of(request: Request) -> Desk:
+    """The desk of the application that serves this request, whoever asks. For the gate alone."""
     desk: Desk = request.app.state.desk
     return desk
 
 
+def desk_of(request: Request) -> Desk:
+    """The desk as the one who asks sees it: what reads studies reads those of its facilities only."""
+    desk = whole_desk_of(request)
+    caller = caller_of(request)
+    if caller is None or not caller.sight.is_bound:
+        return desk
+    sight = caller.sight
+    return replace(desk, sight=sight, reading=desk.reading.within(sight), held=desk.held.within(sight))
+
+
 AtDesk = Annotated[Desk, Depends(desk_of)]
+AtWholeDesk = Annotated[Desk, Depends(whole_desk_of)]

@@ -189,7 +189,7 @@ def _resources(records: FhirSql, kept: Kept) -> Iterator[Json]:
 
 
 def _records(desk: Desk) -> FhirSql:
-    return FhirSql(desk.reading.engine, desk.reading.objects)
+    return FhirSql(desk.reading.engine, desk.reading.objects, desk.sight)
 
 
 def _capability(resource_type: str) -> Json:

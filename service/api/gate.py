@@ -19,7 +19,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from hoichan.adapters.people_sql import Lifetime
-from hoichan.errors import CrossOrigin, Forbidden, SignInRequired, TokenMissing
+from hoichan.errors import CrossOrigin, Forbidden, OutOfScope, SignInRequired, TokenMissing
 from hoichan.guard.audit import Audited, Outcome
 from hoichan.guard.roles import Action
 from hoichan.settings import Web, is_loopback
@@ -28,11 +28,12 @@ from service.api.caller import (
     POLL_HEADER,
     SESSION,
     Caller,
+    caller_of,
     cookie,
     is_at_this_machine,
     is_token,
 )
-from service.api.desk import UID_MAXIMUM, UID_PATTERN, AtDesk, Desk
+from service.api.desk import UID_MAXIMUM, UID_PATTERN, AtWholeDesk, Desk
 from service.api.doorkeeper import is_same_origin
 from service.api.programs import bearer, program_of
 
@@ -60,6 +61,8 @@ ROUTES: Mapping[tuple[str, str], Action | Open] = {
     ("GET", "/login"): Open.TO_SIGN_IN,
     ("POST", "/login"): Open.TO_SIGN_IN,
     ("POST", "/logout"): Action.ACCOUNT_OWN,
+    ("GET", "/emergency"): Action.BREAK_GLASS,
+    ("POST", "/emergency"): Action.BREAK_GLASS,
     ("GET", "/account"): Action.ACCOUNT_OWN,
     ("POST", "/account/password"): Action.ACCOUNT_OWN,
     ("GET", "/"): Action.LIST_READ,
@@ -106,7 +109,17 @@ LARGEST_FORM = 16 * 1024  # bytes
 _FORM = "application/x-www-form-urlencoded"
 
 
-async def admit(request: Request, desk: AtDesk) -> None:
+async def admit(request: Request, desk: AtWholeDesk) -> None:
+# What an account that is bound to facilities may ask besides the addresses of its own studies: about no
+# study at all, or answered from a desk that sees its own only. Every other route is closed to it.
+OF_NO_STUDY = frozenset({Action.ACCOUNT_OWN, Action.API_READ, Action.BREAK_GLASS})
+NARROWED = frozenset(
+    {
+        *("/", "/search", "/api/v1/studies", "/api/v1/studies/search"),
+        *("/dicom-web/studies", "/dicom-web/series", "/dicom-web/instances"),
+        *("/fhir/{resource_type}", "/fhir/{resource_type}/{resource_id}", "/fhir/{resource_type}/_search"),
+    }
+)
     """Let the request through, or raise SignInRequired, Forbidden or another AccessError.
 
     Afterwards `request.state.caller` is who asks, and `request.state.fields` are the fields of a form.
@@ -154,17 +167,35 @@ def _admit(request: Request, desk: Desk) -> None:
     if wanted is Open.TO_SIGN_IN:
         return
     if caller is None or wanted is None or not caller.may(wanted):
-        log.warning("access_denied", user=caller.user_name if caller else "", action=str(wanted))
-        uids = (request.path_params["study_uid"],) if _names_a_study(request) else ()
-        desk.witness.record(
-            request, Audited.ACCESS_REFUSED, *uids, detail=str(wanted), outcome=Outcome.MINOR_FAILURE
-        )
+        _refuse(request, desk, str(wanted))
         raise Forbidden
 
 
 def _names_a_study(request: Request) -> bool:
     uid = request.path_params.get("study_uid", "")
     return len(uid) <= UID_MAXIMUM and re.fullmatch(UID_PATTERN, uid) is not None
+    if caller.sight.is_bound and not _is_in_sight(request, desk, caller, wanted):
+        _refuse(request, desk, f"scope {wanted}")
+        raise OutOfScope
+
+
+def _refuse(request: Request, desk: Desk, detail: str) -> None:
+    caller = caller_of(request)
+    log.warning("access_denied", user=caller.user_name if caller else "", action=detail)
+    uids = (request.path_params["study_uid"],) if _names_a_study(request) else ()
+    desk.witness.record(request, Audited.ACCESS_REFUSED, *uids, detail=detail, outcome=Outcome.MINOR_FAILURE)
+
+
+def _is_in_sight(request: Request, desk: Desk, caller: Caller, wanted: Action) -> bool:
+    """Whether an account that is bound may ask this. That a study is unknown is told by its handler."""
+    study = request.path_params.get("study_uid")
+    if study is None and (key := request.path_params.get("idempotency_key")) is not None:
+        study = desk.access.study_of(key)
+        if study is None:
+            return True
+    if study is not None:
+        return desk.access.sees(caller.sight, study) is not False
+    return wanted in OF_NO_STUDY or request.scope["route"].path in NARROWED
 
 
 def _caller(request: Request, desk: Desk) -> Caller | None:
@@ -185,6 +216,7 @@ def _caller(request: Request, desk: Desk) -> Caller | None:
 
 
 async def _fields(request: Request) -> dict[str, str]:
+                sight=desk.access.sight(user.user_name),
     """The fields of a form; {} for a body of another kind. Raises HTTPException 413."""
     body = b""
     async for part in request.stream():

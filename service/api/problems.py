@@ -108,6 +108,7 @@ def answer(request: Request, status: HTTPStatus, code: str, detail: str = "") ->
         path=request.url.path,
         status=int(status),
         code=code,
+        study_uid=request.path_params.get("study_uid", ""),
         **frame(request),
     )
     return HTMLResponse(page, status_code=status, headers={"Cache-Control": "no-store"})

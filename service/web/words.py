@@ -28,6 +28,7 @@ AGE_KEYS = ("now", "minutes", "hours", "days")
 
 # Events with a sentence for each value of one detail.
 _TOLD_BY = {
+    "glass_broken": "reason",
     "patient_corrected": "source",
     "question_asked": "kind",
     "question_answered": "kind",

@@ -18,11 +18,11 @@ from hoichan.intake.dataset import read_spooled
 from hoichan.intake.files import take_in
 from hoichan.testing.datasets import film
 from hoichan.testing.files import as_file
-from hoichan.testing.reading import QUICK, a_record, assemble, keep
+from hoichan.testing.reading import a_record, assemble, keep
 from hoichan.testing.reports import a_report
 from hoichan.types import Study, StudyInstanceUID
 from hoichan.uids import derived_uid
-from service.api.app import create_app
+from tests.unit.service.api.asking import an_app
 
 BASE = "/dicom-web"
 
@@ -33,18 +33,7 @@ class DicomwebSite:
     def __init__(self, folder: Path) -> None:
         self.record = a_record(folder)
         self.spool = DiskSpool(self.record.spool_root, reserve_bytes=0)
-        self.app = create_app(
-            self.record.settings,
-            reading=self.record.reading,
-            studies_port=self.record.studies,
-            people_sql=self.record.people,
-            tokens=self.record.tokens,
-            passwords=QUICK,
-            audit=self.record.audit,
-            clock=self.record.clock,
-            held=self.record.held,
-            spool_root=self.record.spool_root,
-        )
+        self.app = an_app(self.record)
         self.client = TestClient(self.app, base_url="http://localhost:8080", client=("127.0.0.1", 5000))
 
     def store(self, *files: bytes, sender: str = "CR1") -> Study:

@@ -10,9 +10,9 @@ from fastapi.testclient import TestClient
 from structlog.testing import capture_logs
 
 from hoichan.adapters.schema import studies
-from hoichan.testing.reading import HOSTILE_NAME, QUICK, a_record, fill
-from service.api.app import create_app
+from hoichan.testing.reading import HOSTILE_NAME, a_record, fill
 from service.api.caller import VISIT, token_of
+from tests.unit.service.api.asking import an_app
 
 SAME = {"Sec-Fetch-Site": "same-origin"}
 PAGE = {"Accept": "text/html"}
@@ -34,18 +34,7 @@ class House:
         self.record = a_record(folder)
         self.record.clock.advance(7200)
         self.uids = uids
-        self.app = create_app(
-            self.record.settings,
-            reading=self.record.reading,
-            studies_port=self.record.studies,
-            people_sql=self.record.people,
-            tokens=self.record.tokens,
-            passwords=QUICK,
-            audit=self.record.audit,
-            clock=self.record.clock,
-            held=self.record.held,
-            spool_root=self.record.spool_root,
-        )
+        self.app = an_app(self.record)
         self.client = TestClient(self.app, base_url="http://localhost:8080", client=("127.0.0.1", 50000))
 
     def token(self):

@@ -9,10 +9,11 @@ from fastapi.testclient import TestClient
 from starlette.routing import Mount, Route
 
 from hoichan.guard.roles import ASSIGNABLE, Action, Role, may
-from hoichan.testing.reading import QUICK, a_record, add_user, fill
-from service.api.app import API_ROUTERS, DICOMWEB_ROUTERS, PAGE_ROUTERS, create_app
+from hoichan.testing.reading import a_record, add_user, fill
+from service.api.app import API_ROUTERS, DICOMWEB_ROUTERS, PAGE_ROUTERS
 from service.api.caller import SESSION, token_of
 from service.api.gate import MOUNTED, ROUTES, Open
+from tests.unit.service.api.asking import an_app
 
 SAME = {"Sec-Fetch-Site": "same-origin"}
 NETWORK = ("10.0.0.7", 50000)
@@ -27,18 +28,7 @@ class Site:
         self.uids = fill(self.record)
         for role in ASSIGNABLE:
             add_user(self.record, role.value, role)
-        self.app = create_app(
-            self.record.settings,
-            reading=self.record.reading,
-            studies_port=self.record.studies,
-            people_sql=self.record.people,
-            tokens=self.record.tokens,
-            passwords=QUICK,
-            audit=self.record.audit,
-            clock=self.record.clock,
-            held=self.record.held,
-            spool_root=self.record.spool_root,
-        )
+        self.app = an_app(self.record)
 
     def ask(self, role, method, route):
         """The answer to a new session of this role; without a role to nobody."""

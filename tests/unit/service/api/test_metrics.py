@@ -14,8 +14,8 @@ from hoichan.intake.messages import hear
 from hoichan.meters import INFERENCE_SECONDS, INSTANCES_RECEIVED, Tally
 from hoichan.testing.datasets import described, film
 from hoichan.testing.house import wait_until
-from hoichan.testing.reading import QUICK, a_record, fill
-from service.api.app import create_app
+from hoichan.testing.reading import a_record, fill
+from tests.unit.service.api.asking import an_app
 from tests.unit.service.test_readiness import MODEL
 
 
@@ -28,18 +28,7 @@ def record(tmp_path):
 
 @pytest.fixture
 def client(record):
-    app = create_app(
-        record.settings,
-        reading=record.reading,
-        studies_port=record.studies,
-        people_sql=record.people,
-        tokens=record.tokens,
-        passwords=QUICK,
-        audit=record.audit,
-        clock=record.clock,
-        held=record.held,
-        spool_root=record.spool_root,
-    )
+    app = an_app(record)
     with TestClient(app, base_url="http://localhost", client=("127.0.0.1", 50000)) as client:
         yield client
 

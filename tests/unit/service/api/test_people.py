@@ -11,8 +11,8 @@ from structlog.testing import capture_logs
 from hoichan.guard.roles import Role
 from hoichan.settings import Settings
 from hoichan.testing.reading import PASSWORD, QUICK, a_record, add_user
-from service.api.app import create_app
 from service.api.caller import SESSION, VISIT, token_of, way_back
+from tests.unit.service.api.asking import an_app
 
 SAME = {"Sec-Fetch-Site": "same-origin"}
 PAGE = {"Accept": "text/html"}
@@ -27,18 +27,7 @@ class Site:
             {"storage": {"data_dir": folder, "reserve_bytes": 0}, "web": {"public_names": ["read.vn"], **web}}
         )
         self.record = a_record(folder, settings)
-        self.app = create_app(
-            settings,
-            reading=self.record.reading,
-            studies_port=self.record.studies,
-            people_sql=self.record.people,
-            tokens=self.record.tokens,
-            passwords=QUICK,
-            audit=self.record.audit,
-            clock=self.record.clock,
-            held=self.record.held,
-            spool_root=self.record.spool_root,
-        )
+        self.app = an_app(self.record)
         self._browsers = []
 
     def browser(self, address="127.0.0.1", base="http://localhost:8080"):

@@ -12,9 +12,9 @@ from structlog.testing import capture_logs
 
 from hoichan.adapters.schema import audit
 from hoichan.testing.datasets import described, film
-from hoichan.testing.reading import QUICK, a_record
-from service.api.app import create_app
+from hoichan.testing.reading import a_record
 from service.api.caller import VISIT, token_of
+from tests.unit.service.api.asking import an_app
 
 
 class Searcher:
@@ -27,18 +27,7 @@ class Searcher:
         arrived = described(data_set)
         self.uid = arrived.study_instance_uid
         self.record.studies.add_arrivals(arrived, arrived.instances)
-        app = create_app(
-            self.record.settings,
-            reading=self.record.reading,
-            studies_port=self.record.studies,
-            people_sql=self.record.people,
-            tokens=self.record.tokens,
-            passwords=QUICK,
-            audit=self.record.audit,
-            clock=self.record.clock,
-            held=self.record.held,
-            spool_root=self.record.spool_root,
-        )
+        app = an_app(self.record)
         self.client = TestClient(app, base_url="http://localhost:8080", client=("127.0.0.1", 50000))
         self.client.get("/docs")
         self.token = token_of(self.client.cookies[VISIT])

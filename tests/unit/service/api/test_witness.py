@@ -11,9 +11,9 @@ from hoichan.adapters.schema import audit
 from hoichan.errors import RecordsUnavailable
 from hoichan.guard.audit import Outcome
 from hoichan.guard.roles import Role
-from hoichan.testing.reading import PASSWORD, PEOPLE, QUICK, a_record, add_user, fill
-from service.api.app import create_app
+from hoichan.testing.reading import PASSWORD, PEOPLE, a_record, add_user, fill
 from service.api.caller import SESSION, VISIT, token_of
+from tests.unit.service.api.asking import an_app
 
 SAME = {"Sec-Fetch-Site": "same-origin"}
 NETWORK = ("10.0.0.7", 50000)
@@ -28,18 +28,7 @@ class Site:
         if users:
             add_user(self.record, "bs.an")
             add_user(self.record, "aud", Role.AUDITOR)
-        self.app = create_app(
-            self.record.settings,
-            reading=self.record.reading,
-            studies_port=self.record.studies,
-            people_sql=self.record.people,
-            tokens=self.record.tokens,
-            passwords=QUICK,
-            audit=self.record.audit,
-            clock=self.record.clock,
-            held=self.record.held,
-            spool_root=self.record.spool_root,
-        )
+        self.app = an_app(self.record)
 
     def browser(self, name="", client=NETWORK):
         browser = TestClient(self.app, base_url="http://localhost", client=client, follow_redirects=False)

@@ -37,6 +37,7 @@ EVENTS = {
     "hold_added": {"hold": 3},
     "hold_lifted": {"hold": 3},
     "record_class_set": {"record_class": "death"},
+    "glass_broken": {"who": "bs.an", "reason": "transfer", "until": "2026-11-20T22:31:00+00:00"},
 }
 
 
