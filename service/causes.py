@@ -35,6 +35,8 @@ PATTERNS: Sequence[tuple[str, str]] = (
     (r"HTTP 5\d\d\b", "http_error"),
     (r"HTTP 30[78]\b", "http_redirect"),
     (r"no patient identifier", "no_patient"),
+    (r"patient_unmatched", "unmatched"),
+    (r"not sent: ", "own_check"),
     (r"destination_not_configured", "not_configured"),
     (r"(AE|CE)\b", "hl7_content"),
     (r"(AR|CR)\b", "hl7_later"),

@@ -25,6 +25,7 @@ from service.api.questions import told_of
 from service.api.schemas import StudyDetailOut, StudyListOut, etag
 from service.api.show import query, show
 from service.api.studies import PAGE_SIZE, After, Before, OnlyState, Page, StudyUid, stretch_of
+from service.api.unmatched import waiting_for_a_patient
 from service.story import story
 
 MOST_READERS = 50
@@ -73,6 +74,7 @@ def show_list(
         "list.html",
         found=found,
         filters=choices,
+        unmatched=waiting_for_a_patient(request, desk),
         questions=CorrectionsSql(desk.reading.engine, desk.clock).waiting(),
         state=state,
         page=page,
