@@ -121,7 +121,7 @@ def study(head: Row, groups: Sequence[Row], found: Sequence[Row], revision: int)
     return Study(
         study_instance_uid=StudyInstanceUID(head["study_instance_uid"]),
         revision=revision,
-        patient=_patient(head),
+        patient=patient(head),
         accession_number=head["accession_number"],
         study_id=head["study_id"],
         study_datetime=head["study_datetime"],
@@ -138,7 +138,8 @@ def study(head: Row, groups: Sequence[Row], found: Sequence[Row], revision: int)
     )
 
 
-def _patient(head: Row) -> Patient:
+def patient(head: Row) -> Patient:
+    """Whose study it is, from a row of `studies`."""
     return Patient(
         patient_id=Phi(head["patient_id"]),
         issuer_of_patient_id=head["issuer_of_patient_id"],

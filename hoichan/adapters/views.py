@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from hoichan.adapters.reading_order import Place
-from hoichan.adapters.rows import Row
-from hoichan.privacy import Phi
+from hoichan.adapters.rows import Row, patient
 from hoichan.types import (
     DeliveryState,
     DocumentKind,
@@ -197,15 +196,7 @@ def entry(head: Row, report: ReportView | None, sent: Sequence[DeliveryView]) ->
         last_revision=head["last_revision"],
         tier=tiers[head["tier"]] if head["tier"] < len(tiers) else None,
         urgency=tuple(Urgency)[head["urgency"]],
-        patient=Patient(
-            patient_id=Phi(head["patient_id"]),
-            issuer_of_patient_id=head["issuer_of_patient_id"],
-            national_id=Phi(head["national_id"]) if head["national_id"] else None,
-            patient_name=Phi(head["patient_name"]),
-            patient_birth_date=Phi(head["patient_birth_date"]) if head["patient_birth_date"] else None,
-            patient_sex=head["patient_sex"],
-            patient_age_years=head["patient_age_years"],
-        ),
+        patient=patient(head),
         accession_number=head["accession_number"],
         study_id=head["study_id"],
         study_description=head["study_description"],
