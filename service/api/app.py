@@ -8,8 +8,8 @@ from fastapi import Depends, FastAPI
 from starlette.staticfiles import StaticFiles
 
 import hoichan
-from hoichan.adapters.audit_sql import AuditSql
 from hoichan.adapters.access_sql import AccessSql
+from hoichan.adapters.audit_sql import AuditSql
 from hoichan.adapters.held_sql import HeldSql
 from hoichan.adapters.passwords import Passwords
 from hoichan.adapters.people_sql import PeopleSql
@@ -25,8 +25,8 @@ from service.api import (
     dicomweb_pixels,
     dicomweb_retrieve,
     dicomweb_search,
-    fhir,
     emergency,
+    fhir,
     health,
     metrics,
     pages,
@@ -36,7 +36,6 @@ from service.api import (
     search,
     steering,
     studies,
-    unmatched,
 )
 from service.api.desk import Desk
 from service.api.doorkeeper import Doorkeeper
@@ -47,7 +46,6 @@ from service.web.rendering import STATIC, Templates
 
 API_ROUTERS = (
     questions.router,
-    unmatched.router,
     search.router,
     studies.router,
     fhir.router,
@@ -60,14 +58,13 @@ PAGE_ROUTERS = (
     pages.router,
     search.page_router,
     questions.page_router,
-    unmatched.page_router,
     people.router,
+    emergency.router,
     auditing.router,
     steering.page_router,
 )
 
 
-    emergency.router,
 def create_app(
     settings: Settings,
     *,
@@ -108,14 +105,14 @@ def create_app(
         queue=QueueSql(reading.engine, clock),
         work=WorkSql(reading.engine, clock),
         steering=SteeringSql(reading.engine, reading.objects, clock),
+        access=AccessSql(
+            reading.engine, clock, {one.code: frozenset(one.senders) for one in settings.facilities}
+        ),
     )
     problems.register(app)
     app.add_middleware(Doorkeeper, names=settings.web.public_names)
     for router in (*API_ROUTERS, *DICOMWEB_ROUTERS):
         app.include_router(router)
-        access=AccessSql(
-            reading.engine, clock, {one.code: frozenset(one.senders) for one in settings.facilities}
-        ),
     for router in PAGE_ROUTERS:
         app.include_router(router, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")

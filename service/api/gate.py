@@ -69,10 +69,6 @@ ROUTES: Mapping[tuple[str, str], Action | Open] = {
     ("POST", "/search"): Action.LIST_READ,
     ("GET", "/questions"): Action.LIST_READ,
     ("POST", "/questions/{number}"): Action.PATIENT_DECIDE,
-    ("GET", "/unmatched"): Action.PATIENT_DECIDE,
-    ("POST", "/unmatched/{idempotency_key}"): Action.PATIENT_DECIDE,
-    ("GET", "/api/v1/unmatched"): Action.PATIENT_DECIDE,
-    ("POST", "/api/v1/unmatched/{idempotency_key}"): Action.PATIENT_DECIDE,
     ("GET", "/studies/{study_uid}"): Action.STUDY_READ,
     ("GET", "/studies/{study_uid}/trail"): Action.TRAIL_READ,
     ("GET", "/audit"): Action.AUDIT_READ,
@@ -109,11 +105,6 @@ MOUNTED: Mapping[tuple[str, str], Action] = {
     ("POST", "/dicom-web/studies"): Action.INSTANCES_STORE,
     ("POST", "/dicom-web/studies/{study_uid}"): Action.INSTANCES_STORE,
 }
-LARGEST_FORM = 16 * 1024  # bytes
-_FORM = "application/x-www-form-urlencoded"
-
-
-async def admit(request: Request, desk: AtWholeDesk) -> None:
 # What an account that is bound to facilities may ask besides the addresses of its own studies: about no
 # study at all, or answered from a desk that sees its own only. Every other route is closed to it.
 OF_NO_STUDY = frozenset({Action.ACCOUNT_OWN, Action.API_READ, Action.BREAK_GLASS})
@@ -124,6 +115,11 @@ NARROWED = frozenset(
         *("/fhir/{resource_type}", "/fhir/{resource_type}/{resource_id}", "/fhir/{resource_type}/_search"),
     }
 )
+LARGEST_FORM = 16 * 1024  # bytes
+_FORM = "application/x-www-form-urlencoded"
+
+
+async def admit(request: Request, desk: AtWholeDesk) -> None:
     """Let the request through, or raise SignInRequired, Forbidden or another AccessError.
 
     Afterwards `request.state.caller` is who asks, and `request.state.fields` are the fields of a form.
@@ -173,11 +169,6 @@ def _admit(request: Request, desk: Desk) -> None:
     if caller is None or wanted is None or not caller.may(wanted):
         _refuse(request, desk, str(wanted))
         raise Forbidden
-
-
-def _names_a_study(request: Request) -> bool:
-    uid = request.path_params.get("study_uid", "")
-    return len(uid) <= UID_MAXIMUM and re.fullmatch(UID_PATTERN, uid) is not None
     if caller.sight.is_bound and not _is_in_sight(request, desk, caller, wanted):
         _refuse(request, desk, f"scope {wanted}")
         raise OutOfScope
@@ -202,6 +193,11 @@ def _is_in_sight(request: Request, desk: Desk, caller: Caller, wanted: Action) -
     return wanted in OF_NO_STUDY or request.scope["route"].path in NARROWED
 
 
+def _names_a_study(request: Request) -> bool:
+    uid = request.path_params.get("study_uid", "")
+    return len(uid) <= UID_MAXIMUM and re.fullmatch(UID_PATTERN, uid) is not None
+
+
 def _caller(request: Request, desk: Desk) -> Caller | None:
     if bearer(request.headers) is not None:  # then nothing else counts
         return program_of(request, desk.tokens, desk.people, desk.witness)
@@ -215,12 +211,12 @@ def _caller(request: Request, desk: Desk) -> Caller | None:
                 display_name=user.display_name,
                 role=user.role,
                 session_id=session_id,
+                sight=desk.access.sight(user.user_name),
             )
     return LOCAL if needs_no_sign_in(request, desk) else None
 
 
 async def _fields(request: Request) -> dict[str, str]:
-                sight=desk.access.sight(user.user_name),
     """The fields of a form; {} for a body of another kind. Raises HTTPException 413."""
     body = b""
     async for part in request.stream():
