@@ -36,6 +36,7 @@ from service.api import (
     search,
     steering,
     studies,
+    unmatched,
 )
 from service.api.desk import Desk
 from service.api.doorkeeper import Doorkeeper
@@ -46,6 +47,7 @@ from service.web.rendering import STATIC, Templates
 
 API_ROUTERS = (
     questions.router,
+    unmatched.router,
     search.router,
     studies.router,
     fhir.router,
@@ -58,6 +60,7 @@ PAGE_ROUTERS = (
     pages.router,
     search.page_router,
     questions.page_router,
+    unmatched.page_router,
     people.router,
     emergency.router,
     auditing.router,
