@@ -1,4 +1,4 @@
-"""`hoichan user add|list|disable|enable|password`: who may sign in at the page.
+"""`hoichan user add|list|licence|disable|enable|password`: who may sign in at the page.
 
 A password is read from the terminal, or from the first line of standard input; never from an argument, which
 every process of the machine can read. Exit code 0 done, 1 refused, 2 used wrongly.
@@ -28,6 +28,8 @@ Config = Annotated[Path | None, typer.Option("--config", help="Configuration fil
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Folder for everything that is kept.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON for a machine to read.")]
 Name = Annotated[str, typer.Argument(help="User name: a-z, 0-9, dot, dash, underscore.")]
+FullName = Annotated[str, typer.Option("--full-name", help="Under signatures: “Trần Thị Bình An”.")]
+Licence = Annotated[str, typer.Option("--licence", help="Licence to practise (số CCHN); needed to sign.")]
 _REASONS = {
     "too_short": f"The password is too short: {SHORTEST} characters at least. A sentence is good.",
     "too_long": f"The password is too long: {LONGEST} characters at most.",
@@ -49,6 +51,8 @@ def add_user(
         Role, typer.Option("--role", parser=_role, metavar="ROLE", help=f"One of {', '.join(ASSIGNABLE)}.")
     ],
     display_name: Annotated[str, typer.Option("--display-name", help="As it is shown: “BS. Trần An”.")] = "",
+    full_name: FullName = "",
+    licence: Licence = "",
     config: Config = None,
     data_dir: DataDir = None,
 ) -> None:
@@ -60,6 +64,9 @@ def add_user(
     kept = Passwords().hashed(password)
     house.people.add(name, display_name=display_name or name, role=role, password_hash=kept)
     _record(house, f"add {name} {role}")
+    if full_name or licence:
+        house.people.set_licence(name, full_name=full_name, licence_number=licence)
+        _record(house, f"licence {name}")
     print(f"{name} can sign in as {role}.")
 
 
@@ -73,6 +80,8 @@ def list_users(config: Config = None, data_dir: DataDir = None, as_json: AsJson 
                 "user_name": user.user_name,
                 "display_name": user.display_name,
                 "role": user.role,
+                "full_name": user.full_name,
+                "licence_number": user.licence_number,
                 "created_at": user.created_at.isoformat(),
                 "disabled_at": user.disabled_at.isoformat() if user.disabled_at else None,
             }
@@ -85,6 +94,21 @@ def list_users(config: Config = None, data_dir: DataDir = None, as_json: AsJson 
         print(f"{user.user_name:<24} {user.role:<12} {user.display_name}  {state}".rstrip())
     if not found:
         print("No account yet: the page needs no sign-in on this machine.", file=sys.stderr)
+
+
+@app.command("licence")
+def set_licence(
+    name: Name,
+    full_name: FullName = "",
+    licence: Licence = "",
+    config: Config = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Say who signs: full name and licence number. What was signed before keeps what it was signed with."""
+    house = _house(config, data_dir)
+    house.people.set_licence(name, full_name=full_name, licence_number=licence)
+    _record(house, f"licence {name}")
+    print(f"{name} signs as {full_name or name}, {licence}." if licence else f"{name} cannot sign.")
 
 
 @app.command("disable")

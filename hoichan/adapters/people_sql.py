@@ -49,6 +49,8 @@ class User:
     created_at: datetime
     password_changed_at: datetime
     disabled_at: datetime | None
+    full_name: str = ""  # as it stands under a signature; "": as it is shown
+    licence_number: str = ""  # số chứng chỉ hành nghề; without one nobody signs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +155,17 @@ class PeopleSql:
     def enable(self, user_name: str) -> None:
         """The account can be used again. Raises UserUnknown."""
         self._change(user_name, disabled_at=None)
+
+    def set_licence(self, user_name: str, *, full_name: str, licence_number: str) -> None:
+        """Who somebody is under a signature. Sessions go on. Raises UserUnknown."""
+        with self._writing() as connection:
+            done = connection.execute(
+                users.update()
+                .where(users.c.user_name == user_name)
+                .values(full_name=full_name.strip() or None, licence_number=licence_number.strip() or None)
+            )
+        if not done.rowcount:
+            raise UserUnknown("No account has this name: `hoichan user list` shows them.")
 
     def set_password(self, user_name: str, password_hash: str) -> None:
         """Another password; every session of the account ends. Raises UserUnknown."""
@@ -313,4 +326,6 @@ def _user(row: sa.Row[tuple[object, ...]]) -> User:
         created_at=row.created_at,
         password_changed_at=row.password_changed_at,
         disabled_at=row.disabled_at,
+        full_name=row.full_name or "",
+        licence_number=row.licence_number or "",
     )

@@ -56,13 +56,13 @@ SIDES: Mapping[Side, Texts] = {
     Side.BILATERAL: {"vi": "hai bên", "en": "bilateral"},
 }
 REJECTION_REASONS: Mapping[str, Texts] = {
-    "not_there": {"vi": "Không có dấu hiệu này trên phim", "en": "The sign is not on the film"},
-    "other_finding": {"vi": "Là dấu hiệu khác", "en": "It is another finding"},
-    "normal_variant": {"vi": "Biến thể bình thường", "en": "Normal variant"},
-    "superposition": {"vi": "Hình chồng lấp", "en": "Superposition of structures"},
+    "not_seen": {"vi": "Không có dấu hiệu này trên phim", "en": "The sign is not on the film"},
+    "wrong_place": {"vi": "AI khoanh sai vị trí", "en": "The AI points to the wrong place"},
+    "normal_structure": {"vi": "Cấu trúc bình thường hoặc hình chồng lấp", "en": "Normal structure"},
     "artefact": {"vi": "Ảnh giả hoặc vật bên ngoài", "en": "Artefact or foreign object"},
+    "known": {"vi": "Tổn thương cũ, không còn hoạt động", "en": "Known, inactive lesion"},
+    "other_finding": {"vi": "Là dấu hiệu khác", "en": "It is another finding"},
     "poor_image": {"vi": "Phim không đạt chất lượng", "en": "The quality of the film is too poor"},
-    "known_before": {"vi": "Tổn thương cũ, không còn hoạt động", "en": "Old, inactive lesion"},
     "other": {"vi": "Lý do khác", "en": "Other"},
 }
 _CT: Texts = {

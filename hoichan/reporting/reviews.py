@@ -47,6 +47,7 @@ LONGEST_NOTE = 500  # of a judgement's words, of a reason
 MOST_JUDGEMENTS = 200
 MOST_BOXES = 20
 LARGEST_MM = 1000.0
+EDGE = 0.5  # pixels that a drawn box may stand over the edge: screens round
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +164,32 @@ def _is_inside(box: Box, rows: int | None, columns: int | None) -> bool:
     if box.column < 0 or box.row < 0 or box.width <= 0 or box.height <= 0:
         return False
     right, bottom = box.column + box.width, box.row + box.height
-    return not (rows and bottom > rows) and not (columns and right > columns)
+    return not (rows and bottom > rows + EDGE) and not (columns and right > columns + EDGE)
+
+
+def rebased(draft: ReviewDraft, read: Report | None, report: Report) -> ReviewDraft:
+    """A draft about a former report as one about this: verdicts follow the same finding of the same model.
+
+    `read`: the report that the draft was written about. What has no counterpart is left out.
+    """
+    if draft.report_uid == report.report_uid:
+        return draft
+    here = {_same(finding): finding for finding in report.findings}
+    then = {finding_id(read.report_uid, finding): finding for finding in read.findings} if read else {}
+    kept = []
+    for one in draft.judgements:
+        if one.finding_id is None:
+            kept.append(one)
+            continue
+        former = then.get(one.finding_id)
+        finding = here.get(_same(former)) if former is not None else None
+        if finding is not None and former is not None and finding.presence is former.presence:
+            kept.append(replace(one, finding_id=finding_id(report.report_uid, finding)))
+    return replace(draft, report_uid=report.report_uid, judgements=tuple(kept))
+
+
+def _same(finding: Finding) -> tuple[str, str, str]:
+    return finding.key, finding.sop_instance_uid, finding.algorithm_name
 
 
 # ---------------------------------------------------------------------- signing

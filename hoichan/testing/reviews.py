@@ -43,7 +43,7 @@ def judgements(report: Report) -> tuple[Judgement, ...]:
                 )
             )
         else:
-            given.append(_of(report, finding, Verdict.REJECTED, reason="superposition: bóng vú"))
+            given.append(_of(report, finding, Verdict.REJECTED, reason="normal_structure: bóng vú"))
     box = Box(sop_instance_uid=first.sop_instance_uid, column=40.0, row=60.0, width=80.0, height=50.0)
     given.append(
         Judgement(

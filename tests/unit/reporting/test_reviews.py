@@ -149,7 +149,7 @@ def test_a_newer_report_than_the_one_that_was_read_is_not_signed() -> None:
         (judged(key="invented"), "unknown_key"),
         (judged(finding_id=None), "wrong_verdict"),
         (judged(verdict=Verdict.ADDED), "wrong_verdict"),
-        (judged(reason="not_there"), "wrong_verdict"),
+        (judged(reason="not_seen"), "wrong_verdict"),
         (judged(verdict=Verdict.REJECTED, reason="because"), "reason_needed"),
         (judged(site="elbow"), "unknown_site"),
         (judged(size_mm=0.0), "wrong_size"),
@@ -186,7 +186,7 @@ def test_a_finding_is_judged_once_and_a_negative_is_not_rejected() -> None:
                     finding_id=finding_id(REPORT.report_uid, negative),
                     key=negative.key,
                     verdict=Verdict.REJECTED,
-                    reason="not_there",
+                    reason="not_seen",
                 )
             ],
             STUDY,
@@ -289,7 +289,7 @@ def test_the_signed_report_says_what_the_person_said() -> None:
 
 def test_all_rejected_is_without_findings_and_a_negative_that_nobody_confirmed_is_not_signed() -> None:
     given_ = [
-        replace(one, verdict=Verdict.REJECTED, reason="not_there", site="", size_mm=None, laterality=None)
+        replace(one, verdict=Verdict.REJECTED, reason="not_seen", site="", size_mm=None, laterality=None)
         for one in judgements(REPORT)
         if one.finding_id
     ]
