@@ -9,10 +9,13 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from hoichan.adapters.schema import documents, reports, studies
+from hoichan.adapters.schema_orders import retractions
 from hoichan.adapters.sight import EVERYTHING, Sight
 from hoichan.errors import RecordsUnavailable
 from hoichan.ports import Objects
-from hoichan.types import DocumentKind, Sha256
+from hoichan.types import DocumentKind, ReportStatus, Sha256
+
+_Row = tuple[str, str, datetime, str, bool]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +26,7 @@ class Kept:
     study_instance_uid: str
     created_at: datetime
     sha256: str
+    withdrawn: bool = False  # taken back: it lay with the wrong patient, or was wrong itself
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +63,7 @@ class FhirSql:
             .where(
                 ~sa.exists().where(
                     newer.c.study_instance_uid == reports.c.study_instance_uid,
+                    newer.c.status != ReportStatus.WITHDRAWN,
                     sa.or_(
                         newer.c.revision > reports.c.revision,
                         sa.and_(
@@ -67,7 +72,8 @@ class FhirSql:
                             > sa.tuple_(reports.c.created_at, reports.c.report_uid),
                         ),
                     ),
-                )
+                ),
+                reports.c.status != ReportStatus.WITHDRAWN,  # it only takes another back
             )
             .order_by(reports.c.created_at.desc(), reports.c.report_uid.desc())
             .limit(limit)
@@ -96,7 +102,7 @@ class FhirSql:
         """The bundle as it was built."""
         return self._objects.get(Sha256(kept.sha256))
 
-    def _rows(self, asked: sa.Select[tuple[str, str, datetime, str]]) -> list[Kept]:
+    def _rows(self, asked: sa.Select[_Row]) -> list[Kept]:
         asked = asked.where(*self._sight.narrow_by(reports.c.study_instance_uid))
         try:
             with self._engine.connect() as connection:
@@ -106,6 +112,7 @@ class FhirSql:
                         study_instance_uid=row.study_instance_uid,
                         created_at=row.created_at,
                         sha256=row.sha256,
+                        withdrawn=row.withdrawn,
                     )
                     for row in connection.execute(asked)
                 ]
@@ -113,9 +120,20 @@ class FhirSql:
             raise RecordsUnavailable(f"The database did not answer ({type(error).__name__}).") from error
 
 
-def _kept() -> sa.Select[tuple[str, str, datetime, str]]:
+def _kept() -> sa.Select[_Row]:
+    later = reports.alias("later")
+    taken_back = sa.or_(
+        sa.exists().where(retractions.c.report_uid == reports.c.report_uid),
+        sa.exists().where(
+            later.c.predecessor == reports.c.report_uid, later.c.status == ReportStatus.WITHDRAWN
+        ),
+    )
     return sa.select(
-        reports.c.report_uid, reports.c.study_instance_uid, reports.c.created_at, documents.c.sha256
+        reports.c.report_uid,
+        reports.c.study_instance_uid,
+        reports.c.created_at,
+        documents.c.sha256,
+        taken_back.label("withdrawn"),
     ).join(
         documents,
         sa.and_(
@@ -126,9 +144,7 @@ def _kept() -> sa.Select[tuple[str, str, datetime, str]]:
     )
 
 
-def _of_study(
-    asked: sa.Select[tuple[str, str, datetime, str]], wanted: Wanted
-) -> sa.Select[tuple[str, str, datetime, str]]:
+def _of_study(asked: sa.Select[_Row], wanted: Wanted) -> sa.Select[_Row]:
     """Narrowed down by what stands with the study."""
     fits = []
     if wanted.accession_number is not None:

@@ -16,11 +16,23 @@ from urllib.parse import unquote
 from hoichan.encoding.fhir_parts import PATIENT_REFERENCE, Json
 
 TYPES = ("DiagnosticReport", "Observation", "ImagingStudy", "Media", "Device", "Provenance")
+_STATEMENTS = frozenset({"DiagnosticReport", "Observation", "Media"})
+_TAKEN_BACK = {"status": "entered-in-error"}
 _OF_THE_REPORT = frozenset({"DiagnosticReport", "Provenance"})
 
 
-def served(bundle: bytes, *, report_uid: str, study_instance_uid: str, created_at: datetime) -> list[Json]:
-    """The resources of one report's bundle, in its order, each with `id` and `meta.lastUpdated`."""
+def served(
+    bundle: bytes,
+    *,
+    report_uid: str,
+    study_instance_uid: str,
+    created_at: datetime,
+    withdrawn: bool = False,
+) -> list[Json]:
+    """The resources of one report's bundle, in its order, each with `id` and `meta.lastUpdated`.
+
+    What was taken back says so, whatever status it was written with.
+    """
     entries = json.loads(bundle)["entry"]
     ids = {
         entry["fullUrl"]: _identity(entry["resource"]["resourceType"], number, report_uid, study_instance_uid)
@@ -42,6 +54,7 @@ def served(bundle: bytes, *, report_uid: str, study_instance_uid: str, created_a
                 for key, value in entry["resource"].items()
                 if key not in ("resourceType", "id", "meta")
             },
+            **(_TAKEN_BACK if withdrawn and entry["resource"]["resourceType"] in _STATEMENTS else {}),
         }
         for entry in entries
     ]

@@ -185,6 +185,7 @@ def _resources(records: FhirSql, kept: Kept) -> Iterator[Json]:
         report_uid=kept.report_uid,
         study_instance_uid=kept.study_instance_uid,
         created_at=kept.created_at,
+        withdrawn=kept.withdrawn,
     )
 
 

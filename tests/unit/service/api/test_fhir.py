@@ -12,7 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hoichan.adapters.encoder import DocumentEncoder
+from hoichan.adapters.retractions_sql import Retraction, RetractionsSql
 from hoichan.adapters.schema import audit
+from hoichan.adapters.schema_orders import retractions
+from hoichan.encoding.retraction import withdraw
 from hoichan.testing import FolderOfFilms, a_film, as_bytes
 from hoichan.testing.reading import a_record, arrive, assemble, report
 from service.api.caller import VISIT, token_of
@@ -196,3 +199,51 @@ def test_no_value_breaks_a_search(kind, name, value):
 def test_a_cursor_comes_back(server):
     made = server.reports[0]
     assert read_cursor(cursor(made.created_at, made.report_uid)) == (made.created_at, made.report_uid)
+
+
+# ------------------------------------------------------------------ what was taken back
+@pytest.fixture
+def changed(tmp_path):
+    made = Server(tmp_path)
+    yield made
+    made.client.close()
+    made.record.engine.dispose()
+
+
+def test_a_report_that_is_taken_back_says_so_everywhere(changed):
+    uid = changed.reports[1].report_uid
+    with changed.record.engine.begin() as connection:
+        connection.execute(
+            retractions.insert().values(
+                report_uid=uid,
+                study_instance_uid=changed.studies[1].study_instance_uid,
+                revision=1,
+                asked_at=changed.record.clock.now(),
+                destinations=[],
+                patient_id="BN1",
+                patient_name="A^B",
+            )
+        )
+    report = changed.get(f"DiagnosticReport/{uid}").json()
+    assert report["status"] == "entered-in-error"
+    statements = [*report["result"], report["media"][0]["link"]]
+    for reference in statements:
+        assert changed.get(reference["reference"]).json()["status"] == "entered-in-error"
+    assert changed.get(report["imagingStudy"][0]["reference"]).json()["status"] == "available"
+    assert [one["id"] for one in changed.found("DiagnosticReport", status="entered-in-error")] == [uid]
+    assert uid not in [one["id"] for one in changed.found("DiagnosticReport", status="partial")]
+    assert len(changed.found("DiagnosticReport")) == 3
+
+
+def test_what_takes_back_is_no_report_of_its_own(changed):
+    uid, study = changed.reports[2].report_uid, changed.studies[2]
+    house = RetractionsSql(changed.record.engine, changed.record.reading.objects, changed.record.clock)
+    retraction = Retraction(
+        report_uid=uid, study_instance_uid=study.study_instance_uid, revision=1, destinations=()
+    )
+    made = withdraw(house.sent(retraction), language="vi", now=changed.record.clock.now())
+    changed.record.clock.advance(60)
+    house.keep(retraction, "2.25.7", conclusion={"vi": "x"}, made=made, planned=[])
+    found = changed.found("DiagnosticReport")
+    assert (found[0]["id"], found[0]["status"]) == (uid, "entered-in-error")
+    assert len(found) == 3
