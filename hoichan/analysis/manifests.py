@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 import hoichan
+from hoichan.analysis.acceptance import Gates
 from hoichan.analysis.imaging import Film, read_picture
 from hoichan.codes import FINDINGS
 from hoichan.errors import InputOutOfDomain, ManifestInvalid, ModelError
@@ -114,6 +115,7 @@ class _Manifest(_Strict):
     model: _Model
     accepts: _Accepts
     outputs: tuple[_Output, ...] = Field(min_length=1)
+    gates: Gates = Gates()
 
     @model_validator(mode="after")
     def _outputs_are_distinct(self) -> _Manifest:
