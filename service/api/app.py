@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from fastapi import Depends, FastAPI
@@ -43,6 +44,7 @@ from service.api.doorkeeper import Doorkeeper
 from service.api.gate import admit
 from service.api.witness import Witness
 from service.readiness import premises
+from service.web.reading_room import AppFiles
 from service.web.rendering import STATIC, Templates
 
 API_ROUTERS = (
@@ -118,5 +120,7 @@ def create_app(
         app.include_router(router)
     for router in PAGE_ROUTERS:
         app.include_router(router, include_in_schema=False)
+    offline = partial(app.state.desk.templates.render, "offline.html", path="/")
+    app.mount("/static/app", AppFiles(lambda language: offline(language=language)), name="app")
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     return app

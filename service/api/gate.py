@@ -74,6 +74,7 @@ ROUTES: Mapping[tuple[str, str], Action | Open] = {
     ("GET", "/api/v1/unmatched"): Action.PATIENT_DECIDE,
     ("POST", "/api/v1/unmatched/{idempotency_key}"): Action.PATIENT_DECIDE,
     ("GET", "/studies/{study_uid}"): Action.STUDY_READ,
+    ("GET", "/studies/{study_uid}/record"): Action.STUDY_READ,
     ("GET", "/studies/{study_uid}/trail"): Action.TRAIL_READ,
     ("GET", "/audit"): Action.AUDIT_READ,
     ("GET", "/queue"): Action.QUEUE_READ,

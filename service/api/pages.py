@@ -22,11 +22,13 @@ from hoichan.types import DeliveryState, DocumentKind, Finding, Outcome, StudyIn
 from service.api.caller import caller_of
 from service.api.desk import AtDesk
 from service.api.questions import told_of
+from service.api.reading_page import reading_page
 from service.api.schemas import StudyDetailOut, StudyListOut, etag
 from service.api.show import query, show
 from service.api.studies import PAGE_SIZE, After, Before, OnlyState, Page, StudyUid, stretch_of
 from service.api.unmatched import waiting_for_a_patient
 from service.story import story
+from service.web.reading_room import built
 
 MOST_READERS = 50
 SHOWN_FINDINGS = 4  # positives in a line of the list; the study page has them all
@@ -89,7 +91,18 @@ def show_list(
 
 @router.get("/studies/{study_uid}")
 def show_study(request: Request, desk: AtDesk, study_uid: StudyUid) -> HTMLResponse:
-    """One study: picture, findings, refusals, deliveries, documents, model."""
+    """One study to be read: the reading room; its record where the app was not built."""
+    app = built()
+    if app is None:
+        return show_record(request, desk, study_uid)
+    view = desk.reading.study(StudyInstanceUID(study_uid))
+    desk.witness.record(request, Audited.VIEWED, study_uid, detail="study")
+    return reading_page(request, desk, view, app)
+
+
+@router.get("/studies/{study_uid}/record")
+def show_record(request: Request, desk: AtDesk, study_uid: StudyUid) -> HTMLResponse:
+    """One study as it is recorded: picture, findings, refusals, deliveries, documents, model."""
     view = desk.reading.study(StudyInstanceUID(study_uid))
     desk.witness.record(request, Audited.VIEWED, study_uid, detail="study")
     report = view.entry.report

@@ -192,7 +192,7 @@ def replay_delivery(request: Request, desk: AtDesk, idempotency_key: DeliveryKey
         seen = caller is not None and caller.may(Action.STUDY_READ)
         if request.query_params.get("to") == "queue":
             return RedirectResponse("/queue", status_code=HTTPStatus.SEE_OTHER)
-        place = f"/studies/{delivery.study_instance_uid}{'#deliveries' if seen else '/trail'}"
+        place = f"/studies/{delivery.study_instance_uid}{'/record#deliveries' if seen else '/trail'}"
         return RedirectResponse(place, status_code=HTTPStatus.SEE_OTHER)
     view = desk.reading.study(delivery.study_instance_uid)
     revived = next(one for one in view.deliveries if one.idempotency_key == idempotency_key)

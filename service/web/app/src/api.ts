@@ -1,0 +1,58 @@
+// What is asked of the service: JSON with the session's cookie and the token of its forms.
+
+import type { Draft, Judgement, Language, Lock, Reading, Sections } from "./types";
+
+export class Problem extends Error {
+  constructor(
+    readonly status: number,
+    readonly code: string,
+    readonly body: Record<string, unknown>,
+  ) {
+    super(code || String(status));
+  }
+}
+
+/** No answer came: the line is down, or the service is. What was asked may be asked again. */
+export class NoLine extends Error {}
+
+export class Api {
+  private readonly base: string;
+
+  constructor(
+    study: string,
+    private readonly csrf: string,
+  ) {
+    this.base = `/api/v1/studies/${study}`;
+  }
+
+  reading = (): Promise<Reading> => this.ask("GET", "/reading");
+  saveDraft = (draft: Pick<Draft, "version" | "judgements" | "sections" | "seconds_spent">): Promise<{ version: number; updated_at: string }> =>
+    this.ask("PUT", "/draft", draft);
+  dropDraft = (): Promise<void> => this.ask("DELETE", "/draft");
+  write = async (judgements: Judgement[], language: Language): Promise<Partial<Sections>> =>
+    (await this.ask<{ sections: Partial<Sections> }>("POST", "/draft/text", { judgements, language })).sections;
+  lock = (): Promise<Lock> => this.ask("PUT", "/lock");
+  unlock = (): void => {
+    void fetch(`${this.base}/lock`, { method: "DELETE", headers: { "X-CSRF-Token": this.csrf }, keepalive: true }).catch(() => undefined);
+  };
+  sign = (what: { version: number; password: string; may_train: boolean; kind: string; reason: string }): Promise<{ report_uid: string; status: string; signed_at: string; content_sha256: string }> =>
+    this.ask("POST", "/sign", what);
+  withdraw = (what: { password: string; reason: string }): Promise<{ report_uid: string; status: string }> => this.ask("POST", "/withdraw", what);
+
+  private async ask<T>(method: string, path: string, body?: unknown): Promise<T> {
+    let answer: Response;
+    const headers: Record<string, string> = { Accept: "application/json" };
+    if (method !== "GET") headers["X-CSRF-Token"] = this.csrf;
+    if (path === "/lock") headers["X-Hoichan-Poll"] = "1"; // the page asks by itself: that keeps no session alive
+    if (body !== undefined) headers["Content-Type"] = "application/json";
+    try {
+      answer = await fetch(this.base + path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body), cache: "no-store", signal: AbortSignal.timeout(30_000) });
+    } catch {
+      throw new NoLine(method);
+    }
+    if (answer.status === 502 || answer.status === 504) throw new NoLine(method);
+    const told = answer.status === 204 ? {} : await answer.json().catch(() => ({}));
+    if (!answer.ok) throw new Problem(answer.status, String((told as { code?: string }).code ?? ""), told as Record<string, unknown>);
+    return told as T;
+  }
+}

@@ -1,0 +1,152 @@
+// The words of `GET /api/v1/studies/{uid}/reading` and of the draft. Coordinates are (column, row) of the
+// stored image, counted from the left upper corner of its first pixel.
+
+export type Language = "vi" | "en";
+export type Named = Partial<Record<Language, string>>;
+export type Laterality = "left" | "right" | "bilateral";
+export type Verdict = "accepted" | "rejected" | "edited" | "added";
+export type SectionKey = "description" | "conclusion" | "recommendation" | "comparison";
+export type Sections = Record<SectionKey, string>;
+
+export interface Box {
+  sop_instance_uid: string;
+  column: number;
+  row: number;
+  width: number;
+  height: number;
+}
+
+export interface Finding {
+  id: string;
+  key: string;
+  names: Named;
+  presence: string;
+  probability: number | null;
+  operating_point: number | null;
+  tier: string | null;
+  algorithm_name: string;
+  algorithm_version: string;
+  sop_instance_uid: string;
+  boxes: Box[];
+  heatmap: string | null;
+}
+
+export interface Instance {
+  sop_instance_uid: string;
+  sop_class_uid: string;
+  transfer_syntax_uid: string;
+  instance_number: number | null;
+  frames: number;
+  rows: number | null;
+  columns: number | null;
+  scorable: boolean;
+}
+
+export interface Series {
+  series_uid: string;
+  modality: string;
+  series_number: number | null;
+  series_description: string | null;
+  body_part: string | null;
+  view_position: string | null;
+  laterality: string | null;
+  instances: Instance[];
+}
+
+export interface Prior {
+  study_uid: string;
+  study_datetime: string | null;
+  description: string | null;
+  modalities: string[];
+  series: Series[];
+}
+
+export interface Judgement {
+  finding_id: string | null;
+  key: string;
+  verdict: Verdict;
+  reason: string;
+  laterality: Laterality | null;
+  site: string | null;
+  size_mm: number | null;
+  text: string;
+  boxes: Box[];
+}
+
+export interface Draft {
+  version: number;
+  judgements: Judgement[];
+  sections: Partial<Sections>;
+  seconds_spent: number;
+  updated_at?: string;
+  author?: string;
+}
+
+export interface Lock {
+  reader: string;
+  since: string;
+  mine?: boolean;
+}
+
+export interface Signed {
+  report_uid: string;
+  status: string;
+  reviewer: string;
+  licence_number: string;
+  signed_at: string;
+  content_sha256: string;
+  kind: "final" | "amendment" | "addendum" | "withdrawal";
+  reason: string;
+  judgements: Judgement[];
+  sections: Partial<Sections>;
+}
+
+export type Site = string | { key: string; names: Named };
+
+export interface FindingChoice {
+  key: string;
+  names: Named;
+  tier: string | null;
+  sites: Site[];
+}
+
+export interface Template {
+  key: string;
+  names: Named;
+  sections: Partial<Sections>;
+}
+
+export interface Reading {
+  study: {
+    study_uid: string;
+    revision: number;
+    patient: { name: string; patient_id: string; birth_date: string | null; sex: string | null; age_years: number | null };
+    accession_number: string | null;
+    study_datetime: string | null;
+    study_description: string | null;
+    sender: string | null;
+    urgency: string | null;
+    state: string;
+  };
+  report: null | {
+    report_uid: string;
+    status: string;
+    outcome: string;
+    disclaimer: Named;
+    conclusion: Named;
+    created_at: string;
+    models: { name: string; version: string; digest: string }[];
+    refusals: { code: string; text: Named; algorithm_name: string | null }[];
+  };
+  findings: Finding[];
+  images: Series[];
+  priors: Prior[];
+  lock: Lock | null;
+  mine: boolean;
+  draft: Draft | null;
+  history: Signed[];
+  templates: Template[];
+  finding_choices: FindingChoice[];
+  settings: { read_first: boolean; sign_needs: string };
+  may: { review: boolean; sign: boolean };
+}

@@ -1,0 +1,127 @@
+// Full depth: the stored pixels through Cornerstone3D, with WebGL or, where there is none, on the processor.
+// This module and the viewer behind it are loaded only when they are needed.
+
+import { RenderingEngine, Enums, init as initCore, getShouldUseCPURendering, metaData, utilities, type Types } from "@cornerstonejs/core";
+import * as loader from "@cornerstonejs/dicom-image-loader";
+
+import { through, type Matrix, type Placement, type Point, type Size, type Spacing } from "../geometry";
+import type { Range } from "../window";
+
+const DEFLATED = "1.2.840.10008.1.2.1.99"; // the viewer cannot inflate it: the service does
+const syntaxes = new Map<string, string>(); // by the address of an object
+const listeners = new Map<string, (part: number) => void>();
+let engine: RenderingEngine | null = null;
+let count = 0;
+
+/** The viewer's name for a frame, counted from one. */
+export function frameId(url: string, frame: number, frames: number, transferSyntax: string): string {
+  syntaxes.set(url, transferSyntax);
+  return `wadouri:${location.origin}${url}${frames > 1 ? `?frame=${frame}` : ""}`;
+}
+
+const addressOf = (imageId: string): string => imageId.replace(/^wadouri:/, "").replace(location.origin, "").replace(/\?.*$/, "");
+
+function started(): RenderingEngine {
+  if (engine) return engine;
+  initCore();
+  loader.init({
+    maxWebWorkers: Math.max(1, Math.min(2, (navigator.hardwareConcurrency || 2) - 1)),
+    beforeSend: (_xhr, imageId) => ({
+      Accept: syntaxes.get(addressOf(imageId)) === DEFLATED ? "application/dicom" : "application/dicom; transfer-syntax=*",
+    }),
+    onprogress: (event, params) => {
+      const { imageId } = params as { imageId?: string };
+      if (imageId && event.total) listeners.get(addressOf(imageId))?.(event.loaded / event.total);
+    },
+  });
+  engine = new RenderingEngine("room");
+  return engine;
+}
+
+export const onProcessor = (): boolean => getShouldUseCPURendering();
+
+export function spacingOf(imageId: string): Spacing {
+  const plane = metaData.get("imagePlaneModule", imageId) as { rowPixelSpacing?: number; columnPixelSpacing?: number; usingDefaultValues?: boolean } | undefined;
+  const [row, column] = [plane?.rowPixelSpacing, plane?.columnPixelSpacing];
+  return plane && !plane.usingDefaultValues && row && column && row > 0 && column > 0 ? { row, column } : null;
+}
+
+export class Pixels {
+  private readonly id = `view-${++count}`;
+  private viewport: Types.IStackViewport | null = null;
+  private shown = "";
+  private baseInvert = false;
+  own: Range = { lower: 0, upper: 1 };
+  size: Size = { width: 1, height: 1 };
+  spacing: Spacing = null;
+
+  constructor(
+    private readonly element: HTMLDivElement,
+    private readonly drawn: () => void,
+  ) {}
+
+  /** Show one frame. Rejects when it cannot be had or decoded. */
+  async show(imageId: string, progress: (part: number) => void): Promise<void> {
+    const room = started();
+    if (!this.viewport) {
+      room.enableElement({ viewportId: this.id, type: Enums.ViewportType.STACK, element: this.element, defaultOptions: { background: [0, 0, 0] } });
+      this.viewport = room.getViewport(this.id) as Types.IStackViewport;
+      this.element.addEventListener(Enums.Events.IMAGE_RENDERED, this.drawn);
+    }
+    const address = addressOf(imageId);
+    listeners.set(address, progress);
+    try {
+      await this.viewport.setStack([imageId]);
+    } finally {
+      listeners.delete(address);
+    }
+    this.shown = imageId;
+    const properties = this.viewport.getProperties();
+    this.baseInvert = properties.invert ?? false;
+    const [first] = [this.viewport.getImageData()];
+    const [columns, rows] = first?.dimensions ?? [1, 1];
+    this.size = { width: columns, height: rows };
+    this.own = properties.voiRange ?? { lower: 0, upper: 255 };
+    this.spacing = spacingOf(imageId);
+  }
+
+  grey(range: Range, inverted: boolean): void {
+    this.viewport?.setProperties({ voiRange: range, invert: inverted !== this.baseInvert });
+  }
+
+  place(at: Placement): void {
+    const view = this.viewport;
+    if (!view) return;
+    view.resetCamera();
+    view.setViewPresentation({ rotation: at.rotation, zoom: at.zoom, flipHorizontal: at.flipped });
+    view.setPan([at.pan[0], at.pan[1]]);
+    view.render();
+  }
+
+  /** Where the stored image stands on the screen now; null while nothing is drawn. */
+  matrix(): Matrix | null {
+    const view = this.viewport;
+    if (!view || !this.shown) return null;
+    // the corner of the first pixel; the viewer counts from its middle
+    const corner = (column: number, row: number): Point => {
+      const world = utilities.imageToWorldCoords(this.shown, [column - 0.5, row - 0.5]);
+      const at = world ? view.worldToCanvas(world) : [Number.NaN, Number.NaN];
+      return [at[0] ?? Number.NaN, at[1] ?? Number.NaN];
+    };
+    const [w, h] = [this.size.width, this.size.height];
+    const origin = corner(0, 0);
+    const [right, down] = [corner(w, 0), corner(0, h)];
+    const found = through(origin, [origin[0] + (right[0] - origin[0]) / w, origin[1] + (right[1] - origin[1]) / w], [origin[0] + (down[0] - origin[0]) / h, origin[1] + (down[1] - origin[1]) / h]);
+    return found.every(Number.isFinite) ? found : null;
+  }
+
+  resize(): void {
+    engine?.resize(true, true);
+  }
+
+  end(): void {
+    this.element.removeEventListener(Enums.Events.IMAGE_RENDERED, this.drawn);
+    if (this.viewport) engine?.disableElement(this.id);
+    this.viewport = null;
+  }
+}
