@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -180,38 +181,21 @@ class ForwardsSql:
                 _note(connection, errand.study_instance_uid, now, event, details)
 
     # ------------------------------------------------------------------ people
+    def wants_a_person(self, limit: int) -> Sequence[Standing]:
+        """What was refused or is held until somebody looks, oldest first."""
+        with transaction(self._engine) as connection:
+            query = _standing().where(forwards.c.state.in_([ForwardState.DEAD, ForwardState.HELD]))
+            return _standings(connection, query.limit(limit))
+
     def standing(self, study: str | None = None, *, open_only: bool = False) -> Sequence[Standing]:
         """Studies, rules and receivers with counts, oldest first."""
-        query = (
-            sa.select(
-                forwards.c.study_instance_uid,
-                forwards.c.rule,
-                forwards.c.destination,
-                forwards.c.state,
-                sa.func.count().label("instances"),
-                sa.func.max(forwards.c.acknowledgement).label("detail"),
-            )
-            .group_by(
-                forwards.c.study_instance_uid, forwards.c.rule, forwards.c.destination, forwards.c.state
-            )
-            .order_by(sa.func.min(forwards.c.created_at))
-        )
+        query = _standing()
         if study is not None:
             query = query.where(forwards.c.study_instance_uid == study)
         if open_only:
             query = query.where(forwards.c.state != ForwardState.SENT)
         with transaction(self._engine) as connection:
-            return [
-                Standing(
-                    study_instance_uid=row.study_instance_uid,
-                    rule=row.rule,
-                    destination=row.destination,
-                    state=ForwardState(row.state),
-                    instances=row.instances,
-                    detail=row.detail or "",
-                )
-                for row in connection.execute(query)
-            ]
+            return _standings(connection, query)
 
     def retry(self, study: str) -> int:
         """Send dead ones again, and waiting ones now; how many."""
@@ -234,6 +218,35 @@ class ForwardsSql:
             if done.rowcount:
                 _note(connection, study, now, event, {"instances": done.rowcount})
         return int(done.rowcount)
+
+
+def _standing() -> sa.Select[Any]:
+    return (
+        sa.select(
+            forwards.c.study_instance_uid,
+            forwards.c.rule,
+            forwards.c.destination,
+            forwards.c.state,
+            sa.func.count().label("instances"),
+            sa.func.max(forwards.c.acknowledgement).label("detail"),
+        )
+        .group_by(forwards.c.study_instance_uid, forwards.c.rule, forwards.c.destination, forwards.c.state)
+        .order_by(sa.func.min(forwards.c.created_at))
+    )
+
+
+def _standings(connection: sa.Connection, query: sa.Select[Any]) -> Sequence[Standing]:
+    return [
+        Standing(
+            study_instance_uid=row.study_instance_uid,
+            rule=row.rule,
+            destination=row.destination,
+            state=ForwardState(row.state),
+            instances=row.instances,
+            detail=row.detail or "",
+        )
+        for row in connection.execute(query)
+    ]
 
 
 def _answer(connection: sa.Connection, study: str, revision: int, state: str) -> Answer:

@@ -11,6 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from hoichan.adapters.forwards_sql import ForwardsSql, Standing
 from hoichan.adapters.schema import deliveries, revisions, studies, trail
 from hoichan.adapters.schema_work import analyses
 from hoichan.adapters.work_sql import Piece, WorkSql, band
@@ -63,6 +64,7 @@ class Queue:
     next: tuple[Piece, ...]
     dead_letters: tuple[DeadLetter, ...]  # newest first
     dead: int  # in all
+    forwards: tuple[Standing, ...]  # received images that a rule sends on: refused, or held for a look
     analysed_per_hour: int
     delivered_per_hour: int
 
@@ -95,6 +97,7 @@ class QueueSql:
             WorkSql(self._engine, self._clock).waiting(each=NEXT, backlog=True),
             key=lambda piece: (piece.band, piece.since),
         )
+        forwards = tuple(ForwardsSql(self._engine, self._clock).wants_a_person(DEAD))
         with self._snapshot() as connection:
             open_ones = list(connection.execute(_open()).mappings())
             receivers = _receivers(connection)
@@ -113,6 +116,7 @@ class QueueSql:
             next=tuple(following[:NEXT]),
             dead_letters=letters,
             dead=sum(group.dead for group in receivers),
+            forwards=forwards,
             analysed_per_hour=rates["analysed"],
             delivered_per_hour=rates["delivered"],
         )

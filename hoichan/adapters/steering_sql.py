@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from hoichan.adapters import rows
 from hoichan.adapters.deliveries_sql import DeliveriesSql
+from hoichan.adapters.forwards_sql import ForwardsSql
 from hoichan.adapters.schema import deliveries, instances, revisions, studies
 from hoichan.adapters.schema_work import analyses
 from hoichan.adapters.transactions import transaction
@@ -29,6 +30,10 @@ class Stopped:
 
 class SteeringSql(DeliveriesSql):
     """Stops and repeats."""
+
+    def retry_forwards(self, study: StudyInstanceUID) -> int:
+        """Send images on that a receiver refused or did not take yet, now; how many."""
+        return ForwardsSql(self._engine, self._clock).retry(study)
 
     def cancel(self, study: StudyInstanceUID) -> Stopped:
         """Stop what is not done: analyses that wait, run or failed, and deliveries that are not acknowledged.

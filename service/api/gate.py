@@ -19,7 +19,14 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from hoichan.adapters.people_sql import Lifetime
-from hoichan.errors import CrossOrigin, Forbidden, OutOfScope, SignInRequired, TokenMissing
+from hoichan.errors import (
+    CrossOrigin,
+    Forbidden,
+    OutOfScope,
+    SecondFactorRequired,
+    SignInRequired,
+    TokenMissing,
+)
 from hoichan.guard.audit import Audited, Outcome
 from hoichan.guard.roles import Action
 from hoichan.settings import Web, is_loopback
@@ -60,6 +67,12 @@ ROUTES: Mapping[tuple[str, str], Action | Open] = {
     ("GET", "/metrics"): Action.METRICS_READ,  # open at this machine
     ("GET", "/login"): Open.TO_SIGN_IN,
     ("POST", "/login"): Open.TO_SIGN_IN,
+    ("GET", "/login/code"): Open.TO_SIGN_IN,
+    ("POST", "/login/code"): Open.TO_SIGN_IN,
+    ("GET", "/account/second-factor"): Action.ACCOUNT_OWN,
+    ("POST", "/account/second-factor"): Action.ACCOUNT_OWN,
+    ("POST", "/account/second-factor/confirm"): Action.ACCOUNT_OWN,
+    ("POST", "/account/second-factor/off"): Action.ACCOUNT_OWN,
     ("POST", "/logout"): Action.ACCOUNT_OWN,
     ("GET", "/emergency"): Action.BREAK_GLASS,
     ("POST", "/emergency"): Action.BREAK_GLASS,
@@ -69,6 +82,9 @@ ROUTES: Mapping[tuple[str, str], Action | Open] = {
     ("POST", "/search"): Action.LIST_READ,
     ("GET", "/questions"): Action.LIST_READ,
     ("POST", "/questions/{number}"): Action.PATIENT_DECIDE,
+    ("GET", "/messages"): Action.QUEUE_READ,
+    ("GET", "/api/v1/messages"): Action.QUEUE_READ,
+    ("POST", "/fhir/ServiceRequest"): Action.ORDER_PLACE,
     ("GET", "/unmatched"): Action.PATIENT_DECIDE,
     ("POST", "/unmatched/{idempotency_key}"): Action.PATIENT_DECIDE,
     ("GET", "/api/v1/unmatched"): Action.PATIENT_DECIDE,
@@ -82,6 +98,7 @@ ROUTES: Mapping[tuple[str, str], Action | Open] = {
     ("POST", "/api/v1/receivers/{destination}/replay"): Action.DELIVERY_REPLAY,
     ("POST", "/api/v1/studies/{study_uid}/replay"): Action.STUDY_STEER,
     ("POST", "/api/v1/studies/{study_uid}/cancel"): Action.STUDY_STEER,
+    ("POST", "/api/v1/studies/{study_uid}/forwards/retry"): Action.DELIVERY_REPLAY,
     ("GET", "/docs"): Action.API_READ,
     ("GET", "/openapi.json"): Action.API_READ,
     ("GET", "/api/v1/studies"): Action.LIST_READ,
@@ -89,6 +106,17 @@ ROUTES: Mapping[tuple[str, str], Action | Open] = {
     ("GET", "/api/v1/questions"): Action.LIST_READ,
     ("POST", "/api/v1/questions/{number}"): Action.PATIENT_DECIDE,
     ("GET", "/api/v1/studies/{study_uid}"): Action.STUDY_READ,
+    ("GET", "/api/v1/studies/{study_uid}/reading"): Action.STUDY_READ,
+    ("PUT", "/api/v1/studies/{study_uid}/draft"): Action.STUDY_REVIEW,
+    ("DELETE", "/api/v1/studies/{study_uid}/draft"): Action.STUDY_REVIEW,
+    ("POST", "/api/v1/studies/{study_uid}/draft/text"): Action.STUDY_REVIEW,
+    ("PUT", "/api/v1/studies/{study_uid}/lock"): Action.STUDY_REVIEW,
+    ("DELETE", "/api/v1/studies/{study_uid}/lock"): Action.STUDY_REVIEW,
+    ("POST", "/api/v1/studies/{study_uid}/sign"): Action.STUDY_SIGN,
+    ("POST", "/api/v1/studies/{study_uid}/withdraw"): Action.STUDY_SIGN,
+    ("GET", "/api/v1/studies/{study_uid}/retractions"): Action.TRAIL_READ,
+    ("GET", "/studies/{study_uid}/retraction"): Action.TRAIL_READ,
+    ("GET", "/api/v1/studies/{study_uid}/findings/{finding_identity}/heatmap.png"): Action.STUDY_READ,
     ("GET", "/api/v1/studies/{study_uid}/trail"): Action.TRAIL_READ,
     ("GET", "/api/v1/studies/{study_uid}/picture"): Action.STUDY_READ,
     ("GET", "/api/v1/studies/{study_uid}/documents/{kind}"): Action.DOCUMENT_READ,
@@ -120,7 +148,9 @@ NARROWED = frozenset(
         *("/fhir/{resource_type}", "/fhir/{resource_type}/{resource_id}", "/fhir/{resource_type}/_search"),
     }
 )
+CHANGES = frozenset({"POST", "PUT", "DELETE"})
 LARGEST_FORM = 16 * 1024  # bytes
+LARGEST_JSON = 512 * 1024  # bytes; a draft of a report with all its boxes
 _FORM = "application/x-www-form-urlencoded"
 
 
@@ -131,7 +161,7 @@ async def admit(request: Request, desk: AtWholeDesk) -> None:
     """
     request.state.caller = None
     request.state.fields = {}
-    if request.method == "POST" and bearer(request.headers) is None:  # no page of another site can add one
+    if request.method in CHANGES and bearer(request.headers) is None:  # no page of another site can add one
         if not is_same_origin(request.headers):
             raise CrossOrigin
         request.state.fields = await _fields(request)
@@ -167,16 +197,24 @@ def _admit(request: Request, desk: Desk) -> None:
     if wanted is not Open.TO_SIGN_IN and caller is None:
         raise SignInRequired
     is_program = caller is not None and caller.is_program
-    if request.method == "POST" and not is_program and not is_token(request, request.state.fields):
+    if request.method in CHANGES and not is_program and not is_token(request, request.state.fields):
         raise TokenMissing
     if wanted is Open.TO_SIGN_IN:
         return
     if caller is None or wanted is None or not caller.may(wanted):
         _refuse(request, desk, str(wanted))
         raise Forbidden
+    if _lacks_second_factor(desk, caller) and wanted is not Action.ACCOUNT_OWN:
+        raise SecondFactorRequired
     if caller.sight.is_bound and not _is_in_sight(request, desk, caller, wanted):
         _refuse(request, desk, f"scope {wanted}")
         raise OutOfScope
+
+
+def _lacks_second_factor(desk: Desk, caller: Caller) -> bool:
+    """Whether the site asks this role for an authenticator and the account has none."""
+    is_asked = caller.role.value in desk.settings.access.second_factor and bool(caller.session_id)
+    return is_asked and not desk.factors.is_on(caller.user_name)
 
 
 def _refuse(request: Request, desk: Desk, detail: str) -> None:
@@ -223,12 +261,14 @@ def _caller(request: Request, desk: Desk) -> Caller | None:
 
 async def _fields(request: Request) -> dict[str, str]:
     """The fields of a form; {} for a body of another kind. Raises HTTPException 413."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    largest = LARGEST_JSON if kind == "application/json" else LARGEST_FORM
     body = b""
     async for part in request.stream():
         body += part
-        if len(body) > LARGEST_FORM:
+        if len(body) > largest:
             raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM:
+    if kind != _FORM:
         return {}
     try:
         return dict(parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=20))

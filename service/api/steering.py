@@ -66,6 +66,18 @@ class DeadLetterOut(BaseModel):
     created_at: datetime
 
 
+class ForwardOut(BaseModel):
+    """Received images of one study that a rule sends on, and that a person must look at."""
+
+    study_instance_uid: str
+    rule: str
+    destination: str
+    state: str  # dead | held
+    instances: int
+    acknowledgement: str | None
+    cause: str | None
+
+
 class QueueOut(BaseModel):
     """The queue. Identifiers, titles and counts only."""
 
@@ -81,6 +93,7 @@ class QueueOut(BaseModel):
     by_model: list[GroupOut]
     by_receiver: list[GroupOut]
     dead_letters: list[DeadLetterOut]
+    forwards: list[ForwardOut]
 
     @classmethod
     def of(cls, queue: Queue) -> QueueOut:
@@ -114,6 +127,18 @@ class QueueOut(BaseModel):
             by_model=[GroupOut.of(one) for one in queue.by_model],
             by_receiver=[GroupOut.of(one) for one in queue.by_receiver],
             dead_letters=letters,
+            forwards=[
+                ForwardOut(
+                    study_instance_uid=one.study_instance_uid,
+                    rule=one.rule,
+                    destination=one.destination,
+                    state=one.state,
+                    instances=one.instances,
+                    acknowledgement=one.detail or None,
+                    cause=cause_of(one.detail),
+                )
+                for one in queue.forwards
+            ],
         )
 
 
@@ -169,6 +194,15 @@ def replay_study(request: Request, desk: AtDesk, study_uid: StudyUid, failed_onl
         done = Replay(analysed_again=desk.steering.analyse_again(uid, backlog=waits), waits=waits)
     told = {"analysed_again": done.analysed_again, "deliveries": done.deliveries}
     return _answer(request, f"/studies/{uid}/trail", told)
+
+
+@router.post("/studies/{study_uid}/forwards/retry", status_code=HTTPStatus.ACCEPTED)
+def retry_forwards(request: Request, desk: AtDesk, study_uid: StudyUid) -> Response:
+    """Send images that a rule sends on, and that a receiver refused or did not take yet, again now."""
+    uid = StudyInstanceUID(study_uid)
+    desk.reading.trail(uid)
+    desk.witness.record(request, Audited.SENDING, uid, detail="forward retry")
+    return _answer(request, "/queue", {"instances": desk.steering.retry_forwards(uid)})
 
 
 @router.post("/studies/{study_uid}/cancel", status_code=HTTPStatus.ACCEPTED)

@@ -8,9 +8,11 @@ from datetime import timedelta
 
 import pytest
 
+from hoichan.adapters.forwards_sql import CLOSED, ForwardsSql, Revision
 from hoichan.adapters.work_sql import WorkSql
 from hoichan.guard.audit import Audited
 from hoichan.intake.pressure import PLACE
+from hoichan.reporting.forwarding import Errand, ForwardState, Told
 from hoichan.testing.reading import PEOPLE
 from tests.unit.service.api.test_app import PAGE, SAME, House, filled  # noqa: F401  a fixture
 
@@ -123,3 +125,32 @@ def test_the_trail_says_where_a_study_is(house):
     text = house.client.get(f"{house.study('urgent')}/trail?lang=en", headers=PAGE).text
     assert "Where it stands" in text
     assert "The EMR does not accept the content." in text
+
+
+def test_forwarded_images_that_were_refused_are_shown_and_sent_again(house):
+    uid = house.uids["assembled"]
+    forwards = ForwardsSql(house.record.engine, house.record.clock)
+    for number, state in enumerate((ForwardState.DEAD, ForwardState.HELD)):
+        errand = Errand(
+            rule="archive",
+            destination="hub",
+            study_instance_uid=uid,
+            sop_instance_uid=f"1.2.{number}",
+            sop_class_uid="1.2",
+            transfer_syntax_uid="1.2",
+            path="studies/1.dcm",
+        )
+        forwards.plan("archive", Revision(study=uid, revision=number, answer=None), CLOSED, [errand])
+        forwards.settle([Told(errand=errand, state=state, detail="0xA900")], {})
+    found = house.client.get("/api/v1/queue").json()["forwards"]
+    assert [(one["state"], one["instances"], one["destination"]) for one in found] == [
+        ("dead", 1, "hub"),
+        ("held", 1, "hub"),
+    ]
+    page = house.client.get("/queue?lang=en", headers=PAGE).text
+    assert "1 images refused" in page
+    assert "hoichan forward release" in page
+    answer = post(house, f"/api/v1/studies/{uid}/forwards/retry")
+    assert answer.json() == {"instances": 1}
+    assert [one["state"] for one in house.client.get("/api/v1/queue").json()["forwards"]] == ["held"]
+    assert Audited.SENDING in audited(house)
