@@ -416,6 +416,12 @@ class OutOfScope(AccessError):
     code = "access.out_of_scope"
 
 
+class SecondFactorRequired(AccessError):
+    """This role works with an authenticator only: set one up first."""
+
+    code = "access.second_factor_required"
+
+
 class CrossOrigin(AccessError):
     """This can be asked for from our own page only."""
 

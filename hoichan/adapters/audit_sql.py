@@ -17,6 +17,8 @@ from pathlib import Path
 from threading import Lock
 
 import sqlalchemy as sa
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from hoichan.adapters.schema import audit
 from hoichan.errors import AuditRecordInvalid, ConfigurationError, RecordsUnavailable, StorageUnusable
@@ -72,6 +74,10 @@ class AuditSql:
                 f"The key of the audit log is not at {self._key_file}: put it back from the backup."
             )
         return key
+
+    def derived_key(self, purpose: str) -> bytes:
+        """32 bytes for another purpose, from which the log's own key cannot be found (RFC 5869)."""
+        return HKDF(SHA256(), 32, salt=None, info=f"hoichan {purpose}".encode()).derive(self._key())
 
     def check(self) -> None:
         """Raises ConfigurationError where nothing can be recorded: the key is gone, or others may read it."""

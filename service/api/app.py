@@ -16,6 +16,7 @@ from hoichan.adapters.passwords import Passwords
 from hoichan.adapters.people_sql import PeopleSql
 from hoichan.adapters.queue_read import QueueSql
 from hoichan.adapters.records_read import ReadingSql
+from hoichan.adapters.second_factor_sql import SecondFactors
 from hoichan.adapters.steering_sql import SteeringSql
 from hoichan.adapters.tokens_sql import TokensSql
 from hoichan.adapters.work_sql import WorkSql
@@ -35,6 +36,7 @@ from service.api import (
     problems,
     questions,
     search,
+    second_factor,
     steering,
     studies,
     unmatched,
@@ -65,6 +67,7 @@ PAGE_ROUTERS = (
     unmatched.page_router,
     people.router,
     emergency.router,
+    second_factor.router,
     auditing.router,
     steering.page_router,
 )
@@ -110,6 +113,7 @@ def create_app(
         queue=QueueSql(reading.engine, clock),
         work=WorkSql(reading.engine, clock),
         steering=SteeringSql(reading.engine, reading.objects, clock),
+        factors=SecondFactors(reading.engine, clock, lambda: audit.derived_key("second factor")),
         access=AccessSql(
             reading.engine, clock, {one.code: frozenset(one.senders) for one in settings.facilities}
         ),

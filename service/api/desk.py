@@ -14,6 +14,7 @@ from hoichan.adapters.passwords import Passwords
 from hoichan.adapters.people_sql import PeopleSql
 from hoichan.adapters.queue_read import QueueSql
 from hoichan.adapters.records_read import ReadingSql
+from hoichan.adapters.second_factor_sql import SecondFactors
 from hoichan.adapters.sight import EVERYTHING, Sight
 from hoichan.adapters.steering_sql import SteeringSql
 from hoichan.adapters.tokens_sql import TokensSql
@@ -49,6 +50,7 @@ class Desk:
     work: WorkSql
     steering: SteeringSql
     access: AccessSql
+    factors: SecondFactors
     sight: Sight = EVERYTHING  # of who asks; whoever reads studies by the engine itself must narrow by it
 
 

@@ -34,6 +34,9 @@ from hoichan.errors import (
     NotConvertible,
     NotHeld,
     RecordsUnavailable,
+    ReviewError,
+    ReviewRefused,
+    SecondFactorRequired,
     SignInRequired,
     StudyUnknown,
     TokenRefused,
@@ -124,6 +127,8 @@ async def _ours(request: Request, error: Exception) -> Response:
     assert isinstance(error, HoichanError)  # registered for this class only
     if isinstance(error, SignInRequired) and "text/html" in request.headers.get("accept", ""):
         return RedirectResponse(login_address(request), status_code=HTTPStatus.SEE_OTHER)
+    if isinstance(error, SecondFactorRequired) and for_people(request):
+        return RedirectResponse("/account/second-factor", status_code=HTTPStatus.SEE_OTHER)
     response = answer(request, status_of(error), error.code, str(error))
     response.headers.update(challenge(request, error))
     return response
