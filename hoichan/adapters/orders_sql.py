@@ -6,7 +6,7 @@ only then is it answered. The same message again finds its row and gets the same
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -30,6 +30,7 @@ from hoichan.privacy import Phi
 from hoichan.types import Code, StudyInstanceUID
 from hoichan.uids import derived_uuid
 
+MOST_SHOWN = 200  # refused messages
 _NUMBERS = ("placer_order_number", "filler_order_number", "accession_number")
 _FACTS = (  # of an order, besides its person; a later message replaces what it names
     *_NUMBERS,
@@ -45,6 +46,19 @@ class Kept:
     answer: str  # MSA-1
     acknowledgement: bytes
     repeated: bool  # it was there before
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusedMessage:
+    """A message that was not taken; nothing of what stands in it."""
+
+    message_key: str
+    received_at: datetime
+    source: str
+    kind: str
+    answer: str
+    code: str | None
+    repeated: int
 
 
 class OrdersSql:
@@ -86,6 +100,18 @@ class OrdersSql:
                 else:
                     _put_event(connection, event, told, now)
         return Kept(answer=answer, acknowledgement=acknowledgement, repeated=False)
+
+    def refused(self) -> Sequence[RefusedMessage]:
+        """Messages that were not taken, newest first."""
+        shown = [messages.c[name] for name in RefusedMessage.__slots__]
+        with transaction(self._engine) as connection:
+            found = connection.execute(
+                sa.select(*shown)
+                .where(messages.c.answer != "AA")
+                .order_by(messages.c.received_at.desc(), messages.c.message_key)
+                .limit(MOST_SHOWN)
+            ).mappings()
+            return [RefusedMessage(**row) for row in found]
 
     def counts(self) -> Mapping[str, int]:
         """Messages by answer: AE and AR are kept aside for a person."""

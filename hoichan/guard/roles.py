@@ -39,6 +39,8 @@ class Action(StrEnum):
     DELIVERY_REPLAY = "delivery_replay"  # send a refused delivery again
     QUEUE_READ = "queue_read"  # what waits and what was refused: titles, UIDs and counts
     STUDY_STEER = "study_steer"  # repeat the work on a study, or stop it
+    ORDER_PLACE = "order_place"  # say what was ordered (FHIR ServiceRequest): for programs
+    WORKLIST_USE = "worklist_use"  # see and claim work on studies (UPS-RS): for programs
     PATIENT_DECIDE = "patient_decide"  # say whose a study is, where only a person may
     AUDIT_READ = "audit_read"
     METRICS_READ = "metrics_read"  # counts; open on this machine

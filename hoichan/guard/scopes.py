@@ -22,6 +22,8 @@ class Scope(StrEnum):
     READ = "read"  # find and retrieve studies, images and results (QIDO-RS, WADO-RS, API)
     REPLAY = "replay"  # send a refused delivery again
     METRICS = "metrics"  # counts, for a monitor
+    ORDER = "order"  # say what was ordered (FHIR ServiceRequest)
+    WORKLIST = "worklist"  # ask for work, see it, claim it, finish it (UPS-RS)
 
 
 SCOPES: Mapping[Scope, frozenset[Action]] = {
@@ -38,6 +40,8 @@ SCOPES: Mapping[Scope, frozenset[Action]] = {
     ),
     Scope.REPLAY: frozenset({Action.DELIVERY_REPLAY}),
     Scope.METRICS: frozenset({Action.METRICS_READ}),
+    Scope.ORDER: frozenset({Action.ORDER_PLACE}),
+    Scope.WORKLIST: frozenset({Action.WORKLIST_USE}),
 }
 
 

@@ -257,7 +257,7 @@ def _order(group: dict[str, er7.Segment], patient: Patient, header: er7.Segment,
         requested_procedure_id=first(("IPC", 2), ("OBR", 19)),
         study_instance_uid=StudyInstanceUID(uid) if _UID.fullmatch(uid) and len(uid) <= 64 else None,
         scheduled_procedure_step_id=first(("IPC", 4), ("OBR", 20)),
-        modality=_modality(text("IPC", 5)) or _modality(text("OBR", 24)),
+        modality=modality_of(text("IPC", 5)) or modality_of(text("OBR", 24)),
         procedure=_procedure(group.get("OBR")),
         region=region(text("OBR", 15, 4))
         or next((found for words in said if (found := region(words))), None),
@@ -274,7 +274,8 @@ def _control(code: str) -> OrderControl:
     return OrderControl.NEW if code in NEW_ORDERS else OrderControl.CHANGE
 
 
-def _modality(text: str) -> str | None:
+def modality_of(text: str) -> str | None:
+    """The modality (0008,0060) behind a code as it is used in the field; None for another word."""
     spelled = text.upper()
     spelled = _MODALITY_SPELLINGS.get(spelled, spelled)
     return spelled if spelled in _MODALITIES else None

@@ -16,6 +16,8 @@ AGREED = {
     "delivery_replay": "yes   yes   no    no    yes   no    yes    no",
     "queue_read":      "yes   yes   no    no    yes   no    yes    no",
     "study_steer":     "yes   yes   no    no    yes   no    yes    no",
+    "order_place":     "no    no    no    no    no    no    no     no",
+    "worklist_use":    "no    no    no    no    no    no    no     no",
     "patient_decide":  "yes   yes   no    no    no    no    yes    no",
     "audit_read":      "no    no    no    no    no    yes   no    no",
     "metrics_read":    "no    no    no    yes   yes   no    yes    no",

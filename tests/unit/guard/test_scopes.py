@@ -10,6 +10,8 @@ AGREED = {
     "read": {"list_read", "study_read", "trail_read", "document_read", "instances_read", "api_read"},
     "replay": {"delivery_replay"},
     "metrics": {"metrics_read"},
+    "order": {"order_place"},
+    "worklist": {"worklist_use"},
 }
 
 
