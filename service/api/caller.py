@@ -25,6 +25,7 @@ from hoichan.settings import is_loopback
 
 SESSION = "hoichan_session"
 VISIT = "hoichan_visit"
+STEP = "hoichan_step"  # between the password and the second factor
 TOKEN_FIELD = "csrf_token"
 TOKEN_HEADER = "x-csrf-token"
 POLL_HEADER = "x-hoichan-poll"  # a page asks by itself: that keeps no session alive
