@@ -316,6 +316,7 @@ class ReviewRefused(ReviewError):
     def __init__(self, reason: str, message: str | None = None) -> None:
         super().__init__(message or f"The review is not taken: {reason}.")
         self.reason = reason
+        self.code = f"review.{reason}"
 
 
 class DraftChanged(ReviewError):
@@ -339,7 +340,7 @@ class StepRefused(ReviewError):
 class NotSignable(ReviewError):
     """The signature was not given.
 
-    `reason`: password, paused or no_licence.
+    `reason`: wrong_password or no_licence.
     """
 
     code = "review.not_signable"
@@ -347,6 +348,7 @@ class NotSignable(ReviewError):
     def __init__(self, reason: str, message: str | None = None) -> None:
         super().__init__(message or f"Not signed: {reason}.")
         self.reason = reason
+        self.code = f"review.{reason}"
 
 
 class PeopleError(HoichanError):

@@ -91,6 +91,11 @@ class HeldSql:
         self._lock = Lock()
         self._sight = EVERYTHING
 
+    @property
+    def spool(self) -> Spool:
+        """Where the images lie."""
+        return self._spool
+
     def within(self, sight: Sight) -> HeldSql:
         """The same objects for a reader who sees less."""
         if not sight.is_bound:

@@ -81,6 +81,34 @@ class ReviewsSql(DeliveriesSql):
             )
         return review_rows.machine_report(row, ran, study)
 
+    def report(self, report_uid: SOPInstanceUID, study: Study) -> Report | None:
+        """One report of the machine, also one that a newer one has replaced."""
+        with transaction(self._engine) as connection:
+            row = (
+                connection.execute(
+                    sa.select(reports).where(
+                        reports.c.report_uid == report_uid,
+                        reports.c.study_instance_uid == study.study_instance_uid,
+                    )
+                )
+                .mappings()
+                .first()
+            )
+        return review_rows.machine_report(row, (), study) if row is not None else None
+
+    def heatmaps(self, report_uid: SOPInstanceUID) -> Mapping[int, Mapping[str, object]]:
+        """The kept heat map of each finding of a report that has one, by the finding's place in it."""
+        with transaction(self._engine) as connection:
+            found = connection.execute(
+                sa.select(reports.c.findings).where(reports.c.report_uid == report_uid)
+            ).scalar()
+        return {
+            place: evidence["heatmap"]
+            for place, finding in enumerate(found or ())
+            for evidence in finding["evidence"][:1]
+            if "heatmap" in evidence
+        }
+
     # ------------------------------------------------------------------ drafts
     def draft(self, study: StudyInstanceUID) -> ReviewDraft | None:
         """The draft of a study; None where there is none."""

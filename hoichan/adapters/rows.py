@@ -15,6 +15,7 @@ from hoichan.types import (
     DeliveryState,
     Document,
     DocumentKind,
+    Evidence,
     Finding,
     InferenceResult,
     Instance,
@@ -236,10 +237,19 @@ def _finding(finding: Finding) -> dict[str, object]:
                 "graphic_type": str(evidence.graphic_type) if evidence.graphic_type else None,
                 "graphic_data": list(evidence.graphic_data),
                 "method": evidence.method,
+                **_heatmap(evidence),
             }
             for evidence in finding.evidence
         ],
     }
+
+
+def _heatmap(evidence: Evidence) -> dict[str, object]:
+    if evidence.heatmap is None:
+        return {}
+    from hoichan.adapters.heatmaps import packed  # noqa: PLC0415  only workers pay for it
+
+    return {"heatmap": packed(evidence.heatmap)}
 
 
 def result_row(report: Report, result: InferenceResult) -> dict[str, object]:

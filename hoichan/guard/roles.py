@@ -32,6 +32,8 @@ class Action(StrEnum):
 
     LIST_READ = "list_read"  # the reading list: names, suggestions, where each study is
     STUDY_READ = "study_read"  # one study: findings and picture
+    STUDY_REVIEW = "study_review"  # judge its findings, write the report's draft
+    STUDY_SIGN = "study_sign"  # sign a report, or withdraw one, with the own password
     TRAIL_READ = "trail_read"  # what happened to one study: identifiers and codes only
     DOCUMENT_READ = "document_read"  # take a report away as a file
     INSTANCES_READ = "instances_read"  # the images themselves, and results as DICOM objects
@@ -56,9 +58,10 @@ _EVERYBODY = frozenset({Action.API_READ, Action.ACCOUNT_OWN})
 _STEERS = frozenset({Action.QUEUE_READ, Action.STUDY_STEER, Action.DELIVERY_REPLAY})
 _DECIDES = frozenset({Action.TRAIL_READ, Action.PATIENT_DECIDE})
 _READER = frozenset({Action.LIST_READ, Action.STUDY_READ, Action.INSTANCES_READ})
+_REVIEWS = frozenset({Action.STUDY_REVIEW, Action.STUDY_SIGN})
 _BREAKS = frozenset({Action.BREAK_GLASS})
 ALLOWED: Mapping[Role, frozenset[Action]] = {
-    Role.RADIOLOGIST: _EVERYBODY | _READER | _STEERS | _DECIDES | _BREAKS | {Action.DOCUMENT_READ},
+    Role.RADIOLOGIST: _EVERYBODY | _REVIEWS | _READER | _STEERS | _DECIDES | _BREAKS | {Action.DOCUMENT_READ},
     Role.TECHNICIAN: _EVERYBODY | _READER | _STEERS | _DECIDES | _BREAKS,
     Role.CLINICIAN: _EVERYBODY | _READER | _BREAKS | {Action.DOCUMENT_READ},
     Role.ML_ENGINEER: _EVERYBODY | {Action.METRICS_READ},

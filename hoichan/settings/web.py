@@ -24,6 +24,7 @@ class Web(Section):
     sign_in: Literal["with_first_user", "always"] = "with_first_user"
     session_idle_seconds: float = Field(1800, ge=60)  # an unused session ends: workstations are shared
     session_seconds: float = Field(43200, ge=60)  # whatever is done: a shift is twelve hours
+    read_first: bool = False  # the reading room shows what the AI said only after the reader has looked
     tls: ServerTls | None = None  # None: plain HTTP, for this machine or behind a proxy with TLS
     # Whose X-Forwarded-For and -Proto are believed: a proxy on this machine.
     trusted_proxies: tuple[str, ...] = ("127.0.0.1", "::1")

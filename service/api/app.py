@@ -37,6 +37,8 @@ from service.api import (
     people,
     problems,
     questions,
+    reading,
+    retraction,
     search,
     second_factor,
     steering,
@@ -57,6 +59,8 @@ API_ROUTERS = (
     messages.router,
     fhir_orders.router,
     search.router,
+    reading.router,
+    retraction.router,
     studies.router,
     fhir.router,
     steering.router,
@@ -75,6 +79,7 @@ PAGE_ROUTERS = (
     second_factor.router,
     auditing.router,
     steering.page_router,
+    retraction.page_router,
 )
 
 

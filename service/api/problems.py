@@ -9,6 +9,9 @@
 | any other AccessError | 403    | no    |
 | NotHeld               | 404    | no    |
 | NotAcceptable, NotConvertible | 406 | no |
+| ReviewRefused         | 422    | no    |
+| NotSignable           | 403    | no    |
+| any other ReviewError | 409    | no    |
 | any other of ours     | 500    | no    |      |                        |        |
 
 A person who is not signed in is led to the sign-in page.
@@ -33,6 +36,7 @@ from hoichan.errors import (
     NotAcceptable,
     NotConvertible,
     NotHeld,
+    NotSignable,
     RecordsUnavailable,
     ReviewError,
     ReviewRefused,
@@ -56,6 +60,9 @@ STATUS: tuple[tuple[type[HoichanError], HTTPStatus], ...] = (
     (NotHeld, HTTPStatus.NOT_FOUND),
     (NotAcceptable, HTTPStatus.NOT_ACCEPTABLE),
     (NotConvertible, HTTPStatus.NOT_ACCEPTABLE),
+    (ReviewRefused, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (NotSignable, HTTPStatus.FORBIDDEN),
+    (ReviewError, HTTPStatus.CONFLICT),
     (HoichanError, HTTPStatus.INTERNAL_SERVER_ERROR),
 )
 _REQUEST_CODES = {

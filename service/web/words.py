@@ -22,7 +22,10 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 _AGE_STEPS = (("days", 86400), ("hours", 3600), ("minutes", 60))
 _REFUSALS = frozenset(str(code) for code in RefusalCode)
 BY_A_PERSON = frozenset(
-    {"delivery_revived", "analysis_requested_again", "assembly_requested_again", "work_cancelled"}
+    {
+        *("delivery_revived", "analysis_requested_again", "assembly_requested_again", "work_cancelled"),
+        *("report_signed", "review_withdrawn"),
+    }
 )
 AGE_KEYS = ("now", "minutes", "hours", "days")
 
@@ -33,6 +36,7 @@ _TOLD_BY = {
     "question_asked": "kind",
     "question_answered": "kind",
     "order_linked": "reason",
+    "report_signed": "kind",
     "content_changed": "difference",
 }
 

@@ -1,0 +1,352 @@
+"""`/api/v1/studies/{uid}/reading` and its verbs: what the reading room needs, keeps and signs.
+
+Only a radiologist judges and signs. A signature asks for the password again, under the same limits as at
+sign-in; what it makes leaves in one transaction, and the audit log has it before the answer goes out.
+"""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import APIRouter, Path, Request
+from starlette.responses import JSONResponse, Response
+
+from hoichan.adapters.earlier_sql import EarlierSql
+from hoichan.adapters.heatmaps import png, unpacked
+from hoichan.adapters.reviews_sql import ReviewsSql
+from hoichan.errors import DraftChanged, NotSignable, ReviewError, TooManyTries
+from hoichan.guard.audit import Audited, Outcome
+from hoichan.guard.roles import Action
+from hoichan.reporting.drafting import draft_text
+from hoichan.reporting.reviews import Signer, check, finding_id, rebased, status_after
+from hoichan.types import Report, ReportStatus, ReviewDraft, SOPInstanceUID, Study, StudyInstanceUID
+from service.api import problems
+from service.api.caller import Caller, address_of, caller_of
+from service.api.desk import AtDesk, Desk
+from service.api.reading_choices import choices, reasons, templates
+from service.api.reading_schemas import (
+    DraftOut,
+    ImagesOut,
+    LockOut,
+    MayOut,
+    PriorOut,
+    ReaderStudyOut,
+    ReadFindingOut,
+    ReadingOut,
+    ReadReportOut,
+    RoomSettingsOut,
+    SavedOut,
+    SignatureOut,
+    SignedOut,
+    TextOut,
+    WithdrawnOut,
+)
+from service.api.reading_told import DraftIn, SectionsModel, SignIn, TextIn, WithdrawIn, judgements_said
+from service.api.signing_in import is_password, wait_of
+from service.api.studies import StudyUid
+from service.signing import Signing
+
+if TYPE_CHECKING:
+    from hoichan.adapters.encoder import DocumentEncoder
+
+LOCK_SECONDS = 90.0
+FindingId = Annotated[str, Path(pattern=r"^[0-9a-f-]{36}$")]
+_CONFLICT: dict[int | str, dict[str, Any]] = {
+    409: {"description": "It changed meanwhile", "content": {problems.MEDIA_TYPE: {}}}
+}
+
+router = APIRouter(prefix="/api/v1/studies/{study_uid}", tags=["reading"], responses=problems.RESPONSES)
+
+
+@router.get("/reading")
+def show_reading(request: Request, desk: AtDesk, study_uid: StudyUid) -> ReadingOut:
+    """Everything that the reading of one study needs: findings, images, priors, draft and signatures."""
+    uid = StudyInstanceUID(study_uid)
+    study, report = signing_of(desk).read(uid)
+    desk.witness.record(request, Audited.VIEWED, uid, detail="reading")
+    reviews = reviews_of(desk)
+    signed, stands = reviews.reviews(uid), reviews.stands(uid)
+    reader = _reader(request)
+    lock = reviews.locked(uid)
+    draft = _current_draft(reviews, study, report)
+    return ReadingOut(
+        study=ReaderStudyOut.of(study),
+        report=ReadReportOut.of(report, status_after(signed, stands=stands)) if report else None,
+        findings=_findings(reviews, uid, report) if report else [],
+        images=ImagesOut.of(study, _scored(report)),
+        priors=_priors(desk, study),
+        lock=LockOut.of(lock, reader.user_name) if lock else None,
+        mine=lock is not None and lock.reader == reader.user_name,
+        draft=DraftOut.of(draft) if draft else None,
+        history=[
+            SignedOut.of(review, status_after(signed[: at + 1], stands=stands or at + 1 < len(signed)))
+            for at, review in enumerate(signed)
+        ],
+        templates=templates(desk.settings.site.language),
+        finding_choices=choices(),
+        rejection_reasons=reasons(),
+        settings=RoomSettingsOut(read_first=desk.settings.web.read_first),
+        may=MayOut(
+            review=reader.may(Action.STUDY_REVIEW),
+            sign=reader.may(Action.STUDY_SIGN) and bool(_licence(desk, reader)),
+        ),
+    )
+
+
+@router.put("/draft", responses=_CONFLICT)
+def save_draft(request: Request, desk: AtDesk, study_uid: StudyUid, told: DraftIn) -> Response:
+    """Keep the draft. 409 `draft_changed` with the kept one, where somebody saved meanwhile."""
+    uid = StudyInstanceUID(study_uid)
+    study, report = signing_of(desk).read(uid)
+    if report is None:
+        return problems.answer(request, HTTPStatus.CONFLICT, "review.no_report")
+    if told.report_uid is not None and told.report_uid != report.report_uid:
+        return problems.answer(request, HTTPStatus.CONFLICT, "review.report_changed")
+    judgements = judgements_said(told.judgements)
+    check(report, judgements, study)
+    draft = ReviewDraft(
+        study_instance_uid=uid,
+        report_uid=report.report_uid,
+        version=told.version,
+        judgements=judgements,
+        sections=told.sections.said(),
+        seconds_spent=told.seconds_spent,
+        author=_reader(request).user_name,
+        updated_at=desk.clock.now(),
+    )
+    reviews = reviews_of(desk)
+    try:
+        kept = reviews.save_draft(draft)
+    except DraftChanged as error:
+        stored = _current_draft(reviews, study, report)
+        problem = problems.answer(request, HTTPStatus.CONFLICT, error.code, str(error))
+        told_back = json.loads(bytes(problem.body)) if isinstance(problem, JSONResponse) else {}
+        told_back["draft"] = DraftOut.of(stored).model_dump(mode="json") if stored else None
+        return JSONResponse(told_back, status_code=HTTPStatus.CONFLICT, media_type=problems.MEDIA_TYPE)
+    saved = SavedOut(version=kept.version, updated_at=kept.updated_at)
+    return JSONResponse(saved.model_dump(mode="json"))
+
+
+@router.delete("/draft", status_code=HTTPStatus.NO_CONTENT)
+def discard_draft(desk: AtDesk, study_uid: StudyUid) -> Response:
+    """Throw the draft away."""
+    uid = StudyInstanceUID(study_uid)
+    signing_of(desk).read(uid)
+    reviews_of(desk).discard_draft(uid)
+    return Response(status_code=HTTPStatus.NO_CONTENT)
+
+
+@router.post("/draft/text", responses=_CONFLICT)
+def write_text(request: Request, desk: AtDesk, study_uid: StudyUid, told: TextIn) -> Response:
+    """The report's words, drafted from the verdicts. Nothing is kept."""
+    study, report = signing_of(desk).read(StudyInstanceUID(study_uid))
+    if report is None:
+        return problems.answer(request, HTTPStatus.CONFLICT, "review.no_report")
+    judgements = judgements_said(told.judgements)
+    check(report, judgements, study)
+    priors = bool(EarlierSql(desk.reading.engine).of(study, desk.sight))
+    sections = draft_text(report, judgements, language=told.language, has_priors=priors)
+    return JSONResponse(TextOut(sections=SectionsModel.of(sections)).model_dump(mode="json"))
+
+
+@router.put("/lock")
+def take_lock(request: Request, desk: AtDesk, study_uid: StudyUid) -> LockOut:
+    """Say that I read this study; who does, for the next 90 seconds. It stops nobody."""
+    uid = StudyInstanceUID(study_uid)
+    signing_of(desk).read(uid)
+    reader = _reader(request).user_name
+    return LockOut.of(reviews_of(desk).lock(uid, reader, LOCK_SECONDS), reader)
+
+
+@router.delete("/lock", status_code=HTTPStatus.NO_CONTENT)
+def release_lock(request: Request, desk: AtDesk, study_uid: StudyUid) -> Response:
+    """Say that I do not read it any more."""
+    reviews_of(desk).release(StudyInstanceUID(study_uid), _reader(request).user_name)
+    return Response(status_code=HTTPStatus.NO_CONTENT)
+
+
+@router.post("/sign", responses=_CONFLICT)
+def sign(request: Request, desk: AtDesk, study_uid: StudyUid, told: SignIn) -> SignatureOut:
+    """Sign the draft; the final report leaves for every receiver. Needs the password again."""
+    uid = StudyInstanceUID(study_uid)
+    signer = _signer(request, desk, uid, told.password)
+    desk.witness.audit.check()  # nothing is signed that could not be recorded
+    try:
+        review = signing_of(desk).sign(
+            uid,
+            version=told.version,
+            signer=signer,
+            kind=told.kind,
+            reason=told.reason,
+            may_train=told.may_train,
+            language=told.language or desk.settings.site.language,
+        )
+    except ReviewError as error:
+        _refused(request, desk, uid, error)
+        raise
+    desk.witness.record(
+        request,
+        Audited.RESULT_SIGNED,
+        uid,
+        review.report_uid,
+        review.predecessor,
+        detail=f"{review.kind.value} {review.content_sha256}",
+    )
+    return SignatureOut(
+        report_uid=review.report_uid,
+        status=_status(desk, uid),
+        signed_at=review.signed_at,
+        content_sha256=review.content_sha256,
+    )
+
+
+@router.post("/withdraw", responses=_CONFLICT)
+def withdraw(request: Request, desk: AtDesk, study_uid: StudyUid, told: WithdrawIn) -> WithdrawnOut:
+    """Take the signed report back from every receiver that has it. Needs the password again."""
+    uid = StudyInstanceUID(study_uid)
+    signer = _signer(request, desk, uid, told.password)
+    desk.witness.audit.check()
+    try:
+        review = signing_of(desk).withdraw(uid, signer=signer, reason=told.reason)
+    except ReviewError as error:
+        _refused(request, desk, uid, error)
+        raise
+    desk.witness.record(
+        request,
+        Audited.RESULT_WITHDRAWN,
+        uid,
+        review.report_uid,
+        review.predecessor,
+        detail=f"{review.kind.value} {review.content_sha256}",
+    )
+    return WithdrawnOut(report_uid=review.report_uid, status=_status(desk, uid))
+
+
+@router.get(
+    "/findings/{finding_identity}/heatmap.png",
+    response_class=Response,
+    responses={200: {"content": {"image/png": {}}}},
+)
+def show_heatmap(
+    request: Request, desk: AtDesk, study_uid: StudyUid, finding_identity: FindingId
+) -> Response:
+    """Where the model looked: a transparent picture of the stored image's own proportions."""
+    study, report = signing_of(desk).read(StudyInstanceUID(study_uid))
+    reviews = reviews_of(desk)
+    for place, finding in enumerate(report.findings if report else ()):
+        if report is None or finding_id(report.report_uid, finding) != finding_identity:
+            continue
+        kept = reviews.heatmaps(report.report_uid).get(place)
+        image = next(
+            (one for one in study.instances if one.sop_instance_uid == finding.sop_instance_uid), None
+        )
+        if kept is not None and image is not None and image.rows and image.columns:
+            desk.witness.record(request, Audited.VIEWED, study_uid, detail="heatmap")
+            picture = png(unpacked(kept), rows=image.rows, columns=image.columns)
+            return Response(picture, media_type="image/png")
+    return problems.answer(request, HTTPStatus.NOT_FOUND, "heatmap.unknown", "No heat map was kept.")
+
+
+# ---------------------------------------------------------------------- what the handlers work with
+def reviews_of(desk: Desk) -> ReviewsSql:
+    """The reviews of this record."""
+    return ReviewsSql(desk.reading.engine, desk.reading.objects, desk.clock)
+
+
+def signing_of(desk: Desk) -> Signing:
+    """What signs, over this record."""
+
+    def encoder() -> DocumentEncoder:
+        from hoichan.adapters.encoder import DocumentEncoder  # noqa: PLC0415  at the first signature
+
+        return DocumentEncoder(desk.held.spool, desk.settings)
+
+    return Signing(reviews_of(desk), desk.studies, encoder, desk.settings, desk.clock)
+
+
+def _reader(request: Request) -> Caller:
+    caller = caller_of(request)
+    assert caller is not None  # the gate lets nobody else through
+    return caller
+
+
+def _licence(desk: Desk, reader: Caller) -> str:
+    if not reader.session_id:
+        return ""
+    return desk.people.user(reader.user_name).licence_number
+
+
+def _signer(request: Request, desk: Desk, uid: StudyInstanceUID, password: str) -> Signer:
+    """Who signs, after the password was shown again. Raises NotSignable or TooManyTries."""
+    reader = _reader(request)
+    if not reader.session_id:  # a program, or nobody: no password, no signature
+        raise NotSignable("wrong_password")
+    wait = wait_of(request, desk, reader.user_name)
+    if wait:
+        _refused(request, desk, uid, TooManyTries(1))
+        raise TooManyTries(max(1, round(wait.total_seconds())))
+    if not is_password(desk, reader.user_name, password):
+        error = NotSignable("wrong_password")
+        _refused(request, desk, uid, error)
+        raise error
+    desk.people.succeeded(reader.user_name, address_of(request))
+    user = desk.people.user(reader.user_name)
+    return Signer(
+        user_name=user.user_name,
+        full_name=user.full_name or user.display_name,
+        licence_number=user.licence_number,
+    )
+
+
+def _refused(request: Request, desk: Desk, uid: StudyInstanceUID, error: Exception) -> None:
+    code = getattr(error, "code", "")
+    desk.witness.record(
+        request, Audited.RESULT_SIGNED, uid, detail=f"refused {code}", outcome=Outcome.MINOR_FAILURE
+    )
+
+
+def _status(desk: Desk, uid: StudyInstanceUID) -> ReportStatus:
+    reviews = reviews_of(desk)
+    return status_after(reviews.reviews(uid), stands=reviews.stands(uid))
+
+
+def _current_draft(reviews: ReviewsSql, study: Study, report: Report | None) -> ReviewDraft | None:
+    """The kept draft; of a former report's verdicts those that hold for this one."""
+    draft = reviews.draft(study.study_instance_uid)
+    if draft is None or report is None or draft.report_uid == report.report_uid:
+        return draft
+    return rebased(draft, reviews.report(draft.report_uid, study), report)
+
+
+def _scored(report: Report | None) -> frozenset[str]:
+    return frozenset(one.sop_instance_uid for one in (report.results if report else ()))
+
+
+def _findings(reviews: ReviewsSql, uid: StudyInstanceUID, report: Report) -> list[ReadFindingOut]:
+    drawn = reviews.heatmaps(SOPInstanceUID(report.report_uid))
+    made = []
+    for place, finding in enumerate(report.findings):
+        identity = finding_id(report.report_uid, finding)
+        address = f"/api/v1/studies/{uid}/findings/{identity}/heatmap.png" if place in drawn else None
+        made.append(ReadFindingOut.of(finding, identity, address))
+    return made
+
+
+def _priors(desk: Desk, study: Study) -> list[PriorOut]:
+    made = []
+    for uid in EarlierSql(desk.reading.engine).of(study, desk.sight):
+        prior = desk.studies.current(uid)
+        images = ImagesOut.of(prior, frozenset()) if prior else []
+        if prior is not None and images:
+            made.append(
+                PriorOut(
+                    study_uid=uid,
+                    study_datetime=prior.study_datetime,
+                    description=prior.study_description,
+                    modalities=sorted({one.modality for one in images}),
+                    series=images,
+                )
+            )
+    return made

@@ -1,0 +1,156 @@
+"""What a reader sends: verdicts, words, a draft, a signature. Text is made normal (NFC) where it comes in.
+
+Boxes are pixels of the stored image, (0, 0) at the outer corner of its first pixel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from hoichan.privacy import Phi
+from hoichan.reporting.reviews import LARGEST_MM, LONGEST_NOTE, LONGEST_TEXT, MOST_BOXES, MOST_JUDGEMENTS
+from hoichan.reporting.sealing import normal, sections_json
+from hoichan.types import (
+    Box,
+    Judgement,
+    ReviewKind,
+    Sections,
+    Side,
+    SOPInstanceUID,
+    Verdict,
+)
+
+Texts = Mapping[str, str]  # language -> text
+LONGEST_PASSWORD = 1024
+Seconds = Annotated[int, Field(ge=0, le=7 * 86_400)]
+
+
+class Told(BaseModel):
+    """A value that travels both ways."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class _Asked(BaseModel):
+    """What a client asks for; anything else in it is a mistake."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+# ---------------------------------------------------------------------- what is judged
+class BoxModel(Told):
+    """A rectangle on a stored image, in pixels."""
+
+    sop_instance_uid: Annotated[str, Field(max_length=64)]
+    column: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
+    row: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
+    width: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
+    height: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
+
+
+class JudgementModel(Told):
+    """One verdict of a person."""
+
+    finding_id: Annotated[str, Field(max_length=64)] | None = None  # None: added by the person
+    key: Annotated[str, Field(max_length=64)]
+    verdict: Verdict
+    reason: Annotated[str, Field(max_length=LONGEST_NOTE)] = ""
+    laterality: Side | None = None
+    site: Annotated[str, Field(max_length=64)] | None = None
+    size_mm: Annotated[float, Field(gt=0, le=LARGEST_MM, allow_inf_nan=False)] | None = None
+    text: Annotated[str, Field(max_length=LONGEST_NOTE)] = ""
+    boxes: Annotated[list[BoxModel], Field(max_length=MOST_BOXES)] = []
+
+    def said(self) -> Judgement:
+        """As our own word."""
+        return Judgement(
+            finding_id=self.finding_id,
+            key=self.key,
+            verdict=self.verdict,
+            reason=normal(self.reason),
+            laterality=self.laterality,
+            site=self.site or "",
+            size_mm=self.size_mm,
+            text=Phi(normal(self.text)),
+            boxes=tuple(
+                Box(
+                    sop_instance_uid=SOPInstanceUID(box.sop_instance_uid),
+                    column=box.column,
+                    row=box.row,
+                    width=box.width,
+                    height=box.height,
+                )
+                for box in self.boxes
+            ),
+        )
+
+
+Judgements = Annotated[list[JudgementModel], Field(max_length=MOST_JUDGEMENTS)]
+Words = Annotated[str, Field(max_length=LONGEST_TEXT)]
+
+
+class SectionsModel(Told):
+    """The report in words: plain text."""
+
+    description: Words = ""
+    conclusion: Words = ""
+    recommendation: Words = ""
+    comparison: Words = ""
+
+    def said(self) -> Sections:
+        """As our own word."""
+        return Sections(
+            description=Phi(normal(self.description)),
+            conclusion=Phi(normal(self.conclusion)),
+            recommendation=Phi(normal(self.recommendation)),
+            comparison=Phi(normal(self.comparison)),
+        )
+
+    @classmethod
+    def of(cls, sections: Sections) -> SectionsModel:
+        """From our own word."""
+        return cls(**sections_json(sections))
+
+
+# ---------------------------------------------------------------------- what a client sends
+class DraftIn(_Asked):
+    """A draft; `version` is that of the draft it changes, 0 for a new one."""
+
+    version: Annotated[int, Field(ge=0, le=2**31 - 1)]
+    judgements: Judgements = []
+    sections: SectionsModel = SectionsModel()
+    seconds_spent: Seconds = 0
+    report_uid: Annotated[str, Field(max_length=64)] | None = None  # that was read; None: the newest
+
+
+class TextIn(_Asked):
+    """What a report's words are to be drafted from."""
+
+    judgements: Judgements = []
+    language: Literal["vi", "en"] = "vi"
+
+
+class SignIn(_Asked):
+    """A signature: the password again, and what it is for."""
+
+    version: Annotated[int, Field(ge=1, le=2**31 - 1)]
+    password: Annotated[str, Field(max_length=LONGEST_PASSWORD, repr=False)]
+    may_train: bool = False
+    kind: Literal[ReviewKind.FINAL, ReviewKind.AMENDMENT, ReviewKind.ADDENDUM] = ReviewKind.FINAL
+    reason: Words = ""
+    language: Literal["vi", "en"] | None = None  # of the sections; None: the site's
+
+
+class WithdrawIn(_Asked):
+    """A withdrawal: the password again, and why."""
+
+    password: Annotated[str, Field(max_length=LONGEST_PASSWORD, repr=False)]
+    reason: Annotated[str, Field(min_length=1, max_length=LONGEST_TEXT)]
+
+
+def judgements_said(told: Sequence[JudgementModel]) -> tuple[Judgement, ...]:
+    """Judgements as our own words."""
+    return tuple(one.said() for one in told)

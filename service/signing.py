@@ -1,0 +1,117 @@
+"""A radiologist's signature, from the draft to what leaves for every receiver; and its withdrawal.
+
+Everything is made before the one transaction that keeps it: a review without its documents, or documents
+without their review, cannot be. What was not kept may be asked for again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from hoichan.adapters.reviews_sql import ReviewsSql
+from hoichan.errors import DraftChanged, ReportChanged, StepRefused, StudyUnknown
+from hoichan.ports import Clock, Encoder, Studies
+from hoichan.reporting.deliveries import plan
+from hoichan.reporting.reviews import Signer, sign, withdraw
+from hoichan.reporting.signed import signed_report
+from hoichan.settings import Settings
+from hoichan.types import (
+    Report,
+    Review,
+    ReviewDraft,
+    ReviewKind,
+    SOPInstanceUID,
+    Study,
+    StudyInstanceUID,
+)
+
+TIME_FORMAT = "%H:%M %d/%m/%Y"
+
+
+class Signing:
+    """Signs and withdraws. Every method may raise RecordsUnavailable (try again)."""
+
+    def __init__(
+        self,
+        reviews: ReviewsSql,
+        studies: Studies,
+        encoder: Callable[[], Encoder],
+        settings: Settings,
+        clock: Clock,
+    ) -> None:
+        """`encoder` is asked for at the first signature: it takes a second to load."""
+        self._reviews = reviews
+        self._studies = studies
+        self._encoder = encoder
+        self._settings = settings
+        self._clock = clock
+
+    def read(self, uid: StudyInstanceUID) -> tuple[Study, Report | None]:
+        """A study and the machine's newest report of it. Raises StudyUnknown."""
+        study = self._studies.current(uid)
+        if study is None:
+            raise StudyUnknown(f"No study {uid}.")
+        return study, self._reviews.machine_report(study)
+
+    def sign(
+        self,
+        uid: StudyInstanceUID,
+        *,
+        version: int,
+        signer: Signer,
+        kind: ReviewKind,
+        reason: str,
+        may_train: bool,
+        language: str,
+    ) -> Review:
+        """Sign the draft of this version. Raises one of ReviewError where it cannot be."""
+        now = self._clock.now()
+        study, report = self.read(uid)
+        draft = self._draft(uid, version)
+        if report is None:
+            raise ReportChanged("There is no report yet.")
+        review = sign(
+            report,
+            draft,
+            study,
+            self._reviews.reviews(uid),
+            signer=signer,
+            kind=kind,
+            reason=reason,
+            language=language,
+            may_train=may_train,
+            now=now,
+            stands=self._reviews.stands(uid),
+        )
+        read = self._studies.load(uid, report.revision)
+        signed = signed_report(
+            report, review, read, time=now.astimezone(self._settings.site.zone).strftime(TIME_FORMAT)
+        )
+        made = self._encoder().encode(read, signed)
+        planned = plan(signed, read, self._settings.effective_destinations, made, now)
+        self._reviews.sign(review, signed, draft_version=version, made=made, planned=planned)
+        return review
+
+    def _draft(self, uid: StudyInstanceUID, version: int) -> ReviewDraft:
+        draft = self._reviews.draft(uid)
+        if draft is None or draft.version != version:
+            raise DraftChanged
+        return draft
+
+    def withdraw(self, uid: StudyInstanceUID, *, signer: Signer, reason: str) -> Review:
+        """Take the signature that stands back, everywhere. Raises one of ReviewError where it cannot be."""
+        from hoichan.encoding.retraction import retraction_uid  # noqa: PLC0415  highdicom takes a second
+
+        self.read(uid)
+        before: Sequence[Review] = self._reviews.reviews(uid)
+        if not before or not self._reviews.stands(uid):
+            raise StepRefused("No signature stands.")
+        review = withdraw(
+            before,
+            uid=SOPInstanceUID(retraction_uid(before[-1].report_uid)),
+            signer=signer,
+            reason=reason,
+            now=self._clock.now(),
+        )
+        self._reviews.withdraw(review)
+        return review
