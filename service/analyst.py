@@ -35,7 +35,7 @@ class Analyst:
     def analyse(self, uid: StudyInstanceUID, revision: int) -> tuple[Study, Report]:
         """Scores and files one revision. Raises what the pipeline raises."""
         self.corrections.retract(uid)
-        study = self._without_rejected(self.house.studies.load(uid, revision))
+        study = load(self.house, uid, revision)
         study = replace(study, earlier_study_dates=self.priors(study))
         report = analyse(
             study,
@@ -48,12 +48,13 @@ class Analyst:
         )
         return study, report
 
-    def _without_rejected(self, study: Study) -> Study:
-        """Also by a note that came after this revision was closed: its work may have waited.
 
-        And those images are marked that went by the retention rules before the study came to life again.
-        """
-        house = self.house
-        known = house.studies.current(study.study_instance_uid)
-        judged = mark_rejected(study, withdrawn(house.spool, known or study))
-        return retention.mark_removed(judged, RetentionSql(house.engine), house.spool)
+def load(house: House, uid: StudyInstanceUID, revision: int) -> Study:
+    """A revision without what was rejected, also by a note that came after it was closed: its work may wait.
+
+    And those images are marked that went by the retention rules before the study came to life again.
+    """
+    study = house.studies.load(uid, revision)
+    known = house.studies.current(uid)
+    judged = mark_rejected(study, withdrawn(house.spool, known or study))
+    return retention.mark_removed(judged, RetentionSql(house.engine), house.spool)

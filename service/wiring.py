@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,7 @@ from hoichan.settings import (
     Settings,
 )
 from service.analyst import Analyst
+from service.analyst import load as load_revision
 from service.corrections import Corrections
 from service.roster import Roster
 
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     from service.asking import Asking
     from service.commitments import Committer
     from service.forwarding import Forwarding
+    from service.observer import Observer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +147,23 @@ def analyst(house: House) -> Analyst:
         encoder=encoder(house),
         corrections=corrections(house),
         priors=asking(house, sinks(house.settings)).priors.gather,
+    )
+
+
+def observer(house: House, models: Roster | None = None) -> Observer:
+    """What is done after the live answer."""
+    from hoichan.adapters.shadow_sql import ShadowSql  # noqa: PLC0415  only workers pay for it
+    from service.observer import Observer, read_stored  # noqa: PLC0415
+
+    return Observer(
+        roster=models or roster(house),
+        governance=GovernanceSql(house.engine),
+        rows=ShadowSql(house.engine),
+        runner=runner(house),
+        load=partial(load_revision, house),
+        film=lambda instance: read_stored(Path(house.spool.file(instance.path))),
+        clock=house.clock,
+        watch_inputs=house.settings.models.watch_inputs,
     )
 
 

@@ -28,13 +28,14 @@ from hoichan.analysis.selection import select
 from hoichan.errors import HoichanError, KilledItsWorkers, RecordsUnavailable
 from hoichan.settings import Settings
 from hoichan.types import Study, StudyInstanceUID
-from service import background, backup, retention, wiring
+from service import background, backup, observer, retention, wiring
 from service.alone import analyse_alone
 from service.analyst import Analyst
 from service.arrivals import Arrivals
 from service.dispatch import Dispatcher
 from service.folders import watch
 from service.metering import Metering
+from service.observer import ObserverProcess
 from service.order_of_work import Line
 from service.outbox import Outbox
 from service.probing import Prober
@@ -98,6 +99,7 @@ class Worker:
             originals=self._house.spool.originals,
             corrections=self._corrections,
         )
+        self._observing = ObserverProcess(settings, wiring.observer(self._house, self._roster))
         self._dispatcher = Dispatcher(self._studies, self._house.work, self._engine, clock)
         self._prober = Prober(self._house.work, wiring.probes(settings), clock, settings.work)
         self._valve = Valve(self._house.work, self._house.spool.notes, clock, settings.work)
@@ -130,6 +132,7 @@ class Worker:
             self._loop(stop)
         finally:
             self._engine.close()
+            self._observing.close()
             self._asking.priors.close()
             self._metering.close()
             with suppress(RecordsUnavailable):  # others see by the silence that it ended
@@ -160,6 +163,13 @@ class Worker:
             ("sweep", self._keeper.sweep, lambda: True),
         ):
             background.start(name, step, leads=leads, stop=stop, pause_seconds=retention.STEP_SECONDS)
+        background.start(
+            "observer",
+            self._observing.step,
+            leads=lambda: self._leads,
+            stop=stop,
+            pause_seconds=observer.STEP_SECONDS,
+        )
 
     def _lead(self) -> bool:
         """Whether this worker is the first of those alive; then it looks after the work of the dead."""
