@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from hoichan.adapters.schema import deliveries, studies, trail, users
 from hoichan.adapters.schema_access import account_scopes, emergency_accesses
 from hoichan.adapters.sight import EVERYTHING, Sight
-from hoichan.errors import RecordsUnavailable, StudyUnknown, UserUnknown
+from hoichan.errors import AccountRefused, RecordsUnavailable, StudyUnknown, UserUnknown
 from hoichan.guard.emergency import Emergency, Reason
 from hoichan.ports import Clock
 
@@ -68,8 +68,11 @@ class AccessSql:
     def bind(self, user_name: str, facilities: Sequence[str] | None) -> None:
         """Bind an account to facilities; to none of them it sees nothing, with None it sees all.
 
-        Raises UserUnknown.
+        Raises UserUnknown, and AccountRefused for a facility that the settings do not know.
         """
+        unknown = sorted(set(facilities or ()) - set(self._senders))
+        if unknown:
+            raise AccountRefused("facility", f"No facility {unknown[0]}: see [[facilities]] in the settings.")
         with self._connection(writing=True) as connection:
             known = connection.execute(sa.select(users.c.role).where(users.c.user_name == user_name)).first()
             if known is None:

@@ -167,6 +167,12 @@ class PeopleSql:
         if not done.rowcount:
             raise UserUnknown("No account has this name: `hoichan user list` shows them.")
 
+    def set_role(self, user_name: str, role: Role) -> None:
+        """Another role; every session of the account ends. Raises UserUnknown, AccountRefused."""
+        if role not in ASSIGNABLE:
+            raise AccountRefused("role", f"The role {role} is not for accounts.")
+        self._change(user_name, role=role.value)
+
     def set_password(self, user_name: str, password_hash: str) -> None:
         """Another password; every session of the account ends. Raises UserUnknown."""
         self._change(user_name, password_hash=password_hash, password_changed_at=self._clock.now())

@@ -23,6 +23,7 @@ from hoichan.adapters.work_sql import WorkSql
 from hoichan.ports import Clock, Studies
 from hoichan.settings import Settings
 from service.api import (
+    accounts,
     auditing,
     dicomweb_pixels,
     dicomweb_retrieve,
@@ -76,6 +77,7 @@ PAGE_ROUTERS = (
     messages.page_router,
     people.router,
     emergency.router,
+    accounts.router,
     second_factor.router,
     auditing.router,
     steering.page_router,

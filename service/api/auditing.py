@@ -17,6 +17,7 @@ from service.api.show import show
 from service.api.studies import Page
 
 PAGE_SIZE = 100
+LOUD_FOR = timedelta(days=7)  # break-glass stands above the log for so long
 router = APIRouter(default_response_class=HTMLResponse)
 
 # A form sends its empty fields too, so "" stands for "whatever it is".
@@ -56,6 +57,7 @@ def show_audit(
         desk,
         "audit.html",
         lines=lines,
+        emergencies=len(desk.access.emergencies(since=desk.clock.now() - LOUD_FOR)),
         total=total,
         kinds=list(Audited),
         asked=asked,
@@ -63,6 +65,13 @@ def show_audit(
         page=page,
         pages=max(1, -(-total // PAGE_SIZE)),
     )
+
+
+@router.get("/audit/emergencies")
+def show_emergencies(request: Request, desk: AtDesk) -> HTMLResponse:
+    """Who broke the glass, and the words they gave, newest first."""
+    desk.witness.record(request, Audited.LOG_READ, detail="emergencies")
+    return show(request, desk, "emergencies.html", emergencies=desk.access.emergencies())
 
 
 def _begin_of(desk: Desk, day: str, *, days: int = 0) -> datetime:

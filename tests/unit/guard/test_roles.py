@@ -20,6 +20,8 @@ AGREED = {
     "worklist_use":    "no    no    no    no    no    no    no     no",
     "patient_decide":  "yes   yes   no    no    no    no    yes    no",
     "audit_read":      "no    no    no    no    no    yes   no    no",
+    "break_glass":     "yes   yes   yes   no    no    no    no     no",
+    "people_manage":   "no    no    no    no    yes   no    no     no",
     "metrics_read":    "no    no    no    yes   yes   no    yes    no",
     "api_read":        "yes   yes   yes   yes   yes   yes   yes    no",
     "account_own":     "yes   yes   yes   yes   yes   yes   no    no",

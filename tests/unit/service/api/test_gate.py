@@ -45,6 +45,9 @@ class Site:
         return route.format(
             study_uid=self.uids["assembled" if route.endswith(("/cancel", "}/replay")) else "urgent"],
             destination="nobody",
+            finding_identity="00000000-0000-5000-8000-000000000000",
+            user_name=Role.CLINICIAN.value,
+            verb="role",
             series_uid="1.2.3",
             instance_uid="1.2.3.4",
             numbers="1",

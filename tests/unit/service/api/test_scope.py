@@ -7,6 +7,7 @@ from http import HTTPStatus
 import pytest
 from fastapi.testclient import TestClient
 
+from hoichan.adapters.access_sql import AccessSql
 from hoichan.adapters.audit_sql import Wanted
 from hoichan.adapters.encoder import DocumentEncoder
 from hoichan.guard.audit import Audited, Outcome
@@ -51,7 +52,8 @@ class Site:
                 self.access.bind(f"{role.value}.d", ["79002"])
         add_user(self.record, "whole", Role.RADIOLOGIST)
         add_user(self.record, "nothing", Role.RADIOLOGIST)
-        self.access.bind("nothing", ["79999"])
+        closed = AccessSql(self.record.engine, self.record.clock, {"79999": frozenset()})
+        closed.bind("nothing", ["79999"])  # a facility that was in the settings once
         self.client = TestClient(self.app, base_url="http://localhost", follow_redirects=False)
 
     def ask(self, who, method, path, **more):
@@ -64,6 +66,8 @@ class Site:
         return route.format(
             study_uid=self.uids[which],
             destination="nobody",
+            user_name="whole",
+            verb="role",
             series_uid="1.2.3",
             instance_uid="1.2.3.4",
             numbers="1",
