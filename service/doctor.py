@@ -57,6 +57,7 @@ def examine(settings: Settings) -> list[Check]:
         _folders,
         _destinations,
         _sources,
+        _orders,
         _running,
     ]
     found: list[Check] = []
@@ -187,6 +188,30 @@ def _sources(settings: Settings) -> Iterator[Check]:
     with tempfile.TemporaryDirectory() as folder:  # nothing is fetched, and data_dir may not be ours
         for name, passed, detail in examine_sources(settings, DiskSpool(Path(folder))):
             yield Check(name=name, passed=passed, detail=detail)
+
+
+def _orders(settings: Settings) -> Iterator[Check]:
+    if not settings.orders.enabled and not settings.orders.worklists:
+        return
+    from service.doctor_orders import examine_orders  # noqa: PLC0415
+
+    for name, passed, detail in examine_orders(settings, runs=_runs(settings)):
+        yield Check(name=name, passed=passed, detail=detail)
+
+
+def _runs(settings: Settings) -> bool:
+    """Whether any process of the house lives; False where the database cannot say."""
+    try:
+        engine = database.open_database(settings.storage.database_url)
+    except HoichanError:  # told by the check of the database
+        return False
+    try:
+        spool = settings.storage.spool_dir
+        return is_running(premises(settings, engine, spool_root=spool, now=SystemClock().now))
+    except HoichanError:
+        return False
+    finally:
+        engine.dispose()
 
 
 def _destinations(settings: Settings) -> Iterator[Check]:

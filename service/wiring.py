@@ -41,6 +41,7 @@ from hoichan.settings import (
     Hl7Destination,
     OrthancSource,
     Settings,
+    Worklist,
 )
 from service.analyst import Analyst
 from service.analyst import load as load_revision
@@ -48,6 +49,7 @@ from service.corrections import Corrections
 from service.roster import Roster
 
 if TYPE_CHECKING:
+    from hoichan.adapters.worklist_dimse import WorklistScu
     from service.asking import Asking
     from service.commitments import Committer
     from service.forwarding import Forwarding
@@ -245,11 +247,13 @@ def archive_of(settings: Settings, spool: Spool, source: AnySource) -> Archive:
 
 def asking(house: House, sinks_by_name: Mapping[str, Sink]) -> Asking:
     """What a worker asks others for while it leads, and the earlier studies that any worker asks for."""
-    from hoichan.adapters.sources_sql import SourcesSql  # noqa: PLC0415  only workers pay for it
+    from hoichan.adapters.orders_sql import OrdersSql  # noqa: PLC0415  only workers pay for it
+    from hoichan.adapters.sources_sql import SourcesSql  # noqa: PLC0415
     from service.asking import Asking, Task  # noqa: PLC0415
     from service.catch_up import CatchUp  # noqa: PLC0415
     from service.counting import Counting  # noqa: PLC0415
     from service.priors import Priors, PriorSource  # noqa: PLC0415
+    from service.worklists import Poll  # noqa: PLC0415
 
     record = SourcesSql(house.engine)
     spool, studies, clock = house.spool, house.studies, house.clock
@@ -268,9 +272,21 @@ def asking(house: House, sinks_by_name: Mapping[str, Sink]) -> Asking:
             tasks.append(Task(name=f"source {name}", step=catch_up.step))
         counting = Counting(one.source, one.archive, spool, studies, clock)
         tasks.append(Task(name=f"counts {name}", step=counting.step))
+    for worklist in house.settings.orders.worklists:
+        zone = house.settings.site.zone
+        orders = OrdersSql(house.engine, clock)
+        poll = Poll(worklist, worklist_scu(house.settings, worklist), orders, clock, zone)
+        tasks.append(Task(name=f"worklist {worklist.name}", step=poll.step))
     return Asking(
         tasks=tuple(tasks), priors=Priors(asked, record, spool, studies, clock, house.settings.site.zone)
     )
+
+
+def worklist_scu(settings: Settings, worklist: Worklist) -> WorklistScu:
+    """What asks one RIS for its worklist."""
+    from hoichan.adapters.worklist_dimse import WorklistScu  # noqa: PLC0415  only workers pay for it
+
+    return WorklistScu(worklist, our_title=settings.listener.ae_title, zone=settings.site.zone)
 
 
 def forwarding(house: House) -> Forwarding:

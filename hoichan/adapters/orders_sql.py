@@ -241,6 +241,11 @@ def _order_row(order: Order) -> dict[str, object]:
     }
 
 
+def order_facts(order: Order) -> dict[str, object]:
+    """Everything that an order says, with its person, as it would be kept."""
+    return {**_order_row(order), **person_row(order.patient), "control": str(order.control)}
+
+
 def order_of(row: rows.Row) -> Order:
     """An order from its row."""
     return Order(

@@ -158,7 +158,7 @@ def describe(
     return Study(
         study_instance_uid=StudyInstanceUID(header.uid("StudyInstanceUID")),
         revision=0,
-        patient=_patient(header, zone),
+        patient=patient_of(header, zone),
         accession_number=header.text("AccessionNumber"),
         study_id=header.text("StudyID"),
         study_datetime=study_datetime,
@@ -194,7 +194,8 @@ def _misplaced_view(header: Header) -> str | None:
     return position if is_film and position not in PATIENT_POSITIONS else None
 
 
-def _patient(header: Header, zone: tzinfo) -> Patient:
+def patient_of(header: Header, zone: tzinfo) -> Patient:
+    """Whose it is, as far as the attributes of the patient say."""
     patient_id = header.text("PatientID") or ""
     issuer = header.text("IssuerOfPatientID")
     birth_date = header.date("PatientBirthDate")

@@ -53,7 +53,7 @@ def hear_request(content: bytes, *, sender: str, zone: tzinfo, now: datetime) ->
     """
     error: HoichanError | None = None
     events: tuple[Order, ...] = ()
-    told_at: datetime | None = now
+    told_at = now
     try:
         resource = _read(content)
         events = (read_request(resource, zone=zone),)

@@ -20,7 +20,7 @@ from hoichan.settings.forwarding import Forward, WithoutPerson
 from hoichan.settings.listener import LOOPBACK_SENDERS, Listener, Sender
 from hoichan.settings.loading import ENVIRONMENT_PREFIX, Settings, load
 from hoichan.settings.models import Models
-from hoichan.settings.orders import Expectation, Orders, OrderSender
+from hoichan.settings.orders import Expectation, Orders, OrderSender, Worklist
 from hoichan.settings.retention import Retention, RetentionRule
 from hoichan.settings.sources import (
     AnySource,
@@ -75,6 +75,7 @@ __all__ = [
     "Web",
     "WithoutPerson",
     "Work",
+    "Worklist",
     "is_loopback",
     "load",
     "sender_title",

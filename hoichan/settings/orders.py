@@ -6,8 +6,9 @@ import ipaddress
 
 from pydantic import Field, field_validator, model_validator
 
-from hoichan.settings.base import Port, Section, is_loopback
-from hoichan.settings.tls import ServerTls
+from hoichan.settings.base import AeTitle, Port, Section, is_loopback
+from hoichan.settings.sources import Modality
+from hoichan.settings.tls import ClientTls, ServerTls
 
 
 class OrderSender(Section):
@@ -31,6 +32,20 @@ class Expectation(Section):
     instances: int = Field(ge=1)  # images in all
 
 
+class Worklist(Section):
+    """A RIS whose Modality Worklist is asked for orders (C-FIND)."""
+
+    name: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")
+    host: str
+    port: Port
+    ae_title: AeTitle
+    calling_ae_title: AeTitle | None = None  # None: the listener's own title
+    tls: ClientTls | None = None  # None: plain DICOM
+    modalities: tuple[Modality, ...] = ()  # one question each; empty: one for all
+    every_seconds: float = Field(60, ge=5)
+    timeout_seconds: float = Field(30, gt=0)
+
+
 LOOPBACK_ORDER_SENDERS = (OrderSender(host="127.0.0.0/8"), OrderSender(host="::1/128"))
 
 
@@ -43,6 +58,7 @@ class Orders(Section):
     tls: ServerTls | None = None  # None: plain MLLP; with `ca` every sender must show a certificate
     senders: tuple[OrderSender, ...] = ()
     expectations: tuple[Expectation, ...] = ()
+    worklists: tuple[Worklist, ...] = ()  # asked whether the door is open or not
     maximum_message_bytes: int = Field(1024**2, ge=1024)  # an order is a few thousand
     maximum_connections: int = Field(50, ge=1)
     message_seconds: float = Field(30, gt=0)  # from the first byte of a message to its last
@@ -57,4 +73,7 @@ class Orders(Section):
     def _safe(self) -> Orders:
         if self.enabled and not is_loopback(self.host) and not self.senders:
             raise ValueError("open to the network with an empty list of senders; add [[orders.senders]]")
+        names = [worklist.name for worklist in self.worklists]
+        if len(names) != len(set(names)):
+            raise ValueError("worklists: two of them have the same name")
         return self
