@@ -1,4 +1,4 @@
-"""`hoichan audit verify|head`: whether the log of who did what is as it was written.
+"""`hoichan audit verify|head|export`: whether the log of who did what is as it was written.
 
 Export the head from time to time and keep it elsewhere: records cut off at the end are seen only by it. Exit
 code 0 all is well, 1 it is not, 2 used wrongly.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,13 +25,15 @@ app = typer.Typer(no_args_is_help=True, help="The log of who did what.")
 Config = Annotated[Path | None, typer.Option("--config", help="Configuration file (TOML).")]
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Folder for everything that is kept.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON for a machine to read.")]
+_DAY = ["%Y-%m-%d"]
 _HEAD = re.compile(r"([0-9]+):([0-9a-f]{64})")
 
 
 @app.command("verify")
 def verify(
     head: Annotated[
-        str, typer.Option("--head", help="What `hoichan audit head` said once: LENGTH:HASH.")
+        str,
+        typer.Option("--head", help="What `hoichan audit head` said once, LENGTH:HASH; or a file with such."),
     ] = "",
     config: Config = None,
     data_dir: DataDir = None,
@@ -63,13 +66,65 @@ def show_head(config: Config = None, data_dir: DataDir = None, as_json: AsJson =
         print(f"{head.length}:{head.hash.hex()}")
 
 
+@app.command("export")
+def export(
+    fhir: Annotated[bool, typer.Option("--fhir", help="As FHIR R4 AuditEvent, one a line (NDJSON).")] = False,
+    bundle: Annotated[bool, typer.Option("--bundle", help="With --fhir: one Bundle of them all.")] = False,
+    who: Annotated[str, typer.Option("--who", help="Only of this account.")] = "",
+    study: Annotated[str, typer.Option("--study", help="Only of this study.")] = "",
+    since: Annotated[datetime | None, typer.Option("--since", formats=_DAY, help="From this day on.")] = None,
+    until: Annotated[datetime | None, typer.Option("--until", formats=_DAY, help="To its end.")] = None,
+    config: Config = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Write the log to standard output, oldest first; itself recorded. Without --fhir: as it is hashed."""
+    from hoichan.adapters.audit_sql import Wanted  # noqa: PLC0415
+    from hoichan.encoding.fhir_audit import audit_event  # noqa: PLC0415
+    from hoichan.guard.audit import Audited, canonical_bytes  # noqa: PLC0415
+    from service.shell import record  # noqa: PLC0415
+    from service.wiring import open_house  # noqa: PLC0415
+
+    if bundle and not fhir:
+        raise typer.BadParameter("only with --fhir", param_hint="--bundle")
+    house = open_house(load(config, data_dir=data_dir))
+    site = house.settings.site
+    wanted = Wanted(
+        who=who or None,
+        study_instance_uid=study or None,
+        since=since.replace(tzinfo=site.zone) if since else None,
+        until=until.replace(tzinfo=site.zone) + timedelta(days=1) if until else None,
+    )
+    record(house, Audited.EXPORTED, *([study] if study else []), detail="audit log")
+    lines = house.audit.lines(wanted)
+    if not fhir:
+        for line in lines:
+            print(f"{line.position} {canonical_bytes(line.record).decode('ascii')}")
+        return
+    events = (audit_event(line.position, line.record, site) for line in lines)
+    if not bundle:
+        for event in events:
+            print(json.dumps(event, ensure_ascii=False))
+        return
+    print('{"resourceType": "Bundle", "type": "collection", "entry": [')
+    for number, event in enumerate(events):
+        full = f"{site.identifier_base}/fhir/AuditEvent/{event['id']}"
+        print("," * bool(number) + json.dumps({"fullUrl": full, "resource": event}, ensure_ascii=False))
+    print("]}")
+
+
 def _parse(text: str) -> Head:
+    """The head that is given, or the longest one of a file that the service wrote day by day."""
     from hoichan.guard.audit import Head  # noqa: PLC0415
 
-    found = _HEAD.fullmatch(text.strip())
-    if found is None:
+    found = [_HEAD.fullmatch(text.strip())]
+    if found[0] is None and (file := Path(text)).is_file():
+        found = [
+            _HEAD.search(line) for line in file.read_text(encoding="utf-8", errors="replace").splitlines()
+        ]
+    heads = [Head(length=int(one[1]), hash=bytes.fromhex(one[2])) for one in found if one is not None]
+    if not heads:
         raise typer.BadParameter("LENGTH:HASH, as `hoichan audit head` says it", param_hint="--head")
-    return Head(length=int(found[1]), hash=bytes.fromhex(found[2]))
+    return max(heads, key=lambda head: head.length)
 
 
 def _audit(config: Path | None, data_dir: Path | None) -> AuditSql:

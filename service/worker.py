@@ -28,7 +28,7 @@ from hoichan.analysis.selection import select
 from hoichan.errors import HoichanError, KilledItsWorkers, RecordsUnavailable
 from hoichan.settings import Settings
 from hoichan.types import Study, StudyInstanceUID
-from service import background, backup, observer, retention, wiring
+from service import audit_heads, background, backup, observer, retention, wiring
 from service.alone import analyse_alone
 from service.analyst import Analyst
 from service.arrivals import Arrivals
@@ -163,6 +163,13 @@ class Worker:
             ("sweep", self._keeper.sweep, lambda: True),
         ):
             background.start(name, step, leads=leads, stop=stop, pause_seconds=retention.STEP_SECONDS)
+        background.start(
+            "audit-head",
+            audit_heads.Heads(self._house).step,
+            leads=lambda: self._leads,
+            stop=stop,
+            pause_seconds=audit_heads.STEP_SECONDS,
+        )
         background.start(
             "observer",
             self._observing.step,

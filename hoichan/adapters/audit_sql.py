@@ -147,17 +147,7 @@ class AuditSql:
 
     def search(self, wanted: Wanted, *, limit: int, offset: int = 0) -> tuple[int, Sequence[Line]]:
         """How many records fit, and some of them, newest first."""
-        conditions = []
-        if wanted.who is not None:
-            conditions.append(audit.c.who == wanted.who)
-        if wanted.study_instance_uid is not None:
-            conditions.append(audit.c.study_instance_uid == wanted.study_instance_uid)
-        if wanted.what is not None:
-            conditions.append(audit.c.what == wanted.what.value)
-        if wanted.since is not None:
-            conditions.append(audit.c.at >= wanted.since)
-        if wanted.until is not None:
-            conditions.append(audit.c.at < wanted.until)
+        conditions = _conditions(wanted)
         newest = sa.select(audit).where(*conditions).order_by(audit.c.position.desc())
         with self._connection() as connection:
             total = connection.execute(
@@ -165,6 +155,23 @@ class AuditSql:
             ).scalar_one()
             rows = connection.execute(newest.limit(limit).offset(offset)).all()
         return total, [Line(position=row.position, record=_record(row)) for row in rows]
+
+    def lines(self, wanted: Wanted, *, after: int = 0) -> Iterator[Line]:
+        """Every record that fits behind a position, oldest first; any number of them."""
+        while True:
+            page = (
+                sa.select(audit)
+                .where(audit.c.position > after, *_conditions(wanted))
+                .order_by(audit.c.position)
+                .limit(_AT_ONCE)
+            )
+            with self._connection() as connection:
+                rows = connection.execute(page).all()
+            if not rows:
+                return
+            for row in rows:
+                yield Line(position=row.position, record=_record(row))
+            after = rows[-1].position
 
     def _rows(self) -> Iterator[sa.Row[tuple[object, ...]]]:
         """Every row in order. Page by page: what was read does not change, and nothing stays open."""
@@ -186,6 +193,21 @@ class AuditSql:
                 yield connection
         except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
             raise RecordsUnavailable(f"The database did not answer ({type(error).__name__}).") from error
+
+
+def _conditions(wanted: Wanted) -> list[sa.ColumnElement[bool]]:
+    conditions: list[sa.ColumnElement[bool]] = []
+    if wanted.who is not None:
+        conditions.append(audit.c.who == wanted.who)
+    if wanted.study_instance_uid is not None:
+        conditions.append(audit.c.study_instance_uid == wanted.study_instance_uid)
+    if wanted.what is not None:
+        conditions.append(audit.c.what == wanted.what.value)
+    if wanted.since is not None:
+        conditions.append(audit.c.at >= wanted.since)
+    if wanted.until is not None:
+        conditions.append(audit.c.at < wanted.until)
+    return conditions
 
 
 def _record(row: sa.Row[tuple[object, ...]]) -> AuditRecord:

@@ -24,6 +24,7 @@ from hoichan.ports import Clock, Studies
 from hoichan.settings import Settings
 from service.api import (
     accounts,
+    audit_fhir,
     auditing,
     dicomweb_pixels,
     dicomweb_retrieve,
@@ -63,6 +64,7 @@ API_ROUTERS = (
     reading.router,
     retraction.router,
     studies.router,
+    audit_fhir.router,  # before the other resources: a route of its own action
     fhir.router,
     steering.router,
     health.router,

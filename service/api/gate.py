@@ -127,6 +127,7 @@ ROUTES: Mapping[tuple[str, str], Action | Open] = {
     ("GET", "/api/v1/studies/{study_uid}/documents/{kind}"): Action.DOCUMENT_READ,
     ("POST", "/api/v1/deliveries/{idempotency_key}/replay"): Action.DELIVERY_REPLAY,
     ("GET", "/fhir/metadata"): Action.API_READ,
+    ("GET", "/fhir/AuditEvent"): Action.AUDIT_READ,
     ("GET", "/fhir/{resource_type}"): Action.DOCUMENT_READ,
     ("GET", "/fhir/{resource_type}/{resource_id}"): Action.DOCUMENT_READ,
     ("POST", "/fhir/{resource_type}/_search"): Action.DOCUMENT_READ,
