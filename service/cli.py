@@ -23,6 +23,7 @@ from service import (
     cli_deidentify,
     cli_film,
     cli_forward,
+    cli_governance,
     cli_hold,
     cli_import,
     cli_migrate,
@@ -43,6 +44,7 @@ app = typer.Typer(
     help="Hội Chẩn: AI imaging diagnosis assistance, reviewed by a physician.",
 )
 app.add_typer(cli_models.app, name="model")
+cli_governance.add_to(cli_models.app)
 app.command("deidentify")(cli_deidentify.deidentify)
 app.command("import")(cli_import.import_files)
 app.command("import-film")(cli_film.import_film)

@@ -86,6 +86,7 @@ def verify_models(
 ) -> None:
     """Check schema, checksum, card and golden cases."""
     from hoichan.analysis.manifests import load, verify  # noqa: PLC0415  --help must not import onnxruntime
+    from service.cli_governance import signature_checks  # noqa: PLC0415
 
     shelf = _shelf(_settings(config, data_dir))
     try:
@@ -101,7 +102,8 @@ def verify_models(
     if not folders:
         _stop(ManifestInvalid("There is no model package to verify."))
     runner = _runner()
-    found = {folder.name: verify(folder, runner) for folder in folders}
+    settings = _settings(config, data_dir)
+    found = {f.name: (*verify(f, runner), *signature_checks(settings, f)) for f in folders}
     if as_json:
         print(json.dumps({name: [{"check": c.name, "passed": c.passed, "detail": c.detail} for c in checks]
                           for name, checks in found.items()}, ensure_ascii=False))  # fmt: skip

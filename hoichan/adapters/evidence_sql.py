@@ -1,0 +1,248 @@
+"""What versions of a model answered, and what doctors signed: for reports, thresholds, drift, training.
+
+Studies stand by their UID; of a patient only sex and age leave this module. Raises RecordsUnavailable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from hoichan.adapters import review_rows
+from hoichan.adapters.review_standing import standing
+from hoichan.adapters.schema import instances, reports, results, series, studies
+from hoichan.adapters.schema_governance import input_statistics, shadow_results
+from hoichan.adapters.schema_reviews import reviews
+from hoichan.adapters.shadow_sql import ANSWERED
+from hoichan.adapters.transactions import transaction
+from hoichan.analysis.truth import overridden, truths
+from hoichan.analysis.versions import Version, base_version
+from hoichan.types import Presence, Review
+
+_AT_ONCE = 500  # studies asked for at a time
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """One version's numbers of one image."""
+
+    study_instance_uid: str
+    report_uid: str
+    sop_instance_uid: str
+    at: datetime  # when the report of the live models was made
+    logits: Mapping[str, float]  # Output.name -> raw logit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What groups are made of."""
+
+    sender: str
+    sex: str | None
+    age_years: int | None
+    device: str
+    view: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signed:
+    """A review that stands, and what it says."""
+
+    review: Review
+    truths: Mapping[str, bool]  # finding key -> there
+    overridden: int
+    judged: int
+    reported_at: datetime  # when the machine's report was made
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """One report and whether a model refused the study."""
+
+    study_instance_uid: str
+    at: datetime
+    refused: bool
+
+
+class EvidenceSql:
+    """Reads only."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    def answers(self, version: Version, *, since: datetime | None = None) -> list[Answer]:
+        """What a version answered, live or in shadow; of each image the latest."""
+        name = version.manifest.algorithm_name
+        live = (
+            sa.select(
+                reports.c.study_instance_uid,
+                results.c.report_uid,
+                results.c.sop_instance_uid,
+                reports.c.created_at.label("at"),
+                results.c.logits,
+                results.c.algorithm_version,
+            )
+            .join(results, results.c.report_uid == reports.c.report_uid)
+            .where(
+                results.c.algorithm_name == name,
+                results.c.weights_sha256 == version.manifest.weights_sha256,
+                ~_signed().exists(),
+            )
+        )
+        shadow = (
+            sa.select(
+                reports.c.study_instance_uid,
+                shadow_results.c.report_uid,
+                shadow_results.c.sop_instance_uid,
+                reports.c.created_at.label("at"),
+                shadow_results.c.logits,
+                shadow_results.c.version.label("algorithm_version"),
+            )
+            .join(shadow_results, shadow_results.c.report_uid == reports.c.report_uid)
+            .where(shadow_results.c.digest == version.digest, shadow_results.c.outcome == ANSWERED)
+        )
+        found: dict[tuple[str, str], Answer] = {}
+        with transaction(self._engine) as connection:
+            for asked in (shadow, live):
+                chosen = asked if since is None else asked.where(reports.c.created_at >= since)
+                for row in connection.execute(chosen.order_by(reports.c.created_at)):
+                    if base_version(row.algorithm_version) != version.version:
+                        continue
+                    found[row.study_instance_uid, row.sop_instance_uid] = Answer(
+                        study_instance_uid=row.study_instance_uid,
+                        report_uid=row.report_uid,
+                        sop_instance_uid=row.sop_instance_uid,
+                        at=row.at,
+                        logits=row.logits,
+                    )
+        return list(found.values())
+
+    def facts(self, wanted: Iterable[str]) -> dict[str, Facts]:
+        """What groups are made of, by study."""
+        found: dict[str, Facts] = {}
+        with transaction(self._engine) as connection:
+            for some in _parts(sorted(set(wanted))):
+                views: dict[str, Any] = {}
+                for row in connection.execute(
+                    sa.select(
+                        series.c.study_instance_uid,
+                        series.c.view_position,
+                        series.c.manufacturer,
+                        series.c.manufacturer_model_name,
+                    )
+                    .where(series.c.study_instance_uid.in_(some))
+                    .order_by(series.c.series_number)
+                ):
+                    views.setdefault(row.study_instance_uid, row)
+                for row in connection.execute(
+                    sa.select(
+                        studies.c.study_instance_uid,
+                        studies.c.calling_ae_title,
+                        studies.c.patient_sex,
+                        studies.c.patient_age_years,
+                    ).where(studies.c.study_instance_uid.in_(some))
+                ):
+                    first = views.get(row.study_instance_uid)
+                    device = (first.manufacturer_model_name or first.manufacturer) if first else None
+                    found[row.study_instance_uid] = Facts(
+                        sender=row.calling_ae_title,
+                        sex=row.patient_sex,
+                        age_years=row.patient_age_years,
+                        device=device or "unknown",
+                        view=(first.view_position if first else None) or "unknown",
+                    )
+        return found
+
+    def signed(self, *, since: datetime | None = None) -> dict[str, Signed]:
+        """The reviews that stand, by study."""
+        found: dict[str, Signed] = {}
+        with transaction(self._engine) as connection:
+            asked = sa.select(reviews.c.study_instance_uid).distinct()
+            if since is not None:
+                asked = asked.where(reviews.c.signed_at >= since)
+            uids = sorted(connection.execute(asked).scalars())
+            for some in _parts(uids):
+                chosen = [row["report_uid"] for row in standing(connection, some).values()]  # type: ignore[arg-type]
+                rows = connection.execute(
+                    sa.select(reviews, reports.c.findings, reports.c.created_at)
+                    .join(reports, reports.c.report_uid == reviews.c.judged)
+                    .where(reviews.c.report_uid.in_(chosen))
+                ).mappings()
+                for row in rows:
+                    review = review_rows.review(row)
+                    changed, judged = overridden(review.judgements)
+                    found[review.study_instance_uid] = Signed(
+                        review=review,
+                        truths=truths(review.judgements, _stated(row["findings"])),
+                        overridden=changed,
+                        judged=judged,
+                        reported_at=row["created_at"],
+                    )
+        return found
+
+    def refusals(self, algorithm_name: str, *, since: datetime) -> list[Refused]:
+        """Reports since then that this model answered or refused."""
+        found = []
+        with transaction(self._engine) as connection:
+            for row in connection.execute(
+                sa.select(
+                    reports.c.study_instance_uid,
+                    reports.c.created_at,
+                    reports.c.refusals,
+                    reports.c.algorithms,
+                ).where(reports.c.created_at >= since, ~_signed().exists())
+            ):
+                answered = any(one["algorithm_name"] == algorithm_name for one in row.algorithms)
+                refused = any(one["algorithm_name"] == algorithm_name for one in row.refusals)
+                if answered or refused:
+                    found.append(
+                        Refused(
+                            study_instance_uid=row.study_instance_uid,
+                            at=row.created_at,
+                            refused=not answered,
+                        )
+                    )
+        return found
+
+    def figures(self, *, since: datetime) -> list[tuple[str, datetime, Mapping[str, float]]]:
+        """Study, time and statistics of the films that were measured since then."""
+        with transaction(self._engine) as connection:
+            rows = connection.execute(
+                sa.select(reports.c.study_instance_uid, input_statistics.c.at, input_statistics.c.figures)
+                .join(reports, reports.c.report_uid == input_statistics.c.report_uid)
+                .where(input_statistics.c.at >= since)
+            )
+            return [(row.study_instance_uid, row.at, row.figures) for row in rows if row.figures]
+
+    def image(self, study: str, sop_instance_uid: str) -> str | None:
+        """Where an image lies inside the spool; None for one that is not on record."""
+        with transaction(self._engine) as connection:
+            found: str | None = connection.execute(
+                sa.select(instances.c.path).where(
+                    instances.c.study_instance_uid == study, instances.c.sop_instance_uid == sop_instance_uid
+                )
+            ).scalar()
+            return found
+
+
+def _stated(findings: Sequence[Mapping[str, Any]]) -> dict[str, Presence]:
+    stated: dict[str, Presence] = {}
+    for one in findings:
+        presence = Presence(one["presence"])
+        if stated.get(one["key"]) is not Presence.PRESENT:
+            stated[one["key"]] = presence
+    return stated
+
+
+def _signed() -> sa.Select[tuple[str]]:
+    """The review that made a report: a doctor's report is no machine's."""
+    return sa.select(reviews.c.report_uid).where(reviews.c.report_uid == reports.c.report_uid)
+
+
+def _parts(uids: Sequence[str]) -> Iterable[Sequence[str]]:
+    for start in range(0, len(uids), _AT_ONCE):
+        yield uids[start : start + _AT_ONCE]
