@@ -136,19 +136,24 @@ class Corrections:
 
     def retract(self, study: StudyInstanceUID) -> None:
         """Write what takes the study's reports back from a former patient; before any new report of it."""
-        from hoichan.encoding.retraction import WITHDRAWN, retraction_uid, withdraw  # noqa: PLC0415
+        from hoichan.encoding.retraction import (  # noqa: PLC0415
+            BY_A_READER,
+            WITHDRAWN,
+            retraction_uid,
+            withdraw,
+        )
 
         for retraction in self._retractions.pending(study):
             now = self._clock.now().astimezone(self._settings.site.zone)
-            made = withdraw(
-                self._retractions.sent(retraction), language=self._settings.site.language, now=now
-            )
+            words = BY_A_READER if retraction.by_reader else WITHDRAWN
+            sent = self._retractions.sent(retraction)
+            made = withdraw(sent, language=self._settings.site.language, now=now, words=words)
             uid = SOPInstanceUID(retraction_uid(retraction.report_uid))
             told = [
                 one for one in self._settings.effective_destinations if one.name in retraction.destinations
             ]
             planned = plan_retraction(uid, study, told, made, self._clock.now())
-            if self._retractions.keep(retraction, uid, conclusion=WITHDRAWN, made=made, planned=planned):
+            if self._retractions.keep(retraction, uid, conclusion=words, made=made, planned=planned):
                 log.info("report_withdrawn", study=study, report=retraction.report_uid)
 
     def _link(self, uid: StudyInstanceUID) -> None:

@@ -19,7 +19,7 @@ from hoichan.errors import InputOutOfDomain
 from hoichan.ports import Spool
 from hoichan.reporting.deliveries import wanted
 from hoichan.settings import Hl7Destination, Settings
-from hoichan.types import Document, DocumentKind, Report, Study
+from hoichan.types import Document, DocumentKind, Report, Review, Study
 
 log = structlog.get_logger()
 
@@ -58,6 +58,8 @@ class DocumentEncoder:
             context = document_context(
                 study, report, source=source, site=self._site, software_version=__version__
             )
+            if report.review is not None:
+                return tuple(self._signed(context, report.review, _film(source)))
             picture = _picture(context, _film(source))
             page = self._page(context, picture)
             return (
@@ -73,6 +75,29 @@ class DocumentEncoder:
                 ),
                 *(hl7_document(context, destination, page) for destination in self._hl7_destinations),
             )
+
+    def _signed(self, context: DocumentContext, review: Review, film: Grey | None) -> Iterator[Document]:
+        """What leaves after a signature: no picture of a machine, and the page always."""
+        from hoichan.encoding.fhir import encode_fhir  # noqa: PLC0415
+        from hoichan.encoding.hl7 import hl7_document  # noqa: PLC0415
+        from hoichan.encoding.overlay import plain_film  # noqa: PLC0415
+        from hoichan.encoding.page_signed import encode_signed_page  # noqa: PLC0415
+        from hoichan.encoding.sr import encode_sr  # noqa: PLC0415
+
+        page = encode_signed_page(context, review, plain_film(film) if film is not None else b"")
+        yield _dicom_document(DocumentKind.SR, encode_sr(context))
+        for document in self._more(context, page):
+            if document.kind is not DocumentKind.GSPS:  # the machine's boxes
+                yield document
+        yield Document(
+            kind=DocumentKind.FHIR,
+            uid=context.uid("fhir"),
+            sop_class_uid=None,
+            media_type="application/fhir+json",
+            content=encode_fhir(context, self._site, b"", page),
+        )
+        for destination in self._hl7_destinations:
+            yield hl7_document(context, destination, page)
 
     def _page(self, context: DocumentContext, picture: Picture) -> bytes:
         """The report as PDF where somebody takes it, else nothing."""

@@ -11,11 +11,13 @@ from hoichan.adapters import rows
 from hoichan.adapters.deliveries_sql import DeliveriesSql
 from hoichan.adapters.schema import deliveries, documents, reports
 from hoichan.adapters.schema_orders import retractions
+from hoichan.adapters.schema_reviews import reviews
 from hoichan.adapters.transactions import transaction
 from hoichan.types import (
     Delivery,
     Document,
     ReportStatus,
+    ReviewKind,
     SOPInstanceUID,
     StudyInstanceUID,
 )
@@ -23,12 +25,13 @@ from hoichan.types import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retraction:
-    """A report that lies with the wrong patient."""
+    """A report that lies with the wrong patient, or that its signer withdrew."""
 
     report_uid: SOPInstanceUID
     study_instance_uid: StudyInstanceUID
     revision: int
     destinations: tuple[str, ...]  # that have it, or may have it
+    by_reader: bool = False  # a person withdrew it after signing
 
 
 class RetractionsSql(DeliveriesSql):
@@ -40,8 +43,13 @@ class RetractionsSql(DeliveriesSql):
         if study is not None:
             wanted.append(retractions.c.study_instance_uid == study)
         with transaction(self._engine) as connection:
+            withdrawn = sa.exists().where(
+                reviews.c.predecessor == retractions.c.report_uid, reviews.c.kind == ReviewKind.WITHDRAWAL
+            )
             found = connection.execute(
-                sa.select(retractions).where(*wanted).order_by(retractions.c.asked_at, retractions.c.revision)
+                sa.select(retractions, withdrawn.label("by_reader"))
+                .where(*wanted)
+                .order_by(retractions.c.asked_at, retractions.c.revision)
             ).mappings()
             return tuple(
                 Retraction(
@@ -49,6 +57,7 @@ class RetractionsSql(DeliveriesSql):
                     study_instance_uid=StudyInstanceUID(row["study_instance_uid"]),
                     revision=row["revision"],
                     destinations=tuple(row["destinations"]),
+                    by_reader=bool(row["by_reader"]),
                 )
                 for row in found
             )

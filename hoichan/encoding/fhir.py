@@ -31,10 +31,11 @@ from hoichan.encoding.fhir_parts import (
     urn,
     v2,
 )
+from hoichan.encoding.fhir_signed import sign_observation, sign_provenance, sign_report
 from hoichan.encoding.images import picture_uid
 from hoichan.encoding.source import DocumentContext, body_part
 from hoichan.settings import Site
-from hoichan.types import Code, Finding, Presence, Series
+from hoichan.types import Code, Finding, Presence, Review, Series
 from hoichan.uids import derived_uuid
 
 UnreadStatus = Literal["partial", "preliminary"]
@@ -63,13 +64,15 @@ EXAMINATION = {
 REPLACES = "http://hl7.org/fhir/StructureDefinition/diagnosticReport-replaces"
 
 
-def encode_fhir(context: DocumentContext, site: Site, picture_jpeg: bytes) -> bytes:
+def encode_fhir(context: DocumentContext, site: Site, picture_jpeg: bytes, page: bytes = b"") -> bytes:
     """The bundle as UTF-8 JSON; the same input gives the same bytes.
 
-    The report's status is `partial` (nobody has read it); `addressed_to` adapts it to a receiver.
+    The report's status is `partial` (nobody has read it); `addressed_to` adapts it to a receiver. A signed
+    report updates what the machine's made. `page`: the report as PDF, only of a signed one.
     """
     builder = _Builder(context, site)
-    return _dump(builder.bundle(picture_jpeg))
+    review = context.report.review
+    return _dump(builder.signed_bundle(review, page) if review else builder.bundle(picture_jpeg))
 
 
 def addressed_to(
@@ -130,7 +133,8 @@ class _Builder:
         self.study, self.report, self.language = context.study, context.report, context.language
         self.devices = devices(context)
         self.study_id = derived_uuid(self.study.study_instance_uid, "imaging-study")
-        self.report_id = derived_uuid(self.report.report_uid, "report")
+        known_as = self.report.review.known_as if self.report.review else self.report.report_uid
+        self.report_id = derived_uuid(known_as, "report")
         reference = patient_reference(self.study, site)
         self.subject: Json = {"type": "Patient"}
         if reference is not None:
@@ -152,6 +156,31 @@ class _Builder:
             "type": "transaction",
             "entry": entries,
         }
+
+    def signed_bundle(self, review: Review, page: bytes) -> Json:
+        """What a person signed, as updates of what the machine's bundle made."""
+        doctor: Json = {
+            "type": "Practitioner",
+            "identifier": {"system": self._system("licence"), "value": review.licence_number},
+            "display": review.reviewer_name,
+        }
+        entries = [self._device(device) for device in self.devices]
+        entries.append(self._imaging_study())
+        system = self._system("observation")
+        observations = [
+            sign_observation(self._observation(finding), finding, review, system=system, doctor=doctor)
+            for finding in self.report.findings
+        ]
+        urls = [entry["fullUrl"] for entry in observations]
+        text = f"{self.report.conclusion[self.language]}\n{self.report.disclaimer[self.language]}"
+        report = sign_report(
+            self._report(urls), review, system=self._system("report"), doctor=doctor, text=text, page=page
+        )
+        provenance = sign_provenance(
+            self._provenance(urls), review, system=self._system("signed-content"), doctor=doctor
+        )
+        entries += [*observations, report, provenance]
+        return {"resourceType": "Bundle", "type": "transaction", "entry": entries}
 
     def _time(self, moment: datetime) -> str:
         return moment.astimezone(self.context.zone).isoformat(timespec="seconds")
@@ -223,9 +252,11 @@ class _Builder:
                 if output.enabled
             ]
             notes = (manifest.intended_use, manifest.disclaimer)
-            resource["note"] = [
-                {"text": text} for note in notes if (text := note.get(self.language) or note.get("en", ""))
-            ]
+            texts = [text for note in notes if (text := note.get(self.language) or note.get("en", ""))]
+            if texts:
+                resource["note"] = [{"text": text} for text in texts]
+            if not resource["property"]:
+                del resource["property"]
         identifier = dicom_identifier(device.uid)
         return self._create(self._device_id(device), resource, identifier["system"], identifier["value"])
 

@@ -17,6 +17,7 @@ from datetime import datetime
 from hoichan import codes, er7
 from hoichan.encoding.equipment import Device, devices
 from hoichan.encoding.fhir import CERTAINTY, examination
+from hoichan.encoding.signer import dicom_name
 from hoichan.encoding.source import DocumentContext, person_name
 from hoichan.reporting.reports import (
     NOT_REACHED,
@@ -27,6 +28,7 @@ from hoichan.reporting.reports import (
     refusal_reasons,
     score_text,
 )
+from hoichan.reporting.signed import is_added, judgement_of
 from hoichan.settings import Hl7Destination
 from hoichan.types import (
     Code,
@@ -39,7 +41,9 @@ from hoichan.types import (
     RefusalCode,
     Report,
     ReportStatus,
+    Review,
     Tier,
+    Verdict,
 )
 from hoichan.uids import derived_uuid
 
@@ -160,6 +164,7 @@ class _Oru:
     def __init__(self, context: DocumentContext, destination: Hl7Destination, page: bytes) -> None:
         self.context, self.destination, self.page = context, destination, page
         self.study, self.report, self.language = context.study, context.report, context.language
+        self.review = self.report.review
         self.devices = devices(context)
         self.status = RESULT_STATUS.get(self.report.status, destination.unread_status)
         self.created = self._time(self.report.created_at)
@@ -247,6 +252,8 @@ class _Oru:
         }
         if self.report.tier is not None:
             fields[27] = ("", "", "", "", "", PRIORITY[self.report.tier])
+        if self.review is not None:
+            fields[32] = (_person(self.review), self._time(self.review.signed_at))
         return self._segment("OBR", fields)
 
     # ------------------------------------------------------------------ observations
@@ -264,15 +271,24 @@ class _Oru:
 
     def _findings(self) -> Iterator[dict[int, er7.Field]]:
         """The outcome, then presence and certainty of each finding under one sub-id."""
-        yield self._observation("CWE", _coded(SUMMARY), "", _coded(codes.OUTCOMES[self.report.outcome]))
+        if self.review is None:  # of the machine's work, not of a person's
+            yield self._observation("CWE", _coded(SUMMARY), "", _coded(codes.OUTCOMES[self.report.outcome]))
         for number, finding in enumerate(self.report.findings, 1):
-            device, present = self._device_of(finding), finding.presence is Presence.PRESENT
+            device = None if is_added(finding) else self._device_of(finding)
+            present = finding.presence is Presence.PRESENT
             term = codes.FINDINGS[finding.key]
             name = _coded(term.code, local=term.display[self.language], local_code=term.key)
             presence = _coded(codes.PRESENCE[finding.presence])
             yield self._observation(
-                "CWE", name, str(number), presence, flag="A" if present else "", device=device
+                "CWE",
+                name,
+                str(number),
+                presence,
+                flag="A" if present else "",
+                device=device if self.review is None else None,  # it is the person who says so
             )
+            if is_added(finding):
+                continue
             yield {
                 **self._observation(
                     "NM",
@@ -284,7 +300,14 @@ class _Oru:
                 ),
                 6: ("%", "Percent", "UCUM"),
                 7: f"<{finding.operating_point * 100:.1f}",
+                **self._stands(finding),
             }
+
+    def _stands(self, finding: Finding) -> dict[int, er7.Field]:
+        """OBX-11 of the machine's number: deleted (table 0085) where a person has rejected the finding."""
+        judgement = judgement_of(self.review, finding) if self.review else None
+        rejected = judgement is not None and judgement.verdict is Verdict.REJECTED
+        return {11: "D"} if rejected else {}
 
     def _links(self) -> Iterator[dict[int, er7.Field]]:
         """The study, where to see it when the site has a viewer for it, and the page (CH02, ED)."""
@@ -307,8 +330,7 @@ class _Oru:
         flag: str = "",
         device: Device | None = None,
     ) -> dict[int, er7.Field]:
-        device = device or self.devices[0]
-        return {
+        observation: dict[int, er7.Field] = {
             2: value_type,
             3: identifier,
             4: sub_id,
@@ -316,10 +338,16 @@ class _Oru:
             8: flag,
             11: self.status,
             14: self.observed,
+            19: self.created,
+        }
+        if self.review is not None and device is None:  # OBX-16: the person who answers for it
+            return {**observation, 16: _person(self.review)}
+        device = device or self.devices[0]
+        return {
+            **observation,
             15: (NAMESPACE, device.label, "L"),
             17: ("AI-CAD", "AI image analysis", "L"),
             18: (device.uid, NAMESPACE),
-            19: self.created,
         }
 
     def _device_of(self, finding: Finding) -> Device:
@@ -368,6 +396,12 @@ def _coded(code: Code, *, local: str = "", local_code: str = "") -> tuple[str, .
     """CE or CWE: the code, and beside it the words (and key) of this site."""
     own = (local_code, local, "L" if local_code else "") if local else ()
     return (code.code_value, code.code_meaning, code.coding_scheme_designator, *own)
+
+
+def _person(review: Review) -> tuple[str, ...]:
+    """XCN or CNN: licence number, family, given, middle."""
+    family, given, middle = ([*dicom_name(review.reviewer_name).split("^"), "", ""])[:3]
+    return (review.licence_number, family, given, middle)
 
 
 def _name(text: str) -> tuple[str, ...]:

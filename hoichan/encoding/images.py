@@ -9,10 +9,14 @@ SC_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.7"
 
 
 def picture_uid(report: Report) -> str:
-    """SOP Instance UID of the picture."""
-    return derived_uid(report.report_uid, "sc")
+    """SOP Instance UID of the picture: of the machine's report that a signed one judges."""
+    return derived_uid(_drawn_for(report), "sc")
 
 
 def picture_series_uid(report: Report) -> str:
     """The series of the picture."""
-    return derived_uid(report.report_uid, "sc-series")
+    return derived_uid(_drawn_for(report), "sc-series")
+
+
+def _drawn_for(report: Report) -> str:
+    return report.review.judged if report.review is not None else report.report_uid

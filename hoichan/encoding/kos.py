@@ -13,7 +13,7 @@ from hoichan.encoding.equipment import devices, equipment, stamp
 from hoichan.encoding.images import SC_IMAGE_STORAGE
 from hoichan.encoding.source import DocumentContext
 from hoichan.encoding.sr import COMPREHENSIVE_3D_SR, series_uid
-from hoichan.types import RefusalCode
+from hoichan.types import RefusalCode, Review, ReviewKind, Verdict
 from hoichan.uids import derived_uid
 
 SERIES_NUMBER = 9021
@@ -24,18 +24,25 @@ REASONS = {
     "vi": "Kết quả AI trước đây được rút lại: hình ảnh nguồn đã bị loại bỏ.",
     "en": "The former AI result is withdrawn: the images it was made from were rejected.",
 }
+REJECTED = {
+    "vi": "Bác sĩ không xác nhận gợi ý nào của kết quả AI này.",
+    "en": "A physician has confirmed none of the suggestions of this AI result.",
+}
 
 
 def withdraws(context: DocumentContext) -> bool:
     """Whether this report takes a former one back, and not only continues it."""
     report = context.report
+    if report.review is not None:
+        return _none_confirmed(report.review)
     rejected = any(refusal.code is RefusalCode.REJECTED_IMAGE for refusal in report.refusals)
     return report.predecessor is not None and rejected
 
 
 def encode_kos(context: DocumentContext) -> Dataset | None:
     """The note, ready to be written; None where nothing is taken back."""
-    former = context.report.predecessor
+    review = context.report.review
+    former = review.judged if review is not None else context.report.predecessor
     if former is None or not withdraws(context):
         return None
     taken_back = [
@@ -56,7 +63,7 @@ def encode_kos(context: DocumentContext) -> Dataset | None:
                 serial_number=context.facility_code,
             ),
         ),
-        description=REASONS[context.language],
+        description=(REASONS if review is None else REJECTED)[context.language],
     )
     maker = equipment(context)
     document = hd.ko.KeyObjectSelectionDocument(
@@ -76,6 +83,12 @@ def encode_kos(context: DocumentContext) -> Dataset | None:
     _mend(document)
     stamp(document, context)
     return document
+
+
+def _none_confirmed(review: Review) -> bool:
+    """Whether a person rejected everything that the machine suggested, at the first signature."""
+    said = {one.verdict for one in review.judgements if one.finding_id is not None}
+    return review.kind is ReviewKind.FINAL and said == {Verdict.REJECTED}
 
 
 def _mend(document: Dataset) -> None:

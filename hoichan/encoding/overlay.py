@@ -88,6 +88,13 @@ def jpeg(picture: Picture, quality: int = 88) -> bytes:
     return stream.getvalue()
 
 
+def plain_film(film: Grey, longest: int = 900) -> bytes:
+    """The film alone as JPEG, `longest` pixels at most; nothing over it. `film`: float32, 0..1."""
+    grey = Image.fromarray((np.clip(film, 0, 1) * 255).round().astype(np.uint8))
+    grey.thumbnail((longest, longest), Image.Resampling.BOX)
+    return jpeg(np.asarray(grey))
+
+
 @cache
 def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
     name = "DejaVuSansCondensed-Bold.ttf" if bold else "DejaVuSansCondensed.ttf"

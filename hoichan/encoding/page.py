@@ -72,7 +72,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
 
 def encode_page(context: DocumentContext, caption: Caption, picture: bytes) -> bytes:
     """The PDF. `caption`: the words of the picture; `picture`: the picture itself as JPEG."""
-    _register_fonts()
+    register_fonts()
     stream = BytesIO()
     words = WORDS[context.language]
     document = SimpleDocTemplate(
@@ -89,13 +89,13 @@ def encode_page(context: DocumentContext, caption: Caption, picture: bytes) -> b
         invariant=1,
     )
     story = [
-        Paragraph(escape(words["title"]), _style("title", 15, bold=True, after=2)),
-        Paragraph(escape(context.institution_name), _style("site", 9.5, colour=QUIET, after=6)),
-        _patient(context, words),
+        Paragraph(escape(words["title"]), style("title", 15, bold=True, after=2)),
+        Paragraph(escape(context.institution_name), style("site", 9.5, colour=QUIET, after=6)),
+        patient_table(context, words),
         Spacer(1, 4 * mm),
         *_answer(caption),
         Spacer(1, 3 * mm),
-        _picture(picture),
+        picture_flowable(picture),
         Spacer(1, 3 * mm),
         KeepTogether([*_notes(context, caption, words)]),
     ]
@@ -123,7 +123,8 @@ def _frame(canvas: Canvas, caption: Caption, words: Mapping[str, str]) -> None:
     canvas.restoreState()
 
 
-def _patient(context: DocumentContext, words: Mapping[str, str]) -> Table:
+def patient_table(context: DocumentContext, words: Mapping[str, str]) -> Table:
+    """Who it is about, and what was done."""
     study = context.study
     patient = study.patient
     born = patient.patient_birth_date
@@ -139,7 +140,7 @@ def _patient(context: DocumentContext, words: Mapping[str, str]) -> Table:
         (words["description"], study.study_description or ""),
         (words["made"], f"{made:%d/%m/%Y %H:%M}"),
     ]
-    label, value = _style("label", 8, colour=QUIET), _style("value", 9.5)
+    label, value = style("label", 8, colour=QUIET), style("value", 9.5)
     cells = [[Paragraph(escape(name), label), Paragraph(escape(text) or "–", value)] for name, text in pairs]
     rows = [cells[at] + cells[at + 1] for at in range(0, len(cells), 2)]
     table = Table(rows, colWidths=[WIDTH * part for part in (0.14, 0.40, 0.16, 0.30)])
@@ -159,27 +160,27 @@ def _patient(context: DocumentContext, words: Mapping[str, str]) -> Table:
 def _answer(caption: Caption) -> list[Flowable]:
     colour = WARNING if caption.warning else INK
     story: list[Flowable] = [
-        Paragraph(escape(caption.title), _style("heading", 12, bold=True, colour=colour, after=3))
+        Paragraph(escape(caption.title), style("heading", 12, bold=True, colour=colour, after=3))
     ]
     if caption.message:
-        story.append(Paragraph(escape(caption.message), _style("message", 10.5, after=3)))
+        story.append(Paragraph(escape(caption.message), style("message", 10.5, after=3)))
     if caption.marks:
         story.append(_marks(caption.marks))
     if caption.below:
         below = "; ".join(f"{name} {number}" for name, number in caption.below)
         story.append(
             Paragraph(
-                f"{escape(caption.below_title)}: {escape(below)}", _style("below", 8.5, colour=QUIET, after=2)
+                f"{escape(caption.below_title)}: {escape(below)}", style("below", 8.5, colour=QUIET, after=2)
             )
         )
     return story
 
 
 def _marks(marks: tuple[Mark, ...]) -> Table:
-    strong, small = _style("mark", 10.5, bold=True), _style("detail", 9)
+    strong, small = style("mark", 10.5, bold=True), style("detail", 9)
     rows = []
     for mark in marks:
-        tier = _style(f"tier-{mark.tier.value}", 9, bold=True, colour=TIER_COLOURS[mark.tier])
+        tier = style(f"tier-{mark.tier.value}", 9, bold=True, colour=TIER_COLOURS[mark.tier])
         detail = escape(mark.detail) + (f"<br/>{escape(mark.elsewhere)}" if mark.elsewhere else "")
         rows.append(
             [
@@ -201,7 +202,8 @@ def _marks(marks: tuple[Mark, ...]) -> Table:
     return table
 
 
-def _picture(picture: bytes) -> Image:
+def picture_flowable(picture: bytes) -> Image:
+    """A picture as large as the page has room for."""
     image = Image(BytesIO(picture))
     scale = min(WIDTH / image.imageWidth, PICTURE_HEIGHT / image.imageHeight)
     image.drawWidth, image.drawHeight = image.imageWidth * scale, image.imageHeight * scale
@@ -211,8 +213,8 @@ def _picture(picture: bytes) -> Image:
 def _notes(context: DocumentContext, caption: Caption, words: Mapping[str, str]) -> list[Flowable]:
     lines = [*caption.notes, caption.legend, caption.standing]
     lines.append(f"{words['report']}: {context.report.report_uid}")
-    style = _style("note", 8, colour=QUIET, after=1)
-    return [Paragraph(escape(line), style) for line in lines if line]
+    small = style("note", 8, colour=QUIET, after=1)
+    return [Paragraph(escape(line), small) for line in lines if line]
 
 
 def _plain_name(name: str) -> str:
@@ -220,9 +222,10 @@ def _plain_name(name: str) -> str:
     return " ".join(part for part in name.split("=", maxsplit=1)[0].split("^") if part)
 
 
-def _style(
+def style(
     name: str, size: float, *, bold: bool = False, colour: Color = INK, after: float = 0
 ) -> ParagraphStyle:
+    """A style of our page; sizes in points."""
     return ParagraphStyle(
         name,
         fontName=BOLD if bold else REGULAR,
@@ -235,7 +238,7 @@ def _style(
 
 
 @cache
-def _register_fonts() -> None:
+def register_fonts() -> None:
     """The fonts that ship with us: reportlab's own know no Vietnamese."""
     for name, file in ((REGULAR, "DejaVuSansCondensed.ttf"), (BOLD, "DejaVuSansCondensed-Bold.ttf")):
         data = files("hoichan.encoding").joinpath("fonts", file).read_bytes()

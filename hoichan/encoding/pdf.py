@@ -14,6 +14,8 @@ from hoichan.encoding.source import DocumentContext
 ENCAPSULATED_PDF = "1.2.840.10008.5.1.4.1.1.104.1"
 SERIES_NUMBER = 9007
 TITLES = {"vi": "Kết quả AI (chưa xác nhận)", "en": "AI result (unverified)"}
+SIGNED_SERIES_NUMBER = 9017
+SIGNED_TITLES = {"vi": "Kết quả chẩn đoán hình ảnh", "en": "Imaging report"}
 
 
 def encode_pdf(context: DocumentContext, page: bytes) -> Dataset:
@@ -24,8 +26,9 @@ def encode_pdf(context: DocumentContext, page: bytes) -> Dataset:
     document.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     document.Modality, document.ConversionType = "DOC", "WSD"
     document.SeriesInstanceUID = context.uid("pdf-series")
-    document.SeriesNumber, document.InstanceNumber = SERIES_NUMBER, 1
-    document.SeriesDescription = "AI report (unverified)"
+    signed = context.report.review is not None
+    document.SeriesNumber, document.InstanceNumber = SIGNED_SERIES_NUMBER if signed else SERIES_NUMBER, 1
+    document.SeriesDescription = "Report (verified)" if signed else "AI report (unverified)"
     maker = equipment(context)
     document.Manufacturer = maker["manufacturer"]
     document.ManufacturerModelName = maker["manufacturer_model_name"]
@@ -33,7 +36,7 @@ def encode_pdf(context: DocumentContext, page: bytes) -> Dataset:
     document.DeviceSerialNumber = maker["device_serial_number"]
     document.InstitutionName = context.institution_name
     document.BurnedInAnnotation = "YES"  # the page names the patient
-    document.DocumentTitle = TITLES[context.language]
+    document.DocumentTitle = (SIGNED_TITLES if signed else TITLES)[context.language]
     document.AcquisitionDateTime = ""
     title = Dataset()
     title.CodeValue, title.CodingSchemeDesignator = "18748-4", "LN"

@@ -10,7 +10,7 @@ mended.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from io import BytesIO
 
@@ -29,6 +29,10 @@ WITHDRAWN = {
     "vi": "KẾT QUẢ AI NÀY ĐÃ ĐƯỢC RÚT LẠI: thông tin người bệnh của ca chụp đã được đính chính.",
     "en": "THIS AI RESULT IS WITHDRAWN: the patient of the study was corrected.",
 }
+BY_A_READER = {
+    "vi": "KẾT QUẢ NÀY ĐÃ ĐƯỢC BÁC SĨ RÚT LẠI. Không sử dụng kết quả này.",
+    "en": "THIS REPORT WAS WITHDRAWN BY A PHYSICIAN. Do not use it.",
+}
 _TAKEN_BACK = ("DiagnosticReport", "Observation", "Media")
 _POINTERS = ("partOf", "derivedFrom", "device", "imagingStudy", "operator")  # to entries that are left out
 
@@ -38,10 +42,17 @@ def retraction_uid(report_uid: str) -> str:
     return derived_uid(report_uid, "withdrawn")
 
 
-def withdraw(documents: Sequence[Document], *, language: str, now: datetime) -> list[Document]:
+def withdraw(
+    documents: Sequence[Document],
+    *,
+    language: str,
+    now: datetime,
+    words: Mapping[str, str] = WITHDRAWN,
+) -> list[Document]:
     """The documents that take these back: one bundle, one message a receiver, one rejection note.
 
-    `now` is in the site's zone. What a receiver cannot be told by marking it is left out.
+    `now` is in the site's zone; `words`: why, by language. What a receiver cannot be told by marking it is
+    left out.
     """
     made: list[Document] = []
     objects: dict[str, Dataset] = {}  # one of the SR, whatever classes it was written in
@@ -49,12 +60,12 @@ def withdraw(documents: Sequence[Document], *, language: str, now: datetime) -> 
         if one.media_type == "application/dicom" and one.kind is not DocumentKind.KOS:
             objects.setdefault(one.uid, dcmread(BytesIO(one.content)))
     if objects:
-        made.append(_note(list(objects.values()), language, now))
+        made.append(_note(list(objects.values()), words[language], now))
     for one in documents:
         if one.kind is DocumentKind.FHIR:
-            made.append(_like(one, withdrawn_bundle(one.content, language)))
+            made.append(_like(one, withdrawn_bundle(one.content, words[language])))
         elif one.kind is DocumentKind.HL7:
-            made.append(_like(one, withdrawn_message(one.content, language, now)))
+            made.append(_like(one, withdrawn_message(one.content, words[language], now)))
     return made
 
 
@@ -73,7 +84,7 @@ def _like(one: Document, content: bytes) -> Document:
 
 
 # ------------------------------------------------------------------ FHIR
-def withdrawn_bundle(content: bytes, language: str) -> bytes:
+def withdrawn_bundle(content: bytes, words: str) -> bytes:
     """The bundle that marks report, observations and picture of another as entered in error."""
     bundle = json.loads(content)
     entries = [entry for entry in bundle["entry"] if entry["resource"]["resourceType"] in _TAKEN_BACK]
@@ -85,11 +96,11 @@ def withdrawn_bundle(content: bytes, language: str) -> bytes:
         if "subject" in resource:
             resource["subject"] = _logical(resource["subject"])
         if resource["resourceType"] == "DiagnosticReport":
-            resource["conclusion"] = WITHDRAWN[language]
-        entry["request"] = {
-            "method": "PUT",
-            "url": f"{resource['resourceType']}?{request['ifNoneExist']}",
-        }
+            resource["conclusion"] = words
+            resource.pop("presentedForm", None)
+        if "ifNoneExist" in request:  # a signed report updates as it is
+            url = f"{resource['resourceType']}?{request['ifNoneExist']}"
+            entry["request"] = {"method": "PUT", "url": url}
     bundle["entry"] = entries
     return json.dumps(bundle, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
 
@@ -109,7 +120,7 @@ def _logical(subject: Json) -> Json:
 
 
 # ------------------------------------------------------------------ HL7 v2
-def withdrawn_message(content: bytes, language: str, now: datetime) -> bytes:
+def withdrawn_message(content: bytes, words: str, now: datetime) -> bytes:
     """The message that posts every observation of another as wrong, under an MSH-10 of its own."""
     lines = []
     for line in content.decode("utf-8").split(er7.SEGMENT_END):
@@ -123,7 +134,7 @@ def withdrawn_message(content: bytes, language: str, now: datetime) -> bytes:
             case "OBR":
                 fields[22], fields[25] = now.strftime("%Y%m%d%H%M%S%z")[:19], "X"
             case "NTE":
-                fields[3] = _letters(content, WITHDRAWN[language])
+                fields[3] = _letters(content, words)
             case "OBX":
                 fields[11] = "W"
             case "":
@@ -138,7 +149,7 @@ def _letters(content: bytes, text: str) -> str:
 
 
 # ------------------------------------------------------------------ DICOM
-def _note(objects: Sequence[Dataset], language: str, now: datetime) -> Document:
+def _note(objects: Sequence[Dataset], words: str, now: datetime) -> Document:
     """A key object selection that rejects the objects, under the patient that they name."""
     first = objects[0]
     uid = derived_uid(*(one.SOPInstanceUID for one in objects), "withdrawn")
@@ -157,7 +168,7 @@ def _note(objects: Sequence[Dataset], language: str, now: datetime) -> Document:
                 uid=derived_uid("device", "hoichan"), name="Hoi Chan"
             ),
         ),
-        description=WITHDRAWN[language],
+        description=words,
     )
     maker = str(first.get("Manufacturer") or "Hoi Chan")
     document = hd.ko.KeyObjectSelectionDocument(

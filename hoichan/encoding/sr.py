@@ -18,10 +18,12 @@ from pydicom import Dataset
 from pydicom.sequence import Sequence
 
 from hoichan import codes
+from hoichan.encoding import signature
 from hoichan.encoding.equipment import devices, equipment, manifest_of, stamp
 from hoichan.encoding.images import SC_IMAGE_STORAGE, picture_series_uid, picture_uid
 from hoichan.encoding.source import DocumentContext as Context
 from hoichan.encoding.source import KeyImage, body_part
+from hoichan.reporting.signed import is_added
 from hoichan.types import Code, Evidence, Finding, GraphicType, Outcome, Presence
 from hoichan.uids import derived_uid
 
@@ -73,29 +75,39 @@ def sr_uid(report_uid: str, sop_class_uid: str) -> str:
 
 def encode_sr(context: Context, sop_class_uid: str = COMPREHENSIVE_3D_SR) -> Dataset:
     """The SR object in one of FORMS, ready to be written; the same report gives the same bytes."""
-    report = context.report
+    report, review = context.report, context.report.review
+    signer = (
+        {"verifying_observer_name": "Reader", "verifying_organization": context.institution_name}
+        if review is not None
+        else {}
+    )  # the name follows in `signature.verify`: highdicom quotes what it finds odd
     document: Dataset = FORMS[sop_class_uid](
         evidence=_evidence(context),
         content=_content(context),
         series_instance_uid=series_uid(report.report_uid),
-        series_number=SERIES_NUMBER,
+        series_number=signature.SERIES_NUMBER if review else SERIES_NUMBER,
         sop_instance_uid=sr_uid(report.report_uid, sop_class_uid),
         instance_number=1,
-        series_description="AI Results (unverified)",
-        is_complete=report.outcome not in PARTIAL,
-        is_final=False,
-        is_verified=False,
+        series_description=signature.SERIES_DESCRIPTION if review else "AI Results (unverified)",
+        is_complete=review is not None or report.outcome not in PARTIAL,
+        is_final=review is not None,
+        is_verified=review is not None,
         institution_name=context.institution_name,
         performed_procedure_codes=[_procedure(context)],
         requested_procedures=_requests(context),
         specific_character_set="ISO_IR 192",
+        **signer,
         **equipment(context),
     )
-    if report.outcome in PARTIAL:
+    if report.outcome in PARTIAL and review is None:
         document.CompletionFlagDescription = codes.OUTCOMES[report.outcome].code_meaning
-    if report.predecessor is not None:
-        document.PredecessorDocumentsSequence = [_predecessor(context, report.predecessor, sop_class_uid)]
+    former = signature.replaced(review) if review else (report.predecessor,)
+    items = [_predecessor(context, uid, sop_class_uid) for uid in former if uid is not None]
+    if items:
+        document.PredecessorDocumentsSequence = items
     stamp(document, context)
+    if review is not None:
+        signature.verify(document, context, review)
     return document
 
 
@@ -148,6 +160,7 @@ def _evidence(context: Context) -> list[Dataset]:
 def _content(context: Context) -> Dataset:
     """The tree: observer, procedure, image library, groups of positives, qualitative evaluations."""
     images = {image.instance.sop_instance_uid: image for image in _images(context)}
+    review = context.report.review
     groups = [
         _group(context, finding, number, images[finding.sop_instance_uid])
         for number, finding in enumerate(context.report.positives, start=1)
@@ -155,7 +168,7 @@ def _content(context: Context) -> Dataset:
     ]
     language = LANGUAGES[context.language]
     root = hd.sr.MeasurementReport(
-        observation_context=_observer(context),
+        observation_context=signature.observer(context, review) if review else _observer(context),
         procedure_reported=_procedure(context),
         imaging_measurements=groups or [_placeholder()],
         title=CodedConcept("126000", "DCM", "Imaging Measurement Report"),
@@ -212,18 +225,24 @@ def _group(context: Context, finding: Finding, number: int, image: KeyImage) -> 
     instance = image.instance
     common: dict[str, Any] = {
         "tracking_identifier": hd.sr.TrackingIdentifier(
-            uid=context.uid(f"tracking|{finding.key}|{finding.sop_instance_uid}"),
+            uid=_tracking_uid(context, finding),
             identifier=f"F-{finding.key}-{number}",
         ),
         "finding_type": _concept(term.code),
         "finding_category": CLINICAL_FINDING,
         "finding_sites": [hd.sr.FindingSite(_concept(term.site))] if term.site is not None else None,
-        "algorithm_id": _algorithm(context, finding),
-        "measurements": [hd.sr.Measurement(CERTAINTY, round(finding.probability * 100, 1), PERCENT)],
+        "algorithm_id": _algorithm(context, finding) if not is_added(finding) else None,
+        "measurements": [hd.sr.Measurement(CERTAINTY, round(finding.probability * 100, 1), PERCENT)]
+        if not is_added(finding)
+        else [],
         "qualitative_evaluations": [
             hd.sr.QualitativeEvaluation(PRIORITY, _concept(codes.ACTIONABLE[finding.tier]))
         ],
     }
+    review = context.report.review
+    if review is not None:
+        common["finding_sites"] = signature.sites(finding, review)
+        common["measurements"] = [*common["measurements"], *signature.size(finding, review)]
     shape = drawable(finding.evidence)
     group: Group
     if shape is None:
@@ -240,6 +259,8 @@ def _group(context: Context, finding: Finding, number: int, image: KeyImage) -> 
             geometric_purpose=CENTER if graphic_type is GraphicType.POINT else BOUNDED_BY,
             **common,
         )
+    if is_added(finding):
+        return group
     group[0].ContentSequence.append(
         hd.sr.ImageContentItem(
             VISUAL_EXPLANATION,
@@ -249,6 +270,15 @@ def _group(context: Context, finding: Finding, number: int, image: KeyImage) -> 
         )
     )
     return group
+
+
+def _tracking_uid(context: Context, finding: Finding) -> str:
+    """The same lesion keeps its UID from the machine's report to the signed one (TID 300, 112040)."""
+    review = context.report.review
+    if review is None:
+        return context.uid(f"tracking|{finding.key}|{finding.sop_instance_uid}")
+    number = f"|{finding.algorithm_version}" if is_added(finding) else ""
+    return derived_uid(review.judged, f"tracking|{finding.key}|{finding.sop_instance_uid}{number}")
 
 
 def drawable(evidence: Iterable[Evidence]) -> tuple[GraphicType, NDArray[np.float64]] | None:
@@ -326,6 +356,9 @@ def _image_library(images: Iterable[KeyImage]) -> hd.sr.ContainerContentItem:
 def _qualitative_evaluations(context: Context) -> Dataset:
     """TID 1500 row 12: negatives and undetermined, the outcome, and the words a reader must see."""
     report, language = context.report, context.language
+    if report.review is not None:
+        said = signature.words(context, report, report.review)
+        return _container(QUALITATIVE_EVALUATIONS, [*signature.doubtful(report), *said])
     items: list[hd.sr.ContentItem] = []
     for finding in report.findings:
         if finding.presence is not Presence.PRESENT:

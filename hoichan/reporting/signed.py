@@ -105,7 +105,8 @@ def _judged(finding: Finding, one: Judgement) -> Finding:
         Verdict.REJECTED: Presence.ABSENT,
         Verdict.ADDED: Presence.PRESENT,
     }[one.verdict]
-    own = tuple(_drawn(box) for box in one.boxes)
+    here = (box for box in one.boxes if box.sop_instance_uid == finding.sop_instance_uid)
+    own = tuple(_drawn(box) for box in here)
     return replace(finding, presence=presence, evidence=own or finding.evidence)
 
 
