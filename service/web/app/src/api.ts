@@ -26,7 +26,7 @@ export class Api {
   }
 
   reading = (): Promise<Reading> => this.ask("GET", "/reading");
-  saveDraft = (draft: Pick<Draft, "version" | "judgements" | "sections" | "seconds_spent">): Promise<{ version: number; updated_at: string }> =>
+  saveDraft = (draft: Pick<Draft, "version" | "judgements" | "sections" | "seconds_spent" | "report_uid">): Promise<{ version: number; updated_at: string }> =>
     this.ask("PUT", "/draft", draft);
   dropDraft = (): Promise<void> => this.ask("DELETE", "/draft");
   write = async (judgements: Judgement[], language: Language): Promise<Partial<Sections>> =>
@@ -35,7 +35,7 @@ export class Api {
   unlock = (): void => {
     void fetch(`${this.base}/lock`, { method: "DELETE", headers: { "X-CSRF-Token": this.csrf }, keepalive: true }).catch(() => undefined);
   };
-  sign = (what: { version: number; password: string; may_train: boolean; kind: string; reason: string }): Promise<{ report_uid: string; status: string; signed_at: string; content_sha256: string }> =>
+  sign = (what: { version: number; password: string; may_train: boolean; kind: string; reason: string; language: Language }): Promise<{ report_uid: string; status: string; signed_at: string; content_sha256: string }> =>
     this.ask("POST", "/sign", what);
   withdraw = (what: { password: string; reason: string }): Promise<{ report_uid: string; status: string }> => this.ask("POST", "/withdraw", what);
 

@@ -27,8 +27,16 @@ export interface Desk {
 const EMPTY: Pick<Draft, "judgements" | "sections"> = { judgements: [], sections: {} };
 const DRAFT_MS = 500;
 
+/** What stands signed, to begin a change with; empty where nothing does. */
+function asSigned(reading: Reading): Pick<Draft, "judgements" | "sections"> {
+  const last = reading.history.at(-1);
+  if (!last || last.kind === "withdrawal") return EMPTY;
+  const known = new Set(reading.findings.map((one) => one.id));
+  return { judgements: last.judgements.filter((one) => one.finding_id === null || known.has(one.finding_id)), sections: last.sections };
+}
+
 export function useDesk(api: Api, vault: Vault, reading: Reading): Desk {
-  const first = reading.draft ?? { ...EMPTY, version: 0, seconds_spent: 0 };
+  const first = reading.draft ?? { ...asSigned(reading), version: 0, seconds_spent: 0 };
   const [content, setContent] = useState<Pick<Draft, "judgements" | "sections">>({ judgements: first.judgements, sections: first.sections });
   const [save, setSave] = useState<SaveState>(reading.draft ? { kind: "saved", at: reading.draft.updated_at ?? "" } : { kind: "none" });
   const [restored, setRestored] = useState(false);
@@ -38,7 +46,7 @@ export function useDesk(api: Api, vault: Vault, reading: Reading): Desk {
   const began = useRef(Date.now());
   const before = useRef(first.seconds_spent ?? 0);
   const textTimer = useRef<ReturnType<typeof setTimeout>>();
-  const saver = useMemo(() => new Saver(first.version, { send: api.saveDraft, vault, told: setSave }), [api, vault]);
+  const saver = useMemo(() => new Saver(first.version, { send: (draft) => api.saveDraft({ ...draft, report_uid: reading.report?.report_uid }), vault, told: setSave }), [api, vault, reading]);
 
   const put = useCallback(
     (next: Pick<Draft, "judgements" | "sections">) => {

@@ -3,7 +3,6 @@
 import type { Box, Draft, Finding, Judgement, SectionKey, Sections, Verdict } from "./types";
 
 export const SECTIONS: readonly SectionKey[] = ["description", "comparison", "conclusion", "recommendation"];
-export const REASONS = ["artefact", "normal_structure", "known", "wrong_place", "not_seen", "other"] as const;
 
 /** A judgement's place in the draft: the finding's id, or `+n` for the n-th that the reader added. */
 export const keyOf = (one: Judgement, all: readonly Judgement[]): string => one.finding_id ?? `+${all.filter((other) => other.finding_id === null).indexOf(one)}`;
@@ -29,8 +28,11 @@ export function changed(all: readonly Judgement[], finding: string, change: Part
   return all.map((one) => (keyOf(one, all) === finding ? { ...one, ...change } : one));
 }
 
-/** What the machine calls present and nobody has judged yet. */
-export const open = (findings: readonly Finding[], all: readonly Judgement[]): Finding[] => findings.filter((one) => one.presence === "present" && !all.some((judgement) => judgement.finding_id === one.id));
+/** Whether nobody can sign before saying something about it. */
+export const asks = (finding: Finding): boolean => finding.presence !== "absent";
+
+/** What the machine does not call absent and nobody has judged yet. */
+export const open = (findings: readonly Finding[], all: readonly Judgement[]): Finding[] => findings.filter((one) => asks(one) && !all.some((judgement) => judgement.finding_id === one.id));
 
 /** What is wrong with a draft before it can be signed: keys below room.missing. */
 export function missing(findings: readonly Finding[], draft: Pick<Draft, "judgements" | "sections">): string[] {

@@ -6,7 +6,7 @@ import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks"
 import { Problem, type Api } from "./api";
 import { useDesk, type Desk } from "./desk";
 import { Icon } from "./icons";
-import { added, judged, keyOf, of, open } from "./judgements";
+import { added, asks, judged, keyOf, of, open } from "./judgements";
 import { deedOf, type Deed } from "./keys";
 import type { Start } from "./main";
 import { Findings, nameOf, type Overlay } from "./panel/findings";
@@ -16,6 +16,7 @@ import { kindsOf, SignDialog } from "./panel/sign";
 import { Toolbar } from "./toolbar";
 import type { Box, Lock, Reading } from "./types";
 import type { Vault } from "./vault";
+import { isQuick } from "./line";
 import { firstFrame, framesOf, previewOf, titleOf, type Frame } from "./viewer/frames";
 import { Stage, type Mark, type Measure } from "./viewer/stage";
 import { FRESH, linked, moved, reset, scrolled, turned, zoomed, type Tool, type View } from "./viewer/view";
@@ -86,16 +87,19 @@ function Reading_({ start, api, vault, reading, firstPicture, again }: RoomProps
   const [views, setViews] = useState<[View, View]>([{ ...FRESH, index: firstFrame(frames, reading.findings) }, FRESH]);
   const [isLinked, setLinked] = useState(true);
   const [tool, setTool] = useState<Tool>("window");
-  const [full, setFull] = useState(!isThrifty());
+  const [full, setFull] = useState(false);
   const [measures, setMeasures] = useState<Measure[]>([]);
   const [revealed, setRevealed] = useState(!reading.settings.read_first || isSigned || desk.judgements.length > 0);
-  const [chosen, setChosen] = useState(reading.findings.find((one) => one.presence === "present")?.id ?? "");
+  const [chosen, setChosen] = useState(reading.findings.find(asks)?.id ?? "");
   const [editing, setEditing] = useState("");
   const [overlays, setOverlays] = useState<Record<string, Overlay>>({});
   const [showBoxes, setShowBoxes] = useState(true);
   const [sheet, setSheet] = useState<"" | "help" | "sign">("");
   const [told, setTold] = useState("");
   const lock = useLock(api, reading);
+  useEffect(() => {
+    void isQuick(firstPicture).then((quick) => quick && setFull(true));
+  }, []);
   const frame = frames[views[0].index];
   const modality = frame?.series.modality ?? "DX";
 
@@ -118,8 +122,14 @@ function Reading_({ start, api, vault, reading, firstPicture, again }: RoomProps
   const boxDrawn = (box: Box) => {
     setTool("window");
     const at = desk.judgements.filter((one) => one.finding_id === null).length;
-    const key = reading.finding_choices[0]?.key ?? "other";
+    const key = reading.finding_choices.find((one) => one.key === "nodule")?.key ?? reading.finding_choices[0]?.key ?? "";
     desk.judge((all) => added(all, key, [box]));
+    setChosen(`+${at}`);
+    setEditing(`+${at}`);
+  };
+  const addOne = (key: string) => {
+    const at = desk.judgements.filter((one) => one.finding_id === null).length;
+    desk.judge((all) => added(all, key, []));
     setChosen(`+${at}`);
     setEditing(`+${at}`);
   };
@@ -128,7 +138,7 @@ function Reading_({ start, api, vault, reading, firstPicture, again }: RoomProps
     setRevealed(true);
   };
   const run = (deed: Deed, key = "") => {
-    const order = [...reading.findings.filter((one) => one.presence === "present").map((one) => one.id), ...desk.judgements.filter((one) => one.finding_id === null).map((one) => keyOf(one, desk.judgements))];
+    const order = [...reading.findings.filter(asks).map((one) => one.id), ...desk.judgements.filter((one) => one.finding_id === null).map((one) => keyOf(one, desk.judgements))];
     const finding = reading.findings.find((one) => one.id === chosen);
     const may = reading.may.review;
     const step = (by: number) => order.length && choose(order[(order.indexOf(chosen) + by + order.length) % order.length] ?? chosen);
@@ -204,7 +214,8 @@ function Reading_({ start, api, vault, reading, firstPicture, again }: RoomProps
     return () => removeEventListener("keydown", press);
   }, []);
 
-  const marks = revealed && showBoxes ? marksOf(reading, desk, chosen, overlays) : marksOf(reading, desk, chosen, {}).filter((one) => one.kind === "added");
+  const all = marksOf(reading, desk, chosen, revealed ? overlays : {});
+  const marks = !revealed ? all.filter((one) => one.kind === "added") : showBoxes ? all : all.map((one) => ({ ...one, boxes: [] }));
   const left = open(reading.findings, desk.judgements).length;
   const caption = (which: Frame | undefined, index: number, count: number, at: string | null) => (which ? [titleOf(which, index, count), moment(at)].filter(Boolean).join(" · ") : "");
   const stage = { tool, measures, measure: (done: Measure) => setMeasures((now) => [...now, done]), pick: choose, preview: start.preview, full, askFull: () => setFull(true), boxDrawn };
@@ -246,8 +257,9 @@ function Reading_({ start, api, vault, reading, firstPicture, again }: RoomProps
         <aside class="panel" aria-label={t("panel")}>
           <p class="notice">{reading.report ? named(reading.report.disclaimer) : t("findings.not_analysed")}</p>
           <Conflict desk={desk} />
+          <History history={reading.history} />
           {revealed ? (
-            <Findings reading={reading} desk={desk} chosen={chosen} choose={choose} editing={editing} edit={setEditing} overlays={overlays} overlay={overlay} addByHand={startBox} drawing={tool === "box"} />
+            <Findings reading={reading} desk={desk} chosen={chosen} choose={choose} editing={editing} edit={setEditing} overlays={overlays} overlay={overlay} addByHand={startBox} addOne={addOne} drawing={tool === "box"} />
           ) : (
             <section class="part">
               <p>{t("read_first")}</p>
@@ -258,7 +270,6 @@ function Reading_({ start, api, vault, reading, firstPicture, again }: RoomProps
             </section>
           )}
           <Report reading={reading} desk={desk} />
-          <History history={reading.history} />
           {reading.report && <p class="models">{reading.report.models.map((one) => `${one.name} ${one.version}`).join(" · ")}</p>}
         </aside>
       </main>
@@ -266,6 +277,7 @@ function Reading_({ start, api, vault, reading, firstPicture, again }: RoomProps
         <footer class="sign-bar">
           <SaveLine desk={desk} />
           <p class="left">{left > 0 && revealed ? t("left", { n: left }) : ""}</p>
+          {!reading.may.sign && <p class="left">{t("sign.may_not")}</p>}
           <button type="button" class="primary" disabled={!reading.may.sign} onClick={() => setSheet("sign")}>
             {isSigned ? t("sign.change") : t("sign.open")}
           </button>
@@ -314,7 +326,7 @@ function Strip({ frames, index, go }: { frames: readonly Frame[]; index: number;
 function marksOf(reading: Reading, desk: Desk, chosen: string, overlays: Record<string, Overlay>): Mark[] {
   const suggested = reading.findings.flatMap((finding): Mark[] => {
     const judgement = of(desk.judgements, finding.id);
-    if (finding.presence !== "present" && !judgement && chosen !== finding.id) return [];
+    if (!asks(finding)) return [];
     const kind = judgement ? (judgement.verdict as Mark["kind"]) : "suggested";
     const shown = overlays[finding.id];
     return [{ id: finding.id, label: named(finding.names, finding.key), kind, boxes: kind === "rejected" && chosen !== finding.id ? [] : (judgement?.boxes ?? finding.boxes), heatmap: finding.heatmap, opacity: shown?.heat && chosen === finding.id ? shown.opacity : 0, sop: finding.sop_instance_uid, chosen: chosen === finding.id }];
@@ -341,11 +353,6 @@ function useLock(api: Api, reading: Reading): Lock | null {
   return lock;
 }
 
-/** On a slow or metered line the full depth is loaded only when it is asked for. */
-function isThrifty(): boolean {
-  const line = (navigator as { connection?: { saveData?: boolean; effectiveType?: string; downlink?: number } }).connection;
-  return Boolean(line && (line.saveData || /2g|3g/.test(line.effectiveType ?? "") || (line.downlink ?? 10) < 1.5));
-}
 
 /** The study after this one in the list's order; "" where this is the last. */
 async function nextStudy(study: string): Promise<string> {

@@ -20,7 +20,7 @@ export interface Finding {
   id: string;
   key: string;
   names: Named;
-  presence: string;
+  presence: "present" | "absent" | "indeterminate";
   probability: number | null;
   operating_point: number | null;
   tier: string | null;
@@ -74,6 +74,7 @@ export interface Judgement {
 }
 
 export interface Draft {
+  report_uid?: string; // that was read
   version: number;
   judgements: Judgement[];
   sections: Partial<Sections>;
@@ -91,7 +92,8 @@ export interface Lock {
 export interface Signed {
   report_uid: string;
   status: string;
-  reviewer: string;
+  reviewer: string; // account
+  reviewer_name: string;
   licence_number: string;
   signed_at: string;
   content_sha256: string;
@@ -101,7 +103,10 @@ export interface Signed {
   sections: Partial<Sections>;
 }
 
-export type Site = string | { key: string; names: Named };
+export interface Site {
+  key: string;
+  names: Named;
+}
 
 export interface FindingChoice {
   key: string;
@@ -147,6 +152,7 @@ export interface Reading {
   history: Signed[];
   templates: Template[];
   finding_choices: FindingChoice[];
+  rejection_reasons: { key: string; names: Named }[];
   settings: { read_first: boolean; sign_needs: string };
   may: { review: boolean; sign: boolean };
 }

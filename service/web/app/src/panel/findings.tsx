@@ -5,12 +5,9 @@ import { useState } from "preact/hooks";
 
 import type { Desk } from "../desk";
 import { Icon } from "../icons";
-import { changed, judged, keyOf, of, REASONS, withdrawn } from "../judgements";
-import type { Finding, FindingChoice, Judgement, Laterality, Reading, Site } from "../types";
+import { asks, changed, judged, keyOf, of, withdrawn } from "../judgements";
+import type { Finding, FindingChoice, Judgement, Laterality, Reading } from "../types";
 import { decimal, knows, named, t } from "../words";
-
-const siteKey = (site: Site): string => (typeof site === "string" ? site : site.key);
-export const siteName = (site: Site): string => (typeof site === "string" ? (knows(`sites.${site}`) ? t(`sites.${site}`) : site) : named(site.names, site.key));
 
 export interface Overlay {
   heat: boolean;
@@ -27,6 +24,7 @@ export interface FindingsProps {
   overlays: Record<string, Overlay>;
   overlay: (id: string, change: Partial<Overlay>) => void;
   addByHand: () => void;
+  addOne: (key: string) => void; // without a box
   drawing: boolean;
 }
 
@@ -36,10 +34,9 @@ export function nameOf(reading: Reading, key: string): string {
 
 export function Findings(props: FindingsProps): JSX.Element {
   const { reading, desk } = props;
-  const present = reading.findings.filter((one) => one.presence === "present");
-  const rest = reading.findings.filter((one) => one.presence !== "present");
+  const present = reading.findings.filter(asks);
+  const rest = reading.findings.filter((one) => !asks(one));
   const mine = desk.judgements.filter((one) => one.finding_id === null);
-  const judgedRest = rest.filter((one) => of(desk.judgements, one.id));
   return (
     <section class="part findings" aria-labelledby="h-findings">
       <div class="part-head">
@@ -53,22 +50,28 @@ export function Findings(props: FindingsProps): JSX.Element {
       {props.drawing && <p class="hint" role="status">{t("findings.draw")}</p>}
       {!present.length && !mine.length && <p class="none">{reading.report ? named(reading.report.conclusion) : t("findings.not_analysed")}</p>}
       <ul class="cards">
-        {[...present, ...judgedRest].map((one) => (
+        {present.map((one) => (
           <Card key={one.id} {...props} finding={one} judgement={of(desk.judgements, one.id)} />
         ))}
         {mine.map((one) => (
           <AddedCard key={keyOf(one, desk.judgements)} {...props} judgement={one} id={keyOf(one, desk.judgements)} />
         ))}
       </ul>
-      {rest.length > judgedRest.length && (
+      {rest.length > 0 && (
         <details class="rest">
-          <summary>{t("findings.below", { n: rest.length - judgedRest.length })}</summary>
-          <ul class="cards">
-            {rest
-              .filter((one) => !judgedRest.includes(one))
-              .map((one) => (
-                <Card key={one.id} {...props} finding={one} judgement={undefined} />
-              ))}
+          <summary>{t("findings.below", { n: rest.length })}</summary>
+          <ul class="absent">
+            {rest.map((one) => (
+              <li key={one.id}>
+                <span>{named(one.names, one.key)}</span>
+                <Score finding={one} />
+                {reading.may.review && (
+                  <button type="button" class="small" aria-label={`${t("findings.add")}: ${named(one.names, one.key)}`} onClick={() => props.addOne(one.key)}>
+                    <Icon of="plus" />
+                  </button>
+                )}
+              </li>
+            ))}
           </ul>
         </details>
       )}
@@ -89,22 +92,16 @@ function Card({ finding, judgement, reading, desk, chosen, choose, editing, edit
     desk.judge((all) => judged(all, finding, to));
     edit(to === "accepted" ? "" : finding.id);
   };
-  const isPresent = finding.presence === "present";
   return (
     <li class={`card-finding is-${verdict}${chosen === finding.id ? " is-chosen" : ""}`} data-finding={finding.id} onClick={() => choose(finding.id)}>
       <div class="card-head">
         <h3>
-          {isPresent && <TierSign tier={finding.tier} />}
+          <TierSign tier={finding.tier} />
           {name}
         </h3>
-        {finding.probability !== null && (
-          <span class="score" title={t("findings.score_hint", { model: `${finding.algorithm_name} ${finding.algorithm_version}` })}>
-            {decimal(finding.probability)}
-            {finding.operating_point !== null && <small> / {decimal(finding.operating_point)}</small>}
-          </span>
-        )}
+        <Score finding={finding} />
       </div>
-      <p class="verdict">{t(`verdicts.${verdict}`)}{judgement?.verdict === "rejected" && judgement.reason ? `: ${reasonText(judgement.reason)}` : ""}{judgement?.verdict === "edited" ? summary(judgement, reading) : ""}</p>
+      <p class="verdict">{t(`verdicts.${verdict}`)}{judgement?.verdict === "rejected" && judgement.reason ? `: ${reasonText(judgement.reason, reading)}` : ""}{judgement?.verdict === "edited" ? summary(judgement, reading) : ""}</p>
       {reading.may.review && (
         <div class="verbs" role="group" aria-label={`${t("findings.verdict")}: ${name}`}>
           <button type="button" class="verb verb-accept" aria-pressed={verdict === "accepted"} onClick={() => judge("accepted")}>
@@ -126,9 +123,19 @@ function Card({ finding, judgement, reading, desk, chosen, choose, editing, edit
           <input type="range" min="5" max="100" step="5" aria-label={t("findings.opacity", { name })} value={Math.round((shown?.opacity ?? 0.45) * 100)} onInput={(event) => overlay(finding.id, { heat: true, opacity: Number(event.currentTarget.value) / 100 })} />
         </div>
       )}
-      {judgement?.verdict === "rejected" && editing === finding.id && reading.may.review && <Reason judgement={judgement} id={finding.id} desk={desk} done={() => edit("")} />}
+      {judgement?.verdict === "rejected" && editing === finding.id && reading.may.review && <Reason judgement={judgement} id={finding.id} desk={desk} reasons={reading.rejection_reasons} done={() => edit("")} />}
       {judgement?.verdict === "edited" && editing === finding.id && reading.may.review && <Details judgement={judgement} id={finding.id} desk={desk} choices={reading.finding_choices} done={() => edit("")} />}
     </li>
+  );
+}
+
+function Score({ finding }: { finding: Finding }): JSX.Element | null {
+  if (finding.probability === null) return null;
+  return (
+    <span class="score" title={t("findings.score_hint", { model: `${finding.algorithm_name} ${finding.algorithm_version}` })}>
+      {decimal(finding.probability)}
+      {finding.operating_point !== null && <small> / {decimal(finding.operating_point)}</small>}
+    </span>
   );
 }
 
@@ -155,28 +162,28 @@ function AddedCard({ judgement, id, reading, desk, chosen, choose, editing, edit
   );
 }
 
-const reasonText = (reason: string): string => {
+const reasonText = (reason: string, reading: Reading): string => {
   const [code = "", text = ""] = reason.split(/: (.*)/s);
-  return knows(`reasons.${code}`) ? [t(`reasons.${code}`), text].filter(Boolean).join(" – ") : reason;
+  return [named(reading.rejection_reasons.find((one) => one.key === code)?.names, code), text].filter(Boolean).join(" – ");
 };
 
 function summary(one: Judgement, reading: Reading): string {
-  const site = reading.finding_choices.find((choice) => choice.key === one.key)?.sites.find((place) => siteKey(place) === one.site);
-  const parts = [one.laterality ? t(`laterality.${one.laterality}`) : "", site ? siteName(site) : "", one.size_mm ? `${decimal(one.size_mm, 0)} mm` : "", one.text];
+  const site = reading.finding_choices.find((choice) => choice.key === one.key)?.sites.find((place) => place.key === one.site);
+  const parts = [one.laterality ? t(`laterality.${one.laterality}`) : "", site ? named(site.names, site.key) : "", one.size_mm ? `${decimal(one.size_mm, 0)} mm` : "", one.text];
   const said = parts.filter(Boolean).join(", ");
   return said ? `: ${said}` : "";
 }
 
-function Reason({ judgement, id, desk, done }: { judgement: Judgement; id: string; desk: Desk; done: () => void }): JSX.Element {
+function Reason({ judgement, id, desk, reasons, done }: { judgement: Judgement; id: string; desk: Desk; reasons: Reading["rejection_reasons"]; done: () => void }): JSX.Element {
   const [code = "", text = ""] = judgement.reason.split(/: (.*)/s);
   const say = (nextCode: string, nextText: string) => desk.judge((all) => changed(all, id, { reason: nextText.trim() ? `${nextCode || "other"}: ${nextText}` : nextCode }));
   return (
     <fieldset class="form">
       <legend>{t("findings.why")}</legend>
       <div class="chips">
-        {REASONS.map((one) => (
-          <button key={one} type="button" class="chip" aria-pressed={code === one} onClick={() => say(one, text)}>
-            {t(`reasons.${one}`)}
+        {reasons.map((one) => (
+          <button key={one.key} type="button" class="chip" aria-pressed={code === one.key} onClick={() => say(one.key, text)}>
+            {named(one.names, one.key)}
           </button>
         ))}
       </div>
@@ -219,7 +226,7 @@ function Details({ judgement, id, desk, choices, done, choosable = false }: { ju
             <select value={judgement.site ?? ""} onChange={(event) => say({ site: event.currentTarget.value || null })}>
               <option value="">–</option>
               {sites.map((one) => (
-                <option key={siteKey(one)} value={siteKey(one)}>{siteName(one)}</option>
+                <option key={one.key} value={one.key}>{named(one.names, one.key)}</option>
               ))}
             </select>
           </label>

@@ -72,10 +72,10 @@ export function History({ history }: { history: readonly Signed[] }): JSX.Elemen
     <section class="part history" aria-labelledby="h-history">
       <h2 id="h-history">{t("history.heading")}</h2>
       <ol>
-        {history.map((one) => (
+        {[...history].reverse().map((one) => (
           <li key={one.report_uid}>
             <p class="signed">
-              <b>{t(`kinds.${one.kind}`)}</b> · {one.reviewer}
+              <b>{t(`kinds.${one.kind}`)}</b> · {one.reviewer_name || one.reviewer}
               {one.licence_number ? ` · ${t("history.licence", { number: one.licence_number })}` : ""} · {moment(one.signed_at)}
             </p>
             {one.reason && <p>{one.reason}</p>}

@@ -7,7 +7,7 @@ import { NoLine, Problem, type Api } from "../api";
 import type { Desk } from "../desk";
 import { missing } from "../judgements";
 import type { Reading } from "../types";
-import { knows, t } from "../words";
+import { knows, language, t } from "../words";
 
 export type Kind = "final" | "amendment" | "addendum" | "withdrawal";
 
@@ -38,7 +38,7 @@ export function SignDialog({ reading, desk, api, close, done }: { reading: Readi
       }
       const version = await desk.ready();
       if (version === null) throw new NoLine("draft");
-      const answer = await api.sign({ version, password, may_train: train, kind, reason });
+      const answer = await api.sign({ version, password, may_train: train, kind, reason, language: language() });
       await desk.signed();
       done(answer.status);
     } catch (error) {

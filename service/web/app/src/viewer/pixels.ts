@@ -34,8 +34,24 @@ function started(): RenderingEngine {
       if (imageId && event.total) listeners.get(addressOf(imageId))?.(event.loaded / event.total);
     },
   });
+  metaData.addProvider(planeOf, 100_000);
   engine = new RenderingEngine("room");
   return engine;
+}
+
+let asking = false;
+
+/** The image's plane with a spacing that can be drawn: some machines write 0.000, and nothing would be seen. */
+function planeOf(type: string, imageId: string): unknown {
+  if (type !== "imagePlaneModule" || asking) return undefined;
+  asking = true;
+  try {
+    const plane = metaData.get(type, imageId) as { rowPixelSpacing?: number; columnPixelSpacing?: number } | undefined;
+    if (!plane || (Number(plane.rowPixelSpacing) > 0 && Number(plane.columnPixelSpacing) > 0)) return plane;
+    return { ...plane, rowPixelSpacing: 1, columnPixelSpacing: 1, pixelSpacing: [1, 1], usingDefaultValues: true };
+  } finally {
+    asking = false;
+  }
 }
 
 export const onProcessor = (): boolean => getShouldUseCPURendering();
@@ -116,7 +132,7 @@ export class Pixels {
   }
 
   resize(): void {
-    engine?.resize(true, true);
+    if (this.shown) engine?.resize(true, true);
   }
 
   end(): void {
