@@ -249,8 +249,10 @@ def asking(house: House, sinks_by_name: Mapping[str, Sink]) -> Asking:
     """What a worker asks others for while it leads, and the earlier studies that any worker asks for."""
     from hoichan.adapters.orders_sql import OrdersSql  # noqa: PLC0415  only workers pay for it
     from hoichan.adapters.sources_sql import SourcesSql  # noqa: PLC0415
+    from hoichan.adapters.workitems_sql import WorkitemsSql  # noqa: PLC0415
     from service.asking import Asking, Task  # noqa: PLC0415
     from service.catch_up import CatchUp  # noqa: PLC0415
+    from service.claims import Claims  # noqa: PLC0415
     from service.counting import Counting  # noqa: PLC0415
     from service.priors import Priors, PriorSource  # noqa: PLC0415
     from service.worklists import Poll  # noqa: PLC0415
@@ -272,6 +274,7 @@ def asking(house: House, sinks_by_name: Mapping[str, Sink]) -> Asking:
             tasks.append(Task(name=f"source {name}", step=catch_up.step))
         counting = Counting(one.source, one.archive, spool, studies, clock)
         tasks.append(Task(name=f"counts {name}", step=counting.step))
+    tasks.append(Task(name="claims", step=Claims(WorkitemsSql(house.engine, clock), clock).step))
     for worklist in house.settings.orders.worklists:
         zone = house.settings.site.zone
         orders = OrdersSql(house.engine, clock)

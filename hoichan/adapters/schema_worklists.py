@@ -20,3 +20,20 @@ patient_matches = sa.Table(
     sa.Column("who", sa.String(64), nullable=False),
     sa.Column("at", UtcDateTime, nullable=False),
 )
+
+# Names of jobs towards other systems (UPS, FHIR Task), and who took one away from us. How a job stands is
+# told by `revisions`; only what is known nowhere else is here.
+workitems = sa.Table(
+    "workitems",
+    metadata,
+    sa.Column("workitem_uid", _UID, primary_key=True),
+    sa.Column("study_instance_uid", _UID, nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("run", sa.Integer, nullable=False),
+    sa.Column("claimed_by", sa.String(64)),
+    sa.Column("transaction_uid", _UID),  # the lock of who claimed it; never told
+    sa.Column("touched_at", UtcDateTime, index=True),  # last word of who claimed it
+    sa.Column("progress", sa.Integer),  # percent, as he said
+    sa.Column("final", sa.String(16)),  # COMPLETED | CANCELED, by him
+    sa.Index("ix_workitems_job", "study_instance_uid", "revision", "run", unique=True),
+)

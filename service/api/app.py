@@ -32,6 +32,7 @@ from service.api import (
     emergency,
     fhir,
     fhir_orders,
+    fhir_tasks,
     health,
     messages,
     metrics,
@@ -46,6 +47,7 @@ from service.api import (
     steering,
     studies,
     unmatched,
+    ups,
 )
 from service.api.desk import Desk
 from service.api.doorkeeper import Doorkeeper
@@ -60,6 +62,8 @@ API_ROUTERS = (
     unmatched.router,
     messages.router,
     fhir_orders.router,
+    fhir_tasks.router,
+    ups.router,
     search.router,
     reading.router,
     retraction.router,

@@ -23,8 +23,24 @@ def upgrade() -> None:
         sa.Column("at", UtcDateTime(), nullable=False),
         sa.PrimaryKeyConstraint("destination", "study_instance_uid", name=op.f("pk_patient_matches")),
     )
+    op.create_table(
+        "workitems",
+        sa.Column("workitem_uid", sa.String(64), nullable=False),
+        sa.Column("study_instance_uid", sa.String(64), nullable=False),
+        sa.Column("revision", sa.Integer(), nullable=False),
+        sa.Column("run", sa.Integer(), nullable=False),
+        sa.Column("claimed_by", sa.String(64)),
+        sa.Column("transaction_uid", sa.String(64)),
+        sa.Column("touched_at", UtcDateTime()),
+        sa.Column("progress", sa.Integer()),
+        sa.Column("final", sa.String(16)),
+        sa.PrimaryKeyConstraint("workitem_uid", name=op.f("pk_workitems")),
+    )
+    op.create_index("ix_workitems_touched_at", "workitems", ["touched_at"])
+    op.create_index("ix_workitems_job", "workitems", ["study_instance_uid", "revision", "run"], unique=True)
 
 
 def downgrade() -> None:
     """Drop them."""
+    op.drop_table("workitems")
     op.drop_table("patient_matches")

@@ -53,6 +53,8 @@ class Site:
             numbers="1",
             resource_type="DiagnosticReport",
             resource_id="1.2.3",
+            workitem_uid="1.2.3",
+            requester="AI2",
             number="1",
             tag="7FE00010",
             kind="sr",
