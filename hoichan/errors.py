@@ -424,6 +424,19 @@ class SecondFactorRequired(AccessError):
     code = "access.second_factor_required"
 
 
+class IssuerFailed(AccessError):
+    """The hospital's own sign-in did not say who it is.
+
+    `reason`: a stable code of what went wrong; nothing of what was said.
+    """
+
+    code = "access.issuer_failed"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The issuer did not say who it is ({reason}).")
+        self.reason = reason
+
+
 class CrossOrigin(AccessError):
     """This can be asked for from our own page only."""
 

@@ -11,7 +11,9 @@ from starlette.staticfiles import StaticFiles
 import hoichan
 from hoichan.adapters.access_sql import AccessSql
 from hoichan.adapters.audit_sql import AuditSql
+from hoichan.adapters.external_sql import ExternalAccounts
 from hoichan.adapters.held_sql import HeldSql
+from hoichan.adapters.oidc_client import OidcClient
 from hoichan.adapters.passwords import Passwords
 from hoichan.adapters.people_sql import PeopleSql
 from hoichan.adapters.queue_read import QueueSql
@@ -36,6 +38,7 @@ from service.api import (
     health,
     messages,
     metrics,
+    oidc,
     pages,
     people,
     problems,
@@ -85,6 +88,7 @@ PAGE_ROUTERS = (
     emergency.router,
     accounts.router,
     second_factor.router,
+    oidc.router,
     auditing.router,
     steering.page_router,
     retraction.page_router,
@@ -131,6 +135,8 @@ def create_app(
         queue=QueueSql(reading.engine, clock),
         work=WorkSql(reading.engine, clock),
         steering=SteeringSql(reading.engine, reading.objects, clock),
+        external=ExternalAccounts(reading.engine, clock),
+        issuer=OidcClient(settings.oidc) if settings.oidc is not None else None,
         factors=SecondFactors(reading.engine, clock, lambda: audit.derived_key("second factor")),
         access=AccessSql(
             reading.engine, clock, {one.code: frozenset(one.senders) for one in settings.facilities}

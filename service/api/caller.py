@@ -26,6 +26,7 @@ from hoichan.settings import is_loopback
 SESSION = "hoichan_session"
 VISIT = "hoichan_visit"
 STEP = "hoichan_step"  # between the password and the second factor
+STATE = "hoichan_state"  # of a sign-in that went to the issuer: it comes back to the same browser
 TOKEN_FIELD = "csrf_token"
 TOKEN_HEADER = "x-csrf-token"
 POLL_HEADER = "x-hoichan-poll"  # a page asks by itself: that keeps no session alive

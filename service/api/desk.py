@@ -9,7 +9,9 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from hoichan.adapters.access_sql import AccessSql
+from hoichan.adapters.external_sql import ExternalAccounts
 from hoichan.adapters.held_sql import HeldSql
+from hoichan.adapters.oidc_client import OidcClient
 from hoichan.adapters.passwords import Passwords
 from hoichan.adapters.people_sql import PeopleSql
 from hoichan.adapters.queue_read import QueueSql
@@ -51,6 +53,8 @@ class Desk:
     steering: SteeringSql
     access: AccessSql
     factors: SecondFactors
+    external: ExternalAccounts
+    issuer: OidcClient | None  # the hospital's own sign-in; None: local accounts only
     sight: Sight = EVERYTHING  # of who asks; whoever reads studies by the engine itself must narrow by it
 
 

@@ -67,6 +67,8 @@ ROUTES: Mapping[tuple[str, str], Action | Open] = {
     ("GET", "/metrics"): Action.METRICS_READ,  # open at this machine
     ("GET", "/login"): Open.TO_SIGN_IN,
     ("POST", "/login"): Open.TO_SIGN_IN,
+    ("GET", "/login/oidc"): Open.TO_SIGN_IN,
+    ("GET", "/login/oidc/back"): Open.TO_SIGN_IN,
     ("GET", "/login/code"): Open.TO_SIGN_IN,
     ("POST", "/login/code"): Open.TO_SIGN_IN,
     ("GET", "/account/second-factor"): Action.ACCOUNT_OWN,
@@ -229,7 +231,9 @@ def _admit(request: Request, desk: Desk) -> None:
 def _lacks_second_factor(desk: Desk, caller: Caller) -> bool:
     """Whether the site asks this role for an authenticator and the account has none."""
     is_asked = caller.role.value in desk.settings.access.second_factor and bool(caller.session_id)
-    return is_asked and not desk.factors.is_on(caller.user_name)
+    if not is_asked or desk.factors.is_on(caller.user_name):
+        return False
+    return not desk.external.is_external(caller.user_name)  # there it is the issuer's to ask for
 
 
 def _refuse(request: Request, desk: Desk, detail: str) -> None:

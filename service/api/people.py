@@ -30,6 +30,7 @@ from service.api.caller import (
     way_back,
 )
 from service.api.desk import AtDesk, Desk
+from service.api.oidc import way_out
 from service.api.show import show
 from service.api.signing_in import enter, go, is_password, me, tell_failed, wait_of
 
@@ -41,13 +42,16 @@ router = APIRouter(default_response_class=HTMLResponse)
 
 @router.get("/login")
 def show_sign_in(
-    request: Request, desk: AtDesk, next_page: Annotated[str, Query(alias="next", max_length=600)] = ""
+    request: Request,
+    desk: AtDesk,
+    next_page: Annotated[str, Query(alias="next", max_length=600)] = "",
+    left: Annotated[str, Query(pattern="^(issuer)?$")] = "",
 ) -> Response:
     """The sign-in page; straight on for who is signed in already, or needs not be."""
     caller = caller_of(request)
     if caller is not None:
         return go(way_back(next_page) or caller.home)
-    return _sign_in_page(request, desk, back=way_back(next_page))
+    return _sign_in_page(request, desk, back=way_back(next_page), left=way_out(desk) if left else "")
 
 
 @router.post("/login")
@@ -79,7 +83,7 @@ def sign_out(request: Request, desk: AtDesk) -> Response:
     desk.people.end_session(caller.session_id)
     desk.witness.record(request, Audited.LOGOUT)
     log.info("signed_out", user=caller.user_name)
-    response = go("/login")
+    response = go("/login?left=issuer" if desk.external.is_external(caller.user_name) else "/login")
     drop_cookie(request, response, SESSION)
     response.headers["Clear-Site-Data"] = '"cache"'
     return response
@@ -141,6 +145,7 @@ def _sign_in_page(
     name: str = "",
     wrong: bool = False,
     wait: timedelta = timedelta(0),
+    left: str = "",
 ) -> Response:
     seconds = ceil(wait.total_seconds())
     page = show(
@@ -152,6 +157,8 @@ def _sign_in_page(
         wrong=wrong,
         wait=seconds,
         anybody=desk.people.any_user(),
+        oidc=desk.settings.oidc,
+        left=left,
         unencrypted=request.url.scheme != "https" and not is_at_this_machine(request),
     )
     if wrong:

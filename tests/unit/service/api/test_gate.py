@@ -113,6 +113,7 @@ def test_only_these_are_open():
     assert opened == {
         *(("GET", "/healthz"), ("GET", "/readyz")),
         *(("GET", "/login"), ("POST", "/login"), ("GET", "/login/code"), ("POST", "/login/code")),
+        *(("GET", "/login/oidc"), ("GET", "/login/oidc/back")),
     }
 
 
