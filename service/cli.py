@@ -32,6 +32,7 @@ from service import (
     cli_retention,
     cli_study,
     cli_tokens,
+    cli_training,
     cli_trial,
 )
 
@@ -46,6 +47,7 @@ app = typer.Typer(
 app.add_typer(cli_models.app, name="model")
 cli_governance.add_to(cli_models.app)
 app.command("deidentify")(cli_deidentify.deidentify)
+app.command("export-training")(cli_training.export_training)
 app.command("import")(cli_import.import_files)
 app.command("import-film")(cli_film.import_film)
 app.add_typer(cli_people.app, name="user")

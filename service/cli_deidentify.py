@@ -117,7 +117,7 @@ class _Job:
                 line["warnings"] = list(done.warnings)
                 if done.burned_in_risk and not self.accept_pixel_risk:
                     return {**line, "refused": "burned_in_risk"}
-                return {**line, "written": str(_write(done.data_set, self.out).relative_to(self.out))}
+                return {**line, "written": str(write(done.data_set, self.out).relative_to(self.out))}
         except InvalidDicomError:
             return {**line, "skipped": "not_dicom"}
         except NotDeidentifiable as error:
@@ -164,7 +164,7 @@ def _make_key(file: Path) -> None:
         raise StorageUnusable(f"{file} cannot be written.") from error
 
 
-def _write(data_set: Dataset, out: Path) -> Path:
+def write(data_set: Dataset, out: Path) -> Path:
     """Under pseudonym and new UIDs: the path names nobody, and a second run writes the same file again."""
     from hoichan.guard.pseudonyms import is_valid_uid  # noqa: PLC0415
 

@@ -86,7 +86,9 @@ class Samples:
 
 
 def load_split(data: Path, split: str) -> Samples:
-    """The films of one split of nih_cxr, in the order of the table."""
+    """The films of one split of nih_cxr, or of an export of signed reviews, in the order of the table."""
+    if not (data / "nih_cxr").is_dir() and (data / "labels.csv").is_file():
+        return load_export(data, split)
     with (data / "nih_cxr" / "labels.csv").open(encoding="utf-8") as table:
         everything = list(csv.DictReader(table))
     rows = [row for row in everything if row["split"] == split]
@@ -107,11 +109,45 @@ def load_split(data: Path, split: str) -> Samples:
     )
 
 
+def load_export(folder: Path, split: str, *, unknown: float = 0.0) -> Samples:
+    """The films of one split of `hoichan export-training`.
+
+    `unknown`: what a finding counts as of which the signature says nothing. Nought is the usual reading of a
+    report that does not name it; NaN keeps it apart for whoever masks.
+    """
+    with (folder / "labels.csv").open(encoding="utf-8") as table:
+        rows = [row for row in csv.DictReader(table) if row["split"] == split]
+    if not rows:
+        raise ValueError(f"labels.csv has no split {split!r}")
+
+    def number(text: str, default: float) -> float:
+        return float(text) if text else default
+
+    ages = np.array([number(row["age"], np.nan) for row in rows], dtype=np.float32)
+    middle = float(np.nanmedian(ages)) if np.isfinite(ages).any() else 50.0
+    ages = np.where(np.isfinite(ages), ages, np.float32(middle))
+    return Samples(
+        images=tuple(row["image"] for row in rows),
+        patients=np.array([row["patient_id"] for row in rows]),
+        collections=np.array(["export"] * len(rows)),
+        labels=np.array(
+            [[number(row[key], unknown) for key in FINDINGS.values()] for row in rows], dtype=np.float32
+        ),
+        metadata=np.array(
+            [[age / 10, r["sex"] == "M", r["view"] == "AP"] for age, r in zip(ages, rows, strict=True)],
+            dtype=np.float32,
+        ),
+        ages=ages,
+        paths=tuple(folder / row["image"] for row in rows),
+    )
+
+
 def load_films(paths: tuple[Path, ...] | list[Path], size: int) -> Array:
     """(n, 1, size, size) float32 0..1, through the service's own preprocessing."""
     films = np.empty((len(paths), 1, size, size), dtype=np.float32)
     for i, path in enumerate(paths):
-        films[i] = to_model_input(read_picture(path), size)[0]
+        film = read_film(dcmread(path)) if path.suffix == ".dcm" else read_picture(path)
+        films[i] = to_model_input(film, size)[0]
     return films
 
 

@@ -68,6 +68,14 @@ class Refused:
     refused: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadImage:
+    """One image that models read."""
+
+    path: str  # inside the spool
+    models: tuple[str, ...]  # name and version of each
+
+
 class EvidenceSql:
     """Reads only."""
 
@@ -218,15 +226,32 @@ class EvidenceSql:
             )
             return [(row.study_instance_uid, row.at, row.figures) for row in rows if row.figures]
 
-    def image(self, study: str, sop_instance_uid: str) -> str | None:
-        """Where an image lies inside the spool; None for one that is not on record."""
+    def read_images(self, report_uid: str) -> list[ReadImage]:
+        """The images that models read for a report."""
         with transaction(self._engine) as connection:
-            found: str | None = connection.execute(
-                sa.select(instances.c.path).where(
-                    instances.c.study_instance_uid == study, instances.c.sop_instance_uid == sop_instance_uid
+            rows = connection.execute(
+                sa.select(
+                    instances.c.sop_instance_uid,
+                    instances.c.path,
+                    results.c.algorithm_name,
+                    results.c.algorithm_version,
                 )
-            ).scalar()
-            return found
+                .join(reports, reports.c.report_uid == results.c.report_uid)
+                .join(
+                    instances,
+                    (instances.c.study_instance_uid == reports.c.study_instance_uid)
+                    & (instances.c.sop_instance_uid == results.c.sop_instance_uid),
+                )
+                .where(results.c.report_uid == report_uid)
+                .order_by(instances.c.sop_instance_uid, results.c.algorithm_name)
+            ).all()
+        found: dict[str, ReadImage] = {}
+        for row in rows:
+            before = found.get(row.path)
+            named = f"{row.algorithm_name} {row.algorithm_version}"
+            models = (*(before.models if before else ()), named)
+            found[row.path] = ReadImage(path=row.path, models=models)
+        return list(found.values())
 
 
 def _stated(findings: Sequence[Mapping[str, Any]]) -> dict[str, Presence]:
