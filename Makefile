@@ -2,7 +2,7 @@
 PYTHON ?= python3
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .DELETE_ON_ERROR:
-.PHONY: run smoke test test-train test-peers test-chaos check bench bench-scale peers clean help
+.PHONY: app app-if-node app-test run smoke test test-train test-peers test-chaos check bench bench-scale peers clean help
 
 help:            ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -89,7 +89,7 @@ run: .venv/.run app-if-node  ## Install, and show the main job on a real film; s
 	.venv/bin/hoichan demo
 
 # The wheel with nothing but what it says it needs, started from elsewhere.
-.venv-wheel/.wheel: pyproject.toml
+.venv-wheel/.wheel: pyproject.toml | app-if-node
 	$(call environment,.venv-wheel)
 	.venv-wheel/bin/pip install -q '.[demo]'
 	touch $@
@@ -119,7 +119,7 @@ peers:           ## Third-party programs for test-peers and bench (Debian packag
 	else echo "As root: apt-get install orthanc orthanc-dicomweb orthanc-gdcm dcmtk pixelmed-apps postgresql poppler-utils chromium prometheus"; exit 2; fi
 
 # not .venv/bin first: pynetdicom brings programs named like those of dcmtk
-test-peers: .venv/.peers .venv-emr/.emr .node/.mllp peers  ## Real PACS, EMR, validators and browser
+test-peers: .venv/.peers .venv-emr/.emr .node/.oidc peers app-if-node  ## Real PACS, EMR, validators and browser
 	PATH="$$PATH:$(CURDIR)/.venv-emr/bin" HOICHAN_MLLP_NODE="$(CURDIR)/.node/node_modules" \
 	  .venv/bin/pytest -q tests/peers
 
@@ -139,4 +139,4 @@ bench-scale: .venv/.peers peers  ## A million studies, more workers, a soak, a p
 	.venv/bin/python -m benches.simulate
 
 clean:           ## Remove what was built; data stays
-	rm -rf .venv .venv-wheel .venv-train .venv-emr .node build dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-wheel .venv-train .venv-emr .venv-node .node service/web/app/node_modules service/web/static/app build dist .mypy_cache .ruff_cache .pytest_cache
