@@ -1,0 +1,72 @@
+"""A week held against the first weeks: seen in the right measures, for the right sender, once."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from hoichan.adapters.drift_sql import DriftSql
+from hoichan.adapters.evidence_sql import EvidenceSql
+from hoichan.analysis.drift import State
+from service import wiring
+from service.drifting import Drifting
+from tests.unit.service.governance_site import Site
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    site = Site(tmp_path_factory.mktemp("site"))
+    drifting = made(site)
+    now = site.house.clock.now()
+    monday = drifting.last_monday()
+    middle = (now.date() - monday).days - 3
+    site.fill(150, days=middle + 60, prefix="first")
+    site.fill(150, days=middle + 60, prefix="others", sender="CR2")
+    site.fill(90, days=middle, prefix="week", shift=1.5)
+    site.fill(90, days=middle, prefix="quiet", sender="CR2")
+    yield site
+    site.close()
+
+
+def made(site):
+    return Drifting(
+        roster=wiring.roster(site.house),
+        evidence=EvidenceSql(site.engine),
+        rows=DriftSql(site.engine),
+        clock=site.house.clock,
+        zone=site.house.settings.site.zone,
+    )
+
+
+def test_the_week_that_drifted_is_told_for_the_sender_that_did(site):
+    drifting = made(site)
+    assert drifting.step() >= 1
+    assert drifting.step() == 0  # once a week and version
+    _, rows = DriftSql(site.engine).latest()["tiny"]
+    states = {(row.sender, row.measure): row.drift.state for row in rows}
+    for measure in ("score:pleural_effusion", "positive:pleural_effusion", "input:brightness"):
+        assert states["CR1", measure] is State.ALARM, measure
+        assert states["CR2", measure] is State.STEADY, measure
+    assert states["CR1", "score:pneumothorax"] is State.STEADY
+    assert states["CR1", "refused"] is State.STEADY
+    assert states["CR1", "hours_to_review"] is State.STEADY
+    assert rows[0].drift.state is State.ALARM  # the worst first
+
+
+def test_a_model_that_never_answered_is_judged_too(site):
+    drifting = made(site)
+    (used,) = (one for one in drifting.roster.standing().live if one.version.name != "tiny")
+    assert drifting.judge(used, drifting.last_monday()) == []
+    drifting.rows.keep("none", drifting.last_monday(), "1.0.0", [])
+    assert drifting.rows.is_done("none", drifting.last_monday(), "1.0.0")
+    assert not drifting.rows.is_done("none", drifting.last_monday(), "2.0.0")
+    assert drifting.rows.latest()["none"][1] == []
+
+
+def test_the_week_is_the_last_that_is_over(site):
+    drifting = made(site)
+    monday = drifting.last_monday()
+    today = drifting.clock.now().astimezone(drifting.zone).date()
+    assert monday.weekday() == 0
+    assert timedelta(days=7) <= today - monday < timedelta(days=14)
