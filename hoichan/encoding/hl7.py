@@ -316,7 +316,12 @@ class _Oru:
         if self.destination.viewer_url:
             url = self.destination.viewer_url.replace("{study_instance_uid}", uid)
             yield self._observation("RP", _coded(IMAGES), "", (url, NAMESPACE, "TEXT", "HTML"))
-        if 0 < len(self.page) <= self.destination.pdf_maximum_bytes:
+        is_in_message = 0 < len(self.page) <= self.destination.pdf_maximum_bytes
+        if self.destination.pdf_url and not is_in_message:
+            url = self.destination.pdf_url.replace("{study_instance_uid}", uid)
+            second = "2" if self.destination.viewer_url else ""  # OBX-3 and OBX-4 together name one
+            yield self._observation("RP", _coded(IMAGES), second, (url, NAMESPACE, "AP", "PDF"))
+        if is_in_message:
             content = base64.b64encode(self.page).decode("ascii")
             yield self._observation("ED", _coded(IMAGES), "", (NAMESPACE, "AP", "PDF", "Base64", content))
 

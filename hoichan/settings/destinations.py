@@ -108,6 +108,8 @@ class Hl7Destination(_Destination):
     receiving_facility: Hl7Name = ""  # MSH-6
     # Link to the images, sent in OBX; `{study_instance_uid}` is filled in. Empty: none.
     viewer_url: str = Field("", pattern=r"^(https?://[^\s{}]*\{study_instance_uid\}[^\s{}]*)?$")
+    # Link to the page as PDF, sent in OBX where the page itself is not in the message. Empty: none.
+    pdf_url: str = Field("", pattern=r"^(https?://[^\s{}]*\{study_instance_uid\}[^\s{}]*)?$")
     # The page as PDF in the message, when it is no larger (before base64); 0: never. Many engines cap them.
     pdf_maximum_bytes: int = Field(0, ge=0)
 

@@ -361,3 +361,21 @@ def test_the_page_goes_in_the_message_up_to_a_limit(limit, sent):
         *kind, content = segment.raw(5).split("^")
         assert kind == ["HOICHAN", "AP", "PDF", "Base64"]
         assert base64.b64decode(content) == page
+
+
+@pytest.mark.parametrize("viewer", ["", "https://pacs/v?study={study_instance_uid}"])
+@pytest.mark.parametrize(("limit", "linked"), [(0, True), (99, True), (100, False)])
+def test_a_page_that_is_too_large_is_linked(limit, linked, viewer):
+    changes = {
+        "pdf_maximum_bytes": limit,
+        "viewer_url": viewer,
+        "pdf_url": "https://ai.example/{study_instance_uid}/pdf",
+    }
+    context = document_context(STUDY, REPORT, source=FILM, site=SITE, software_version="9.9")
+    read = er7.read(encode_hl7(context, RIS.model_copy(update=changes), bytes(range(100))))
+    links = [one for one in observations(read, "RP") if one.text(5, 4) == "PDF"]
+    assert len(links) == linked and len(observations(read, "ED")) == (not linked)
+    for one in links:
+        assert one.text(5) == f"https://ai.example/{STUDY.study_instance_uid}/pdf"
+    keys = [(one.text(3), one.raw(4)) for one in observations(read, "RP")]
+    assert len(set(keys)) == len(keys)
