@@ -20,6 +20,7 @@ from hoichan.settings import Settings, load
 from service import (
     cli_audit,
     cli_backup,
+    cli_codes,
     cli_deidentify,
     cli_film,
     cli_forward,
@@ -61,6 +62,7 @@ app.command("study")(cli_study.study)
 app.command("replay")(cli_study.replay)
 app.command("cancel")(cli_study.cancel)
 app.add_typer(cli_tokens.app, name="token")
+app.add_typer(cli_codes.app, name="codes")
 app.add_typer(cli_forward.app, name="forward")
 app.command("try")(cli_trial.try_destination)
 

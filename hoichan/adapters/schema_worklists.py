@@ -37,3 +37,22 @@ workitems = sa.Table(
     sa.Column("final", sa.String(16)),  # COMPLETED | CANCELED, by him
     sa.Index("ix_workitems_job", "study_instance_uid", "revision", "run", unique=True),
 )
+
+# Code tables of the site, as they were loaded from CSV. A load adds a version; what counted on a day long ago
+# still does.
+site_codes = sa.Table(
+    "site_codes",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("code_table", sa.String(16), nullable=False),  # service | indicator | icd10
+    sa.Column("load_sha256", sa.String(64), nullable=False),  # of the file
+    sa.Column("loaded_at", UtcDateTime, nullable=False),
+    sa.Column("code", sa.String(50), nullable=False),
+    sa.Column("display", sa.Text, nullable=False),
+    sa.Column("valid_from", sa.Date),
+    sa.Column("valid_until", sa.Date),  # the last day
+    sa.Column("usable", sa.Boolean, nullable=False),  # False: a more specific code has to be used
+    sa.Column("finding_key", sa.String(64)),  # of `hoichan.codes.FINDINGS`; or "modality/region" of a service
+    sa.Column("verified_by", sa.String(128)),  # who answers for the row; NULL: nobody, it is not used
+    sa.Index("ix_site_codes_code_table_code", "code_table", "code"),
+)

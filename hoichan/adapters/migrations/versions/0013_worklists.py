@@ -38,9 +38,26 @@ def upgrade() -> None:
     )
     op.create_index("ix_workitems_touched_at", "workitems", ["touched_at"])
     op.create_index("ix_workitems_job", "workitems", ["study_instance_uid", "revision", "run"], unique=True)
+    op.create_table(
+        "site_codes",
+        sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
+        sa.Column("code_table", sa.String(16), nullable=False),
+        sa.Column("load_sha256", sa.String(64), nullable=False),
+        sa.Column("loaded_at", UtcDateTime(), nullable=False),
+        sa.Column("code", sa.String(50), nullable=False),
+        sa.Column("display", sa.Text(), nullable=False),
+        sa.Column("valid_from", sa.Date()),
+        sa.Column("valid_until", sa.Date()),
+        sa.Column("usable", sa.Boolean(), nullable=False),
+        sa.Column("finding_key", sa.String(64)),
+        sa.Column("verified_by", sa.String(128)),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_site_codes")),
+    )
+    op.create_index("ix_site_codes_code_table_code", "site_codes", ["code_table", "code"])
 
 
 def downgrade() -> None:
     """Drop them."""
+    op.drop_table("site_codes")
     op.drop_table("workitems")
     op.drop_table("patient_matches")
