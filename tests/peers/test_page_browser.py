@@ -60,16 +60,16 @@ class Site:
         self.base = f"http://localhost:{json.loads(self._ready.read_text(encoding='utf-8'))['port']}"
 
     def paths(self):
-        urgent = f"/studies/{self.uids['urgent']}"
-        refused, routine = f"/studies/{self.uids['refused']}", f"/studies/{self.uids['routine']}"
-        waiting = f"/studies/{self.uids['receiving']}"
+        urgent, refused, routine, waiting = (
+            f"/studies/{self.uids[one]}/record" for one in ("urgent", "refused", "routine", "receiving")
+        )
         return (
             "/",
             urgent,
             refused,
             routine,
             waiting,
-            f"{urgent}/trail",
+            urgent.replace("/record", "/trail"),
             "/docs",
             "/?state=signed",
             "/queue",
@@ -146,7 +146,7 @@ def test_the_room_is_dark_unless_the_reader_asks_for_light(site, browser):
 
 def test_the_picture_is_drawn(site, browser):
     with Reader(browser, **DESK) as reader:
-        reader.page.goto(f"{site.base}/studies/{site.uids['critical']}")
+        reader.page.goto(f"{site.base}/studies/{site.uids['critical']}/record")
         picture = reader.page.locator(".picture img")
         picture.evaluate("image => image.decode()")
         assert picture.evaluate("image => image.naturalWidth") > 400
@@ -198,7 +198,7 @@ def test_a_lost_connection_is_told(site, browser):
 
 def test_a_refused_delivery_is_sent_again_by_its_button(site, browser):
     with Reader(browser, **PHONE) as reader:
-        reader.page.goto(f"{site.base}/studies/{site.uids['urgent']}")
+        reader.page.goto(f"{site.base}/studies/{site.uids['urgent']}/record")
         reader.page.get_by_role("button", name="Gửi lại").click()
         reader.page.wait_for_url("**#deliveries")
         assert reader.page.get_by_role("button", name="Gửi lại").count() == 0

@@ -1,10 +1,13 @@
 """Coming and going in a real browser: sign-in, what stays behind after sign-out, a screen left open."""
 
 import re
+from base64 import b32decode
+from datetime import UTC, datetime
 
 import pytest
 
 from hoichan.guard.roles import Role
+from hoichan.guard.second_factor import code_at, step_of
 from hoichan.testing.reading import PASSWORD, add_user
 from tests.peers.test_page_browser import (
     CHROMIUM,
@@ -57,26 +60,60 @@ def test_every_page_can_be_used_by_everybody(site, browser, device, language, sc
 
         def look(path):
             reader.page.goto(f"{site.base}{path}?lang={language}")
+            look_here(path)
+
+        def look_here(path):
             found = axe.Axe().run(reader.page).response["violations"]
             assert [(one["id"], one["impact"], one["nodes"][0]["html"]) for one in found] == [], path
             wide = reader.page.evaluate("document.documentElement.scrollWidth > innerWidth")
             assert not wide, f"{path} is wider than the screen"
 
+        def sign_out():
+            reader.page.click(".out button")
+
+        name = f"bs.{'phone' if device is PHONE else 'desk'}.{language}"
+        add_user(site.record, name)
         look("/login")
-        sign_in(reader.page, "bs.an")
-        look("/")
-        look("/account")
-        reader.page.click(".out button")
+        sign_in(reader.page, name)
+        for path in ("/", "/account", "/emergency", "/account/second-factor"):
+            look(path)
+        with_second_factor(reader.page, lambda: look("/account/second-factor"), look_here)
+        sign_out()
+        sign_in(reader.page, name)
+        look("/login/code")
+        reader.page.fill("#code", "000000")
+        reader.page.click("button.primary")
+        look_here("a wrong code")
+        reader.page.goto(f"{site.base}/login")
         sign_in(reader.page, "aud")
         assert reader.page.url == f"{site.base}/audit"
-        look("/audit")
-        look(f"/studies/{site.uids['urgent']}/trail")
-        assert (reader.complaints, reader.elsewhere) == ([], [])
+        for path in ("/audit", "/audit/emergencies", f"/studies/{site.uids['urgent']}/trail"):
+            look(path)
+        sign_out()
+        sign_in(reader.page, "it")
+        for path in ("/people", f"/people/{name}", "/people/it", "/queue", "/docs", "/nowhere"):
+            look(path)
+        refused = [line for line in reader.complaints if "403" not in line and "404" not in line]
+        assert (refused, reader.elsewhere) == ([], [])
+
+
+def with_second_factor(page, look, look_here):
+    """Set it up as a person does, with the letters of the page; every step is looked at."""
+    page.fill("#present", PASSWORD)
+    page.click("button.primary")
+    page.wait_for_selector(".qr svg")
+    look()
+    letters = page.locator(".secret").inner_text().replace(" ", "")
+    page.fill("#code", code_at(b32decode(letters), step_of(datetime.now(UTC))))
+    page.click("button.primary")
+    page.wait_for_selector(".codes")
+    assert page.locator(".codes li").count() == 10
+    look_here("the recovery codes")
 
 
 def test_a_person_comes_back_to_what_was_asked_for_and_leaves_nothing_behind(site, browser):
     with Reader(browser, **DESK) as reader:
-        page, wanted = reader.page, f"{site.base}/studies/{site.uids['critical']}"
+        page, wanted = reader.page, f"{site.base}/studies/{site.uids['critical']}/record"
         page.goto(wanted)
         assert "/login?next=" in page.url
         sign_in(page, "bs.an", "wrong")

@@ -39,6 +39,12 @@ export class Api {
     this.ask("POST", "/sign", what);
   withdraw = (what: { password: string; reason: string }): Promise<{ report_uid: string; status: string }> => this.ask("POST", "/withdraw", what);
 
+  /** Whether the session still lives, for who takes no lock. */
+  stillThere = async (): Promise<void> => {
+    const answer = await fetch("/account", { headers: { "X-Hoichan-Poll": "1" } }).catch(() => null);
+    if (answer?.redirected) location.reload();
+  };
+
   private async ask<T>(method: string, path: string, body?: unknown): Promise<T> {
     let answer: Response;
     const headers: Record<string, string> = { Accept: "application/json" };
@@ -51,6 +57,7 @@ export class Api {
       throw new NoLine(method);
     }
     if (answer.status === 502 || answer.status === 504) throw new NoLine(method);
+    if (answer.status === 401) location.reload(); // signed out: nobody's data stays on the screen; the vault has the draft
     const told = answer.status === 204 ? {} : await answer.json().catch(() => ({}));
     if (!answer.ok) throw new Problem(answer.status, String((told as { code?: string }).code ?? ""), told as Record<string, unknown>);
     return told as T;

@@ -340,11 +340,10 @@ function marksOf(reading: Reading, desk: Desk, chosen: string, overlays: Record<
 function useLock(api: Api, reading: Reading): Lock | null {
   const [lock, setLock] = useState<Lock | null>(reading.lock ? { ...reading.lock, mine: reading.mine } : null);
   useEffect(() => {
-    if (!reading.may.review) return;
-    const renew = () => void api.lock().then(setLock).catch(() => undefined);
+    const renew = () => void (reading.may.review ? api.lock().then(setLock) : api.stillThere()).catch(() => undefined);
     renew();
     const timer = setInterval(renew, LOCK_MS);
-    addEventListener("pagehide", api.unlock);
+    if (reading.may.review) addEventListener("pagehide", api.unlock);
     return () => {
       clearInterval(timer);
       removeEventListener("pagehide", api.unlock);

@@ -30,14 +30,14 @@ export class Vault {
     keyHex: string,
     private readonly lasting: Store = localStorage,
     private readonly ofTab: Store = sessionStorage,
-    cipher: SubtleCrypto | undefined = globalThis.crypto?.subtle,
+    cipher: SubtleCrypto | null = globalThis.crypto?.subtle ?? null, // a plain http page has none
   ) {
     this.name = `${PREFIX}${user}.${study}`;
     this.cipher = cipher;
     this.key = cipher ? cipher.importKey("raw", bytes(keyHex), "AES-GCM", false, ["encrypt", "decrypt"]) : null;
   }
 
-  private readonly cipher: SubtleCrypto | undefined;
+  private readonly cipher: SubtleCrypto | null;
 
   /** Keep; the last call wins. Throws nothing: where there is no room left the service still has the line. */
   keep(draft: Kept): Promise<void> {
