@@ -19,6 +19,7 @@ from hoichan.settings import load
 if TYPE_CHECKING:
     from hoichan.adapters.audit_sql import AuditSql
     from hoichan.guard.audit import Head
+    from service.reviews_check import Checked
 
 app = typer.Typer(no_args_is_help=True, help="The log of who did what.")
 
@@ -39,21 +40,36 @@ def verify(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check every record against the one before it; says the first that is not as it was written."""
+    """Check every record against the one before it, and every signed review against its hash."""
+    from hoichan.adapters.reviews_sql import ReviewsSql  # noqa: PLC0415
+    from service.reviews_check import check_reviews  # noqa: PLC0415
+    from service.wiring import open_house  # noqa: PLC0415
+
     exported = _parse(head) if head else None
-    log = _audit(config, data_dir)
+    house = open_house(load(config, data_dir=data_dir))
+    log = house.audit
     broken = log.verify(exported)
     length = log.head().length
+    checked = check_reviews(ReviewsSql(house.engine, house.objects, house.clock), log)
     if as_json:
-        position = None if broken is None else log.position(broken)
-        print(json.dumps({"intact": broken is None, "records": length, "first_broken": position}))
-    elif broken is None:
+        told = {
+            "intact": broken is None and checked.is_intact,
+            "records": length,
+            "first_broken": None if broken is None else log.position(broken),
+            "reviews": checked.reviews,
+            "changed_reviews": list(checked.changed),
+            "missing_reviews": list(checked.missing),
+        }
+        print(json.dumps(told))
+        raise typer.Exit(0 if told["intact"] else 1)
+    if broken is None:
         print(f"All {length} records are as they were written.")
     elif broken >= length and exported is not None:
         print(f"Records are missing at the end: {length} are here, {exported.length} were there.")
     else:
         print(f"Record {log.position(broken)} is not as it was written, or one before it is missing.")
-    raise typer.Exit(0 if broken is None else 1)
+    _tell_reviews(checked, told=broken is None)
+    raise typer.Exit(0 if broken is None and checked.is_intact else 1)
 
 
 @app.command("head")
@@ -110,6 +126,16 @@ def export(
         full = f"{site.identifier_base}/fhir/AuditEvent/{event['id']}"
         print("," * bool(number) + json.dumps({"fullUrl": full, "resource": event}, ensure_ascii=False))
     print("]}")
+
+
+def _tell_reviews(checked: Checked, *, told: bool) -> None:
+    """What is wrong with reviews; `told`: also that nothing is."""
+    if checked.is_intact and told:
+        print(f"All {checked.reviews} signed reviews are as they were signed.")
+    for uid in checked.changed:
+        print(f"The signed review {uid} is not as it was signed.")
+    for uid in checked.missing:
+        print(f"The signed review {uid} is missing.")
 
 
 def _parse(text: str) -> Head:

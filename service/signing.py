@@ -6,10 +6,11 @@ without their review, cannot be. What was not kept may be asked for again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from hoichan.adapters.reviews_sql import ReviewsSql
-from hoichan.errors import DraftChanged, ReportChanged, StepRefused, StudyUnknown
+from hoichan.errors import DraftChanged, HoichanError, ReportChanged, StepRefused, StudyUnknown
 from hoichan.ports import Clock, Encoder, Studies
 from hoichan.reporting.deliveries import plan
 from hoichan.reporting.reviews import Signer, sign, withdraw
@@ -25,6 +26,7 @@ from hoichan.types import (
     StudyInstanceUID,
 )
 
+Witness = Callable[[Review, bool], None]  # a review that is about to be kept; one that was not, after all
 TIME_FORMAT = "%H:%M %d/%m/%Y"
 
 
@@ -63,6 +65,7 @@ class Signing:
         reason: str,
         may_train: bool,
         language: str,
+        witness: Witness,
     ) -> Review:
         """Sign the draft of this version. Raises one of ReviewError where it cannot be."""
         now = self._clock.now()
@@ -89,7 +92,8 @@ class Signing:
         )
         made = self._encoder().encode(read, signed)
         planned = plan(signed, read, self._settings.effective_destinations, made, now)
-        self._reviews.sign(review, signed, draft_version=version, made=made, planned=planned)
+        with _witnessed(witness, review):
+            self._reviews.sign(review, signed, draft_version=version, made=made, planned=planned)
         return review
 
     def _draft(self, uid: StudyInstanceUID, version: int) -> ReviewDraft:
@@ -98,7 +102,7 @@ class Signing:
             raise DraftChanged
         return draft
 
-    def withdraw(self, uid: StudyInstanceUID, *, signer: Signer, reason: str) -> Review:
+    def withdraw(self, uid: StudyInstanceUID, *, signer: Signer, reason: str, witness: Witness) -> Review:
         """Take the signature that stands back, everywhere. Raises one of ReviewError where it cannot be."""
         from hoichan.encoding.retraction import retraction_uid  # noqa: PLC0415  highdicom takes a second
 
@@ -113,5 +117,17 @@ class Signing:
             reason=reason,
             now=self._clock.now(),
         )
-        self._reviews.withdraw(review)
+        with _witnessed(witness, review):
+            self._reviews.withdraw(review)
         return review
+
+
+@contextmanager
+def _witnessed(witness: Witness, review: Review) -> Iterator[None]:
+    """What cannot be recorded is not kept; what was recorded and not kept is recorded as such."""
+    witness(review, True)
+    try:
+        yield
+    except HoichanError:
+        witness(review, False)
+        raise

@@ -21,7 +21,7 @@ from hoichan.guard.audit import Audited, Outcome
 from hoichan.guard.roles import Action
 from hoichan.reporting.drafting import draft_text
 from hoichan.reporting.reviews import Signer, check, finding_id, rebased, status_after
-from hoichan.types import Report, ReportStatus, ReviewDraft, SOPInstanceUID, Study, StudyInstanceUID
+from hoichan.types import Report, ReportStatus, Review, ReviewDraft, SOPInstanceUID, Study, StudyInstanceUID
 from service.api import problems
 from service.api.caller import Caller, address_of, caller_of
 from service.api.desk import AtDesk, Desk
@@ -46,7 +46,7 @@ from service.api.reading_schemas import (
 from service.api.reading_told import DraftIn, SectionsModel, SignIn, TextIn, WithdrawIn, judgements_said
 from service.api.signing_in import is_password, wait_of
 from service.api.studies import StudyUid
-from service.signing import Signing
+from service.signing import Signing, Witness
 
 if TYPE_CHECKING:
     from hoichan.adapters.encoder import DocumentEncoder
@@ -172,7 +172,6 @@ def sign(request: Request, desk: AtDesk, study_uid: StudyUid, told: SignIn) -> S
     """Sign the draft; the final report leaves for every receiver. Needs the password again."""
     uid = StudyInstanceUID(study_uid)
     signer = _signer(request, desk, uid, told.password)
-    desk.witness.audit.check()  # nothing is signed that could not be recorded
     try:
         review = signing_of(desk).sign(
             uid,
@@ -182,18 +181,11 @@ def sign(request: Request, desk: AtDesk, study_uid: StudyUid, told: SignIn) -> S
             reason=told.reason,
             may_train=told.may_train,
             language=told.language or desk.settings.site.language,
+            witness=_witness(request, desk, Audited.RESULT_SIGNED),
         )
     except ReviewError as error:
         _refused(request, desk, uid, error)
         raise
-    desk.witness.record(
-        request,
-        Audited.RESULT_SIGNED,
-        uid,
-        review.report_uid,
-        review.predecessor,
-        detail=f"{review.kind.value} {review.content_sha256}",
-    )
     return SignatureOut(
         report_uid=review.report_uid,
         status=_status(desk, uid),
@@ -207,20 +199,12 @@ def withdraw(request: Request, desk: AtDesk, study_uid: StudyUid, told: Withdraw
     """Take the signed report back from every receiver that has it. Needs the password again."""
     uid = StudyInstanceUID(study_uid)
     signer = _signer(request, desk, uid, told.password)
-    desk.witness.audit.check()
     try:
-        review = signing_of(desk).withdraw(uid, signer=signer, reason=told.reason)
+        witness = _witness(request, desk, Audited.RESULT_WITHDRAWN)
+        review = signing_of(desk).withdraw(uid, signer=signer, reason=told.reason, witness=witness)
     except ReviewError as error:
         _refused(request, desk, uid, error)
         raise
-    desk.witness.record(
-        request,
-        Audited.RESULT_WITHDRAWN,
-        uid,
-        review.report_uid,
-        review.predecessor,
-        detail=f"{review.kind.value} {review.content_sha256}",
-    )
     return WithdrawnOut(report_uid=review.report_uid, status=_status(desk, uid))
 
 
@@ -298,6 +282,23 @@ def _signer(request: Request, desk: Desk, uid: StudyInstanceUID, password: str) 
         full_name=user.full_name or user.display_name,
         licence_number=user.licence_number,
     )
+
+
+def _witness(request: Request, desk: Desk, what: Audited) -> Witness:
+    """What records a signature before it is kept; nothing is signed that could not be recorded."""
+
+    def record(review: Review, kept: bool) -> None:
+        desk.witness.record(
+            request,
+            what,
+            review.study_instance_uid,
+            review.report_uid,
+            review.predecessor,
+            detail=f"{review.kind.value} {review.content_sha256}",
+            outcome=Outcome.SUCCESS if kept else Outcome.SERIOUS_FAILURE,
+        )
+
+    return record
 
 
 def _refused(request: Request, desk: Desk, uid: StudyInstanceUID, error: Exception) -> None:

@@ -49,11 +49,17 @@ def cut(record, position):
 def test_an_intact_log(hoichan, record):
     write(record, 3)
     told = hoichan("verify")
-    assert (told.exit_code, told.stdout) == (0, "All 3 records are as they were written.\n")
+    assert (told.exit_code, told.stdout) == (
+        0,
+        "All 3 records are as they were written.\nAll 0 signed reviews are as they were signed.\n",
+    )
     assert json.loads(hoichan("verify", "--json").stdout) == {
         "intact": True,
         "records": 3,
         "first_broken": None,
+        "reviews": 0,
+        "changed_reviews": [],
+        "missing_reviews": [],
     }
 
 
