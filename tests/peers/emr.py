@@ -24,7 +24,7 @@ base_url: http://127.0.0.1:{port}/fhir
 data_dir: {folder}/data
 validation: {{inbound: strict}}
 simulator: {{enabled: false}}
-server_auth: {{types: [none]}}
+server_auth: {{{auth}}}
 """
 
 
@@ -36,13 +36,14 @@ def is_available() -> bool:
 class Emr:
     """One FHIR server with an empty store."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, auth: str = "types: [none]") -> None:
+        """`auth`: its `server_auth`, as YAML without the braces."""
         (folder / "data").mkdir(parents=True, exist_ok=True)
         self.folder = folder
         (self.port,) = free_ports(1)
         self.url = f"http://127.0.0.1:{self.port}/fhir"
         self._process: subprocess.Popen[bytes] | None = None
-        settings = SETTINGS.format(port=self.port, folder=folder)
+        settings = SETTINGS.format(port=self.port, folder=folder, auth=auth)
         (folder / "settings.yaml").write_text(settings, encoding="utf-8")
 
     def start(self) -> None:

@@ -50,12 +50,14 @@ def test_an_emr_marks_the_report_and_makes_no_second_one(made, tmp_path):
     (tmp_path / "emr").mkdir()
     with emr_module.Emr(tmp_path / "emr") as emr:
         emr.create_patient(NUMBERS, PATIENT_ID)
+        patient = f"Patient/{emr.search('Patient')[0]['id']}"
         destination = FhirDestination(name="emr", kind="fhir", url=emr.url)
         assert take_back(FhirSink(destination), destination, made) == ["200", "200"]
         for kind in ("DiagnosticReport", "Observation", "Media"):
             found = emr.search(kind)
             assert {one["status"] for one in found} == {"entered-in-error"}, kind
-            assert {one["subject"]["identifier"]["value"] for one in found} == {PATIENT_ID}
+            assert {one["subject"]["reference"] for one in found} == {patient}, kind  # as the EMR has it
+            assert {one["meta"]["versionId"] for one in found} == {"3"}, kind
         (report,) = emr.search("DiagnosticReport")
         assert report["conclusion"] == WITHDRAWN["vi"]
         assert len(emr.search("Observation")) == len(made[1].findings)
