@@ -38,6 +38,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("thresholds")(thresholds)
     app.command("freeze")(freeze)
     app.command("thaw")(thaw)
+    app.command("drift")(drift)
 
 
 def sign(
@@ -184,6 +185,42 @@ def thresholds(
                 print(f"{key}  {who or 'everybody'}  {rule.operating_point:.4f}")
     _tell_expected(expected)
     print(f"digest {chosen.digest}" + ("  applied" if apply else ""))
+
+
+def drift(
+    everything: Annotated[bool, typer.Option("--all", help="Also what is steady.")] = False,
+    now: Annotated[bool, typer.Option("--now", help="Judge the last week now, if it was not.")] = False,
+    config: Config = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show how the last week compares with the first ones; 1 where something is in alarm."""
+    from hoichan.adapters.drift_sql import DriftSql  # noqa: PLC0415
+    from hoichan.analysis.drift import State  # noqa: PLC0415
+    from service.drifting import as_line  # noqa: PLC0415
+    from service.wiring import drifting, open_house  # noqa: PLC0415
+
+    house = open_house(load(config, data_dir=data_dir))
+    if now:
+        drifting(house).step()
+    latest = DriftSql(house.engine).latest()
+    told = [
+        {"model": model, "week": week.isoformat(), **as_line(row)}
+        for model, (week, rows) in latest.items()
+        for row in rows
+        if everything or row.drift.state in {State.ALARM, State.WATCH}
+    ]
+    if as_json:
+        print(json.dumps(told))
+    else:
+        for model, (week, rows) in latest.items():
+            print(f"{model}  week of {week}  {len(rows)} measures")
+        for line in told:
+            numbers = ("reference", "value", "psi", "ks", "p_value")
+            figures = "  ".join(f"{key} {line[key]:.4g}" for key in numbers if line[key] is not None)
+            who = line["sender"] or "everybody"
+            print(f"{line['state']}  {line['model']}  {who}  {line['measure']}  {figures}")
+    raise typer.Exit(1 if any(line["state"] == State.ALARM for line in told) else 0)
 
 
 def signature_checks(settings: Settings, folder: Path) -> tuple[Check, ...]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from typing import Any
 
 from hoichan.adapters.drift_sql import DriftRow, DriftSql
 from hoichan.adapters.evidence_sql import EvidenceSql
@@ -130,6 +131,24 @@ class Drifting:
             if review.judged:
                 changed = float(review.overridden > 0)
                 yield _Value(measure="overridden", at=at, sender=sender, value=changed, is_share=True)
+
+
+def as_line(row: DriftRow) -> dict[str, Any]:
+    """One measure, as it is told."""
+    drift = row.drift
+    return {
+        "sender": row.sender,
+        "measure": row.measure,
+        "version": row.version,
+        "state": str(drift.state),
+        "reference": drift.reference_value,
+        "reference_count": drift.reference_count,
+        "value": drift.week_value,
+        "count": drift.week_count,
+        "psi": drift.psi,
+        "ks": drift.ks,
+        "p_value": drift.p_value,
+    }
 
 
 def _held(reference: list[_Value], week: list[_Value]) -> Drift:

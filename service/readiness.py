@@ -18,12 +18,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from hoichan.adapters import database
+from hoichan.adapters.drift_sql import DriftSql
 from hoichan.adapters.figures_sql import FiguresSql
 from hoichan.adapters.spool_survey import Surveyor
 from hoichan.adapters.stores import open_objects
 from hoichan.adapters.told_sql import ToldSql
 from hoichan.adapters.vitals_disk import told
 from hoichan.adapters.vitals_sql import VitalsSql, WorkerView
+from hoichan.analysis.drift import State
 from hoichan.errors import ConfigurationError, RecordsUnavailable
 from hoichan.settings import Settings
 from hoichan.types import DeliveryState, Sha256
@@ -58,6 +60,7 @@ class Premises:
     vitals: VitalsSql
     figures: FiguresSql
     told: ToldSql
+    drift: DriftSql
     now: Callable[[], datetime]
     survey: Callable[[], tuple[int | None, int]]  # files and bytes of the spool, as of the last walk
 
@@ -80,6 +83,7 @@ def premises(
         vitals=VitalsSql(engine),
         figures=FiguresSql(engine),
         told=ToldSql(engine),
+        drift=DriftSql(engine),
         now=now,
         survey=Surveyor(spool_root).look,
     )
@@ -92,9 +96,31 @@ def examine(site: Premises) -> list[Finding]:
         try:
             found += _workers(site)
             found.append(_deliveries(site))
+            found.append(_drift(site))
         except RecordsUnavailable:
             found[0] = _AWAY
     return [*found, _certificates(site)]
+
+
+def _drift(site: Premises) -> Finding:
+    """Whether films or answers of the last week are unlike those a model began with here."""
+    alarms = [
+        f"{model}: {row.measure}{f' of {row.sender}' if row.sender else ''}"
+        for model, (_, rows) in site.drift.latest().items()
+        for row in rows
+        if row.drift.state is State.ALARM
+    ]
+    if not alarms:
+        return Finding(name="drift", ok=True, blocks=False)
+    return Finding(
+        name="drift",
+        ok=False,
+        reason="model_drift",
+        detail=", ".join(alarms[:5]) + (f" and {len(alarms) - 5} more" if len(alarms) > 5 else ""),
+        to_do="Look with `hoichan model drift`: a new device, another population, or a fault; in doubt "
+        "freeze the model with `hoichan model freeze NAME`.",
+        blocks=False,
+    )
 
 
 def _objects(site: Premises) -> list[Finding]:

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from hoichan.adapters.worklist_dimse import WorklistScu
     from service.asking import Asking
     from service.commitments import Committer
+    from service.drifting import Drifting
     from service.forwarding import Forwarding
     from service.observer import Observer
 
@@ -149,6 +150,21 @@ def analyst(house: House) -> Analyst:
         encoder=encoder(house),
         corrections=corrections(house),
         priors=asking(house, sinks(house.settings)).priors.gather,
+    )
+
+
+def drifting(house: House, models: Roster | None = None) -> Drifting:
+    """What holds each week of a model against its first ones."""
+    from hoichan.adapters.drift_sql import DriftSql  # noqa: PLC0415  only workers pay for it
+    from hoichan.adapters.evidence_sql import EvidenceSql  # noqa: PLC0415
+    from service.drifting import Drifting  # noqa: PLC0415
+
+    return Drifting(
+        roster=models or roster(house),
+        evidence=EvidenceSql(house.engine),
+        rows=DriftSql(house.engine),
+        clock=house.clock,
+        zone=house.settings.site.zone,
     )
 
 

@@ -28,6 +28,7 @@ from hoichan.adapters.engine_dbos import ANALYSE, DELIVER, queued
 from hoichan.adapters.figures_sql import Waiting
 from hoichan.adapters.vitals_disk import Told, told
 from hoichan.adapters.vitals_sql import WorkerView
+from hoichan.analysis.drift import State
 from hoichan.errors import RecordsUnavailable
 from hoichan.intake.changes import Difference
 from hoichan.meters import DELIVERY_ATTEMPTS, INSTANCES_RECEIVED, METERS, SUM, Counts, Key, Meter
@@ -115,6 +116,30 @@ def _record(site: Premises) -> Iterator[Metric]:
         queues.add_metric([name], max(count, depth.get(name, 0)))
     yield queues
     yield from _told(site)
+    yield from _drift(site)
+
+
+def _drift(site: Premises) -> Iterator[Metric]:
+    """The newest week of each model. By sender it stands in `hoichan model drift`: titles are no labels."""
+    states = _gauge(
+        "model_drift_measures",
+        "Measures of the newest week of a model, over all senders, by what they say.",
+        ["model", "state"],
+    )
+    index = _gauge(
+        "model_drift_psi",
+        "Population stability index of the newest week against the first weeks, all senders together.",
+        ["model", "measure"],
+    )
+    for model, (_, rows) in sorted(site.drift.latest().items()):
+        for state in State:
+            count = sum(row.drift.state is state for row in rows)
+            states.add_metric([model, str(state)], count)
+        for row in rows:
+            if not row.sender and row.drift.psi is not None:
+                index.add_metric([model, row.measure], row.drift.psi)
+    yield states
+    yield index
 
 
 def _told(site: Premises) -> Iterator[Metric]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 
 import pytest
+from typer.testing import CliRunner
 
 from hoichan.adapters.drift_sql import DriftSql
 from hoichan.adapters.evidence_sql import EvidenceSql
 from hoichan.analysis.drift import State
 from service import wiring
+from service.api.metrics import exposition
+from service.cli import app
 from service.drifting import Drifting
+from service.readiness import examine, premises
 from tests.unit.service.governance_site import Site
 
 
@@ -52,6 +57,33 @@ def test_the_week_that_drifted_is_told_for_the_sender_that_did(site):
     assert states["CR1", "refused"] is State.STEADY
     assert states["CR1", "hours_to_review"] is State.STEADY
     assert rows[0].drift.state is State.ALARM  # the worst first
+
+
+def test_everybody_who_must_know_is_told(site):
+    made(site).step()
+    found = CliRunner().invoke(app, ["model", "drift", "--data-dir", str(site.folder), "--json"])
+    assert found.exit_code == 1
+    told = json.loads(found.stdout)
+    assert {line["state"] for line in told} <= {"alarm", "watch"}
+    assert told[0]["model"] == "tiny" and told[0]["state"] == "alarm"
+    place = premises(
+        site.house.settings,
+        site.engine,
+        spool_root=site.house.settings.storage.spool_dir,
+        now=site.house.clock.now,
+    )
+    (finding,) = (one for one in examine(place) if one.name == "drift")
+    assert (finding.ok, finding.reason, finding.blocks) == (False, "model_drift", False)
+    assert "tiny: score:pleural_effusion of CR1" in finding.detail or "more" in finding.detail
+    text = exposition(place).decode()
+    (alarms,) = (
+        x
+        for x in text.splitlines()
+        if x.startswith('hoichan_model_drift_measures{model="tiny",state="alarm"}')
+    )
+    assert float(alarms.split()[-1]) >= 3
+    assert 'hoichan_model_drift_psi{measure="score:pleural_effusion",model="tiny"}' in text
+    assert "CR2" not in text
 
 
 def test_a_model_that_never_answered_is_judged_too(site):
