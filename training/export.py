@@ -199,8 +199,9 @@ def public_films() -> dict[str, Film]:
 def why_disabled(row: Mapping[str, Any]) -> str:
     """Empty when the finding may be shown; else why not, judged on split test.
 
-    It must have enough positives to be judged, stand above chance, beat age, sex and view, flag films
-    with the finding more often than films without, and not flag a large part of another hospital.
+    It must have enough positives to be judged, stand above chance, beat age, sex and view beyond chance (the
+    interval of the difference lies above nought), flag films with the finding more often than films without,
+    and not flag a large part of another hospital.
     """
     figures = f"AUROC {row['auroc']:.2f}, CI95 {row['auroc_ci95'][0]:.2f}-{row['auroc_ci95'][1]:.2f}"
     if row["positives"] < FEWEST_POSITIVES:
@@ -209,6 +210,10 @@ def why_disabled(row: Mapping[str, Any]) -> str:
         return f"not above chance on split test ({figures})"
     if row["auroc"] <= row["metadata_auroc"]:
         return f"no better than age, sex and view alone on split test ({figures})"
+    low, high = row["difference_ci95"]
+    if low <= 0.0:
+        beside = f"AUROC {row['auroc']:.2f} against {row['metadata_auroc']:.2f}, CI95 of the difference"
+        return f"does not clearly beat age, sex and view on split test ({beside} {low:.2f} to {high:.2f})"
     if row["sensitivity"]["share"] <= 1 - row["specificity"]["share"]:
         return f"its operating point does not tell films of split test apart ({figures})"
     if (far := row["positive_share_second_hospital"]) > MOST_POSITIVES_ELSEWHERE:
@@ -245,9 +250,6 @@ def card(settings: Mapping[str, Any], evaluation: Mapping[str, Any], size_bytes:
         low, high = (100 * v for v in row["ci95"])
         return f"{row['k']} / {row['n']} ({100 * row['share']:.1f} %, {low:.1f}–{high:.1f})"
 
-    def clear(row: Mapping[str, Any]) -> bool:
-        return not why_disabled(row) and row["difference_ci95"][0] > 0
-
     lines = [
         f"| {key} | {r['positives']} | {r['auroc']:.2f} ({ci(r['auroc_ci95'])}) | {r['metadata_auroc']:.2f} "
         f"({ci(r['metadata_auroc_ci95'])}) | {ci(r['difference_ci95'])} | {r['sensitivity']['share']:.2f} "
@@ -278,7 +280,6 @@ def card(settings: Mapping[str, Any], evaluation: Mapping[str, Any], size_bytes:
         "@GOOD@": "\n".join(good),
         "@BAD@": "\n".join(bad),
         "@SHOWN@": ", ".join(key for key in FINDINGS.values() if not why_disabled(test[key])),
-        "@CLEAR@": " and ".join(key for key in FINDINGS.values() if clear(test[key])),
         "@OBJECTS@": ", ".join(f"{n} ({o['frontal_chest']:.3f})" for n, o in gate["objects"].items()),
         "@MEGABYTES@": f"{size_bytes / 1e6:.1f}",
         "@MOVE@": f"{evaluation['export']['largest_auroc_move']:.4f}",

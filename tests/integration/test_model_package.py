@@ -92,6 +92,21 @@ def test_the_card_gives_every_finding_with_interval_and_baseline(package):
     assert "not validated" in card and "NIH Clinical Center" in card and "@" not in card
 
 
+def test_no_finding_is_shown_that_does_not_beat_age_sex_and_view(package, manifest):
+    """The interval of the difference to a baseline without pixels lies above nought, or nobody sees it."""
+    test = json.loads((package / "evaluation.json").read_text(encoding="utf-8"))["test"]
+    card = (package / "card.md").read_text(encoding="utf-8")
+    for output in manifest.outputs:
+        row = test[output.finding_key]
+        beats = row["difference_ci95"][0] > 0 and row["auroc_ci95"][0] > 0.5
+        assert beats or not output.enabled, output.finding_key
+        if not output.enabled:
+            assert output.disabled_reason
+        (line,) = [one for one in card.splitlines() if one.startswith(f"| {output.finding_key} |")]
+        assert line.endswith("| yes |") == output.enabled
+    assert f"# {manifest.name} {manifest.algorithm_version}" in card
+
+
 def test_the_gate_keeps_its_promise_on_paper(package):
     gate = json.loads((package / "evaluation.json").read_text(encoding="utf-8"))["gate"]
     assert gate["good_films_refused"]["val"]["share"] <= 0.02
