@@ -1,4 +1,4 @@
-"""`hoichan try NAME`: a labelled test study goes to one PACS in every form; what shows makes its profile.
+"""`hoichan try NAME`: a labelled test study goes to one receiver in every form; what shows makes its profile.
 
 Exit code 0: at least one form of the result got through; 1: none did; 2: used wrongly.
 """
@@ -14,7 +14,8 @@ from typing import Annotated
 import typer
 
 from hoichan.errors import ConfigurationError
-from hoichan.settings import DicomDestination, Settings, load
+from hoichan.settings import DicomDestination, FhirDestination, Hl7Destination, Settings, load
+from hoichan.types import ModelManifest
 from service.cli_import import AsJson, Config, DataDir
 
 QUESTIONS = {
@@ -25,11 +26,19 @@ QUESTIONS = {
     "sr-enhanced": "the structured report, Enhanced SR (series 9001)",
     "pdf": "the page as PDF (series 9007)",
 }
+MESSAGES = {
+    "partial": "the report with the status partial, and the words TEST",
+    "preliminary": "the report with the status preliminary",
+    "r": "the message with the status R (not yet verified), its Vietnamese letters whole",
+    "p": "the message with the status P (preliminary), its Vietnamese letters whole",
+    "ascii": "the message without Vietnamese letters",
+    "pdf": "the message with the page as PDF",
+}
 TAKEN_BACK = "Are the picture and the newest structured report hidden now"
 
 
 def try_destination(
-    name: Annotated[str, typer.Argument(help="Name of a destination of kind dicom.")],
+    name: Annotated[str, typer.Argument(help="Name of a destination: dicom, fhir or hl7v2.")],
     patient_id: Annotated[
         str, typer.Option("--patient-id", help="Patient ID of the test study; nobody's.")
     ] = "HOICHAN-TEST",
@@ -41,7 +50,7 @@ def try_destination(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Send a test study in every form to a PACS, and write down what it shows."""
+    """Send a test study in every form to a PACS, EMR or RIS, and write down what it shows."""
     from hoichan.analysis.manifests import discover, shelf_roots  # noqa: PLC0415
     from service.trial import profile, trial  # noqa: PLC0415
 
@@ -55,6 +64,9 @@ def try_destination(
     say: Callable[[str], None] = (lambda _: None) if as_json else typer.echo
     say(f"A test study named THỬ NGHIỆM, Patient ID {patient_id}, goes to {name}.")
     now = datetime.now(UTC).astimezone(settings.site.zone)
+    if not isinstance(destination, DicomDestination):
+        _try_messages(settings, destination, manifests[0], now, patient_id, shows, as_json=as_json)
+        return
     tried = []
     for one in trial(settings, destination, manifests[0], now=now, patient_id=patient_id):
         say(f"  {one.form:<18}{'stored' if one.stored else 'not stored'}  {one.detail}")
@@ -72,13 +84,53 @@ def try_destination(
         raise typer.Exit(1)
 
 
-def _destination(settings: Settings, name: str) -> DicomDestination:
+def _try_messages(
+    settings: Settings,
+    destination: FhirDestination | Hl7Destination,
+    manifest: ModelManifest,
+    now: datetime,
+    patient_id: str,
+    shows: str | None,
+    *,
+    as_json: bool,
+) -> None:
+    """The same for messages; what was sent is taken back at the end."""
+    from service.trial_messages import MessageTrial, message_profile  # noqa: PLC0415
+
+    say: Callable[[str], None] = (lambda _: None) if as_json else typer.echo
+    say("The patient must be there already under this number, a test patient: nobody is created.")
+    run = MessageTrial(settings, destination, manifest, now=now)
+    tried = []
+    for one in run.send(patient_id):
+        say(f"  {one.form:<18}{'taken' if one.stored else 'not taken'}  {one.detail}")
+        tried.append(one)
+    stored = {one.form for one in tried if one.stored}
+    if shows is None and stored:
+        typer.echo("Open the test patient there, then answer.")
+        shown = {form for form in stored if typer.confirm(f"Does it show {MESSAGES[form]}?", default=False)}
+    else:
+        shown = stored & {part.strip() for part in (shows or "").split(",")}
+    back = list(run.take_back())
+    for one in back:
+        say(f"  {one.form:<18}{'taken back' if one.stored else 'NOT taken back'}  {one.detail}")
+    found = message_profile(destination, shown)
+    if as_json:
+        told = {one.form: one.detail for one in tried}
+        taken_back = sorted(one.form for one in back if one.stored)
+        typer.echo(json.dumps({"tried": told, "stored": sorted(stored), "taken_back": taken_back, **found}))
+    else:
+        _tell(settings, destination.name, found)
+    if not stored:
+        raise typer.Exit(1)
+
+
+def _destination(settings: Settings, name: str) -> DicomDestination | FhirDestination | Hl7Destination:
     for destination in settings.destinations:
         if destination.name == name:
-            if isinstance(destination, DicomDestination):
+            if isinstance(destination, DicomDestination | FhirDestination | Hl7Destination):
                 return destination
             raise ConfigurationError(
-                f"{name} is of kind {destination.kind}; only a PACS (dicom) can be tried."
+                f"{name} is of kind {destination.kind}; only dicom, fhir and hl7v2 can be tried."
             )
     known = ", ".join(one.name for one in settings.destinations) or "none"
     raise ConfigurationError(f"There is no destination {name!r}; configured: {known}.")
@@ -100,7 +152,7 @@ def _shown(stored: set[str], shows: str | None) -> set[str]:
 
 
 def _tell(settings: Settings, name: str, found: dict[str, object]) -> None:
-    lines = [f"send = {json.dumps(found['send'])}", f'sr_class = "{found["sr_class"]}"']
+    lines = [f"{key} = {json.dumps(value)}" for key, value in found.items()]
     folder = settings.storage.data_dir / "profiles"
     folder.mkdir(parents=True, exist_ok=True)
     path: Path = folder / f"{name}.toml"

@@ -21,7 +21,7 @@ from hoichan.errors import Refused, Unreachable
 from hoichan.intake.dataset import read_spooled
 from hoichan.intake.files import take_in
 from hoichan.reporting import compose
-from hoichan.settings import DicomDestination, Settings
+from hoichan.settings import AnyDestination, DicomDestination, Settings
 from hoichan.types import (
     Delivery,
     DeliveryState,
@@ -81,7 +81,7 @@ def trial(
         for form in FORMS:
             document = documents[form]
             try:
-                answer = sink.deliver(_delivery(destination, document, now), [document])
+                answer = sink.deliver(delivery_of(destination, document, now), [document])
                 tried = Tried(form=form, stored=True, detail=answer)
             except (Refused, Unreachable) as error:
                 tried = Tried(form=form, stored=False, detail=str(error))
@@ -123,7 +123,7 @@ def _documents(
     study = replace(read_spooled(spool, spooled, settings.site.zone), revision=1)
     asked = destination.model_copy(update={"send": EVERYTHING, "sr_class": "auto"})
     encoder = DocumentEncoder(spool, settings.model_copy(update={"destinations": (asked,)}))
-    first = _report(study, manifest, now)
+    first = trial_report(study, manifest, now)
     made: Sequence[Document] = encoder.encode(study, first)
     second = replace(study, revision=2)
     withdrawn = encoder.encode(second, _withdrawal(second, manifest, first, now))
@@ -139,7 +139,7 @@ def _documents(
     return {form: images if kind is None else by_kind[kind] for form, kind in FORMS.items()}
 
 
-def _report(study: Study, manifest: ModelManifest, now: datetime) -> Report:
+def trial_report(study: Study, manifest: ModelManifest, now: datetime) -> Report:
     """A report with one finding and a box: not what a model said, but what our results look like."""
     output = next(output for output in manifest.outputs if output.enabled)
     instance = study.instances[0]
@@ -216,7 +216,7 @@ def _withdrawal(study: Study, manifest: ModelManifest, former: Report, now: date
     )
 
 
-def _delivery(destination: DicomDestination, document: Document, now: datetime) -> Delivery:
+def delivery_of(destination: AnyDestination, document: Document, now: datetime) -> Delivery:
     """A delivery of this document alone."""
     return Delivery(
         report_uid=SOPInstanceUID(document.uid),

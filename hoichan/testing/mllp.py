@@ -65,7 +65,7 @@ class Receiver:
 
     async def _called(self, connection: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        reader = asyncio.StreamReader()
+        reader = asyncio.StreamReader(limit=16 * 1024**2)  # a page as PDF fits
         protocol = asyncio.StreamReaderProtocol(reader)
         try:
             transport, _ = await loop.connect_accepted_socket(lambda: protocol, connection, ssl=self.tls)

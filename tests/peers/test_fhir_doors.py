@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import urllib.error
 
 import pytest
+from typer.testing import CliRunner
 
 from hoichan.adapters.encoder import DocumentEncoder
 from hoichan.adapters.sink_fhir import FhirSink
@@ -15,6 +17,7 @@ from hoichan.settings import FhirDestination, Settings
 from hoichan.testing import FolderOfFilms, a_film, a_report, a_study, as_bytes
 from hoichan.testing.reports import PATIENT_ID, REPORTED_AT
 from hoichan.testing.tokens import private_key
+from service.cli import app
 from tests.peers import emr as emr_module
 
 pytestmark = pytest.mark.skipif(
@@ -89,3 +92,22 @@ def test_somebody_else_under_the_number_gets_no_report(tmp_path):
         with pytest.raises(Refused, match="patient_unmatched: differs"):
             deliver(emr, tmp_path, Known(), compare_patient=True)
         assert emr.search("DiagnosticReport") == []
+
+
+def test_a_trial_is_sent_in_both_statuses_and_taken_back(tmp_path):
+    (tmp_path / "emr").mkdir()
+    with emr_module.Emr(tmp_path / "emr") as emr:
+        emr.create_patient(NUMBERS, "T1", family="THỬ NGHIỆM")
+        config = tmp_path / "hoichan.toml"
+        config.write_text(emr.destination(), encoding="utf-8")
+        options = ["--config", str(config), "--data-dir", str(tmp_path / "data"), "--json"]
+        done = CliRunner().invoke(
+            app, ["try", "emr", "--patient-id", "T1", "--shows", "preliminary", *options]
+        )
+        assert done.exit_code == 0, done.output
+        answer = json.loads(done.stdout)
+        assert answer["stored"] == answer["taken_back"] == ["partial", "preliminary"]
+        assert answer["unread_status"] == "preliminary"
+        found = emr.search("DiagnosticReport")
+        assert [one["status"] for one in found] == ["entered-in-error"] * 2
+        assert len(emr.search("Patient")) == 1
