@@ -11,6 +11,14 @@ from hoichan.settings.base import AeTitle, Port, Section, is_loopback
 from hoichan.settings.tls import ServerTls
 
 
+class ServiceLevel(Section):
+    """Minutes from the first image until somebody should have read a study."""
+
+    critical: int = Field(30, ge=1)
+    urgent: int = Field(240, ge=1)
+    routine: int = Field(1440, ge=1)  # also of what no model flagged: unflagged is not normal
+
+
 class Web(Section):
     """The page and the API."""
 
@@ -24,6 +32,7 @@ class Web(Section):
     sign_in: Literal["with_first_user", "always"] = "with_first_user"
     session_idle_seconds: float = Field(1800, ge=60)  # an unused session ends: workstations are shared
     session_seconds: float = Field(43200, ge=60)  # whatever is done: a shift is twelve hours
+    service_level: ServiceLevel = Field(default_factory=ServiceLevel)
     read_first: bool = False  # the reading room shows what the AI said only after the reader has looked
     tls: ServerTls | None = None  # None: plain HTTP, for this machine or behind a proxy with TLS
     # Whose X-Forwarded-For and -Proto are believed: a proxy on this machine.

@@ -23,9 +23,9 @@ from service.api.caller import caller_of
 from service.api.desk import AtDesk
 from service.api.questions import told_of
 from service.api.reading_page import reading_page
-from service.api.schemas import StudyDetailOut, StudyListOut, etag
+from service.api.schemas import StudyDetailOut, etag
 from service.api.show import query, show
-from service.api.studies import PAGE_SIZE, After, Before, OnlyState, Page, StudyUid, stretch_of
+from service.api.studies import After, Before, OnlyState, Page, StudyUid, listing, stretch_of
 from service.api.unmatched import waiting_for_a_patient
 from service.story import story
 from service.web.reading_room import built
@@ -69,7 +69,7 @@ def show_list(
         for one in (None, *StudyState)
         if one is None or found.by_state.get(one) or state is one
     ]
-    listing = StudyListOut.of(found, page=page, size=PAGE_SIZE)
+    listed = listing(desk, found, page=page)
     return show(
         request,
         desk,
@@ -77,11 +77,11 @@ def show_list(
         found=found,
         filters=choices,
         unmatched=waiting_for_a_patient(request, desk),
-        questions=CorrectionsSql(desk.reading.engine, desk.clock).waiting(),
+        questions=0 if desk.sight.is_bound else CorrectionsSql(desk.reading.engine, desk.clock).waiting(),
         state=state,
         page=page,
-        pages=listing.pages,
-        etag=etag(listing),
+        pages=listed.pages,
+        etag=etag(listed),
         poll="/api/v1/studies"
         + query(state=state, page=page if page > 1 else None, after=after, before=before),
         partial=PARTIAL,

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from pydantic import BaseModel, ConfigDict
 
 from hoichan import codes
+from hoichan.adapters.reviews_sql import Mark
 from hoichan.adapters.views import DeliveryView, DocumentView, ListEntry, ReadingPage, ReportView, StudyView
 from hoichan.ports import TrailEntry
+from hoichan.settings.web import ServiceLevel
 from hoichan.types import (
     DeliveryState,
     DocumentKind,
@@ -25,8 +27,10 @@ from hoichan.types import (
     Refusal,
     RefusalCode,
     ReportStatus,
+    StudyInstanceUID,
     StudyState,
     Tier,
+    Urgency,
 )
 from service.web import people
 
@@ -190,6 +194,33 @@ class DocumentOut(_Model):
         return cls.model_validate(document)
 
 
+class LineLockOut(_Model):
+    """Who has a study open."""
+
+    reader: str
+
+
+class LineReadingOut(_Model):
+    """How far the reading of a study is."""
+
+    state: str  # unread | draft | signed | not_analysed | failed
+    by: str | None  # who drafted or signed
+    lock: LineLockOut | None
+
+    @classmethod
+    def of(cls, entry: ListEntry, mark: Mark | None) -> LineReadingOut:
+        """From a line of the record. A signature of an earlier revision leaves the study unread."""
+        mark = mark or Mark()
+        state, by = "unread", None
+        if entry.state is StudyState.SIGNED:
+            state, by = "signed", mark.signed_by
+        elif mark.draft_by is not None:
+            state, by = "draft", mark.draft_by
+        elif entry.state in (StudyState.NOT_ANALYSED, StudyState.FAILED):
+            state = entry.state.value
+        return cls(state=state, by=by, lock=LineLockOut(reader=mark.locked_by) if mark.locked_by else None)
+
+
 class StudyOut(_Model):
     """One line of the reading list."""
 
@@ -198,6 +229,9 @@ class StudyOut(_Model):
     state_reason: str | None
     revision: int
     tier: Tier | None
+    urgency: Urgency
+    reading: LineReadingOut
+    due_at: datetime  # until when somebody should have read it
     patient: PatientOut
     accession_number: str | None
     study_description: str | None
@@ -210,14 +244,17 @@ class StudyOut(_Model):
     deliveries: list[DeliveryOut]
 
     @classmethod
-    def of(cls, entry: ListEntry) -> StudyOut:
-        """From a line of the record."""
+    def of(cls, entry: ListEntry, mark: Mark | None = None, level: ServiceLevel | None = None) -> StudyOut:
+        """From a line of the record. `mark`: how far its reading is; `level`: of this site."""
         return cls(
             study_instance_uid=entry.study_instance_uid,
             state=entry.state,
             state_reason=entry.state_reason,
             revision=entry.last_revision,
             tier=entry.tier,
+            urgency=entry.urgency,
+            reading=LineReadingOut.of(entry, mark),
+            due_at=_due_at(entry, level or ServiceLevel()),
             patient=PatientOut.of(entry.patient),
             accession_number=entry.accession_number,
             study_description=entry.study_description,
@@ -229,6 +266,17 @@ class StudyOut(_Model):
             report=ReportOut.of(entry.report) if entry.report else None,
             deliveries=[DeliveryOut.of(delivery) for delivery in entry.deliveries],
         )
+
+
+def _due_at(entry: ListEntry, level: ServiceLevel) -> datetime:
+    """By the model's tier or by what was asked for, whichever is sooner."""
+    if entry.tier is Tier.CRITICAL or entry.urgency is Urgency.STAT:
+        minutes = level.critical
+    elif entry.tier is Tier.URGENT or entry.urgency is Urgency.URGENT:
+        minutes = level.urgent
+    else:
+        minutes = level.routine
+    return entry.first_received_at + timedelta(minutes=minutes)
 
 
 class StudyListOut(_Model):
@@ -244,10 +292,19 @@ class StudyListOut(_Model):
     by_state: Mapping[StudyState, int]  # each up to 10,000, which stands for so many or more
 
     @classmethod
-    def of(cls, found: ReadingPage, *, page: int, size: int) -> StudyListOut:
-        """From a stretch of the record."""
+    def of(
+        cls,
+        found: ReadingPage,
+        *,
+        page: int,
+        size: int,
+        marks: Mapping[StudyInstanceUID, Mark] | None = None,
+        level: ServiceLevel | None = None,
+    ) -> StudyListOut:
+        """From a stretch of the record. `marks`: how far the reading of its studies is."""
+        known = marks or {}
         return cls(
-            items=[StudyOut.of(entry) for entry in found.entries],
+            items=[StudyOut.of(one, known.get(one.study_instance_uid), level) for one in found.entries],
             total=found.total,
             page=page,
             pages=max(1, -(-found.total // size)),

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from hoichan.adapters.reading_order import PLACE_PATTERN, Place
+from hoichan.adapters.reviews_sql import ReviewsSql
 from hoichan.adapters.views import DocumentView, ReadingPage
 from hoichan.errors import RecordsError, RecordsUnavailable
 from hoichan.guard.audit import Audited
@@ -58,6 +59,14 @@ def stretch_of(
     return reading.reading_list(state=state, limit=size, offset=(page - 1) * size)
 
 
+def listing(desk: Desk, found: ReadingPage, *, page: int) -> StudyListOut:
+    """A stretch of the list with how far the reading of each study is."""
+    reviews = ReviewsSql(desk.reading.engine, desk.reading.objects, desk.clock)
+    marks = reviews.marks([entry.study_instance_uid for entry in found.entries])
+    level = desk.settings.web.service_level
+    return StudyListOut.of(found, page=page, size=PAGE_SIZE, marks=marks, level=level)
+
+
 def _tagged(request: Request, model: StudyListOut | StudyDetailOut, tell: Callable[[], None]) -> Response:
     """The model, unless the asker has it already; what is shown is told to the audit log first."""
     tag = etag(model)
@@ -80,7 +89,7 @@ def list_studies(
     """The reading list: most urgent tier first, then oldest first. Send the ETag back to poll cheaply."""
     found = stretch_of(desk, state, page=page, after=after, before=before)
     detail = f"state={state}" if state else ""
-    listed = StudyListOut.of(found, page=page, size=PAGE_SIZE)
+    listed = listing(desk, found, page=page)
     return _tagged(request, listed, lambda: desk.witness.record(request, Audited.QUERIED, detail=detail))
 
 

@@ -9,6 +9,8 @@ AGREED = {
     #                  rad   tech  clin  ml    it    aud   local  program
     "list_read":       "yes   yes   yes   no    yes   no    yes    no",
     "study_read":      "yes   yes   yes   no    no    no    yes    no",
+    "study_review":    "yes   no    no    no    no    no    no     no",
+    "study_sign":      "yes   no    no    no    no    no    no     no",
     "trail_read":      "yes   yes   no    no    yes   yes   yes    no",
     "document_read":   "yes   no    yes   no    no    no    yes    no",
     "instances_read":  "yes   yes   yes   no    no    no    yes    no",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime, timedelta
 from io import BytesIO
 
 import pytest
@@ -370,3 +371,26 @@ def test_a_form_of_another_site_signs_nothing(room):
             assert away.json()["code"] == "request.cross_origin"
             bare = client.request(method, path, json={}, headers={"X-CSRF-Token": "0"})
             assert bare.json()["code"] == "request.token_missing"
+
+
+def test_a_line_of_the_list_says_who_reads_and_until_when(room):
+    def line(client):
+        (one,) = [
+            one
+            for state in ("", "?state=signed")
+            for one in client.get(f"http://localhost/api/v1/studies{state}").json()["items"]
+        ]
+        return one
+
+    with room.client() as client:
+        fresh = line(client)
+        assert fresh["reading"] == {"state": "unread", "by": None, "lock": None}
+        assert (fresh["tier"], fresh["urgency"]) == ("urgent", "routine")
+        received = datetime.fromisoformat(fresh["first_received_at"])
+        assert datetime.fromisoformat(fresh["due_at"]) - received == timedelta(hours=4)
+        client.put("lock")
+        drafted(client)
+        assert line(client)["reading"] == {"state": "draft", "by": "bs.chau", "lock": {"reader": "bs.chau"}}
+        client.delete("draft")
+        signed(client)
+        assert line(client)["reading"] == {"state": "signed", "by": "bs.chau", "lock": None}
