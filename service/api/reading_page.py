@@ -20,7 +20,7 @@ from service.api.desk import Desk
 from service.api.show import show
 from service.web.reading_room import CONTENT_SECURITY_POLICY, Built
 
-PREVIEW = "viewport=880,880&quality=55"  # under 80 kB for a chest film
+PREVIEW = "viewport=880,880&quality=70"  # under 80 kB for a chest film
 # structured reports, segmentations and presentation states
 _WITHOUT_PICTURE = tuple(f"1.2.840.10008.5.1.4.1.1.{kind}." for kind in (88, 66, 11))
 

@@ -57,7 +57,7 @@ def built(folder: Path = FOLDER) -> Built | None:
         manifest: Mapping[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         entry = next(one for one in manifest.values() if one.get("isEntry"))
         return Built(script=str(entry["file"]), styles=tuple(map(str, entry.get("css", ()))))
-    except (OSError, ValueError, StopIteration, KeyError):
+    except (OSError, ValueError, StopIteration, KeyError, AttributeError):
         return None
 
 
