@@ -141,6 +141,58 @@ def set_password(name: Name, config: Config = None, data_dir: DataDir = None) ->
     print(f"{name} has another password.")
 
 
+@app.command("role")
+def set_role(
+    name: Name,
+    role: Annotated[
+        Role, typer.Argument(parser=_role, metavar="ROLE", help=f"One of {', '.join(ASSIGNABLE)}.")
+    ],
+    config: Config = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Give an account another role; its sessions end."""
+    house = _house(config, data_dir)
+    house.people.set_role(name, role)
+    _record(house, f"role {name} {role}")
+    print(f"{name} is {role} now.")
+
+
+@app.command("facilities")
+def bind(
+    name: Name,
+    codes: Annotated[
+        list[str] | None, typer.Argument(help="Codes of [[facilities]]; none: sees nothing.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Sees every facility.")] = False,
+    config: Config = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Bind an account to facilities: it sees their studies only."""
+    from hoichan.adapters.access_sql import AccessSql  # noqa: PLC0415
+
+    if every and codes:
+        raise typer.BadParameter("either codes or --all", param_hint="--all")
+    house = _house(config, data_dir)
+    senders = {one.code: frozenset(one.senders) for one in house.settings.facilities}
+    AccessSql(house.engine, house.clock, senders).bind(name, None if every else codes or [])
+    told = "all" if every else ",".join(sorted(codes or [])) or "none"
+    _record(house, f"facilities {name} {told}"[:256])
+    print(f"{name} sees: {told}.")
+
+
+@app.command("reset-second-factor")
+def reset_second_factor(name: Name, config: Config = None, data_dir: DataDir = None) -> None:
+    """Ask for no code any more: where the phone and the recovery codes are lost."""
+    from hoichan.adapters.second_factor_sql import SecondFactors  # noqa: PLC0415
+
+    house = _house(config, data_dir)
+    house.people.user(name)
+    factors = SecondFactors(house.engine, house.clock, lambda: house.audit.derived_key("second factor"))
+    had = factors.remove(name)
+    _record(house, f"second_factor reset {name}")
+    print(f"{name} is asked for no code any more." if had else f"{name} had no second factor.")
+
+
 def _new_password(user_name: str) -> str:
     if sys.stdin.isatty():
         password = getpass("Password: ")

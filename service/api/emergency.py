@@ -72,7 +72,7 @@ def _page(request: Request, desk: Desk, *, number: str, problem: str = "") -> Re
         reasons=list(Reason),
         shortest=SHORTEST,
         longest=LONGEST,
-        hours=round(desk.settings.access.emergency_seconds / 3600, 1),
+        hours=f"{desk.settings.access.emergency_seconds / 3600:.3g}",
     )
     if problem:
         page.status_code = HTTPStatus.UNPROCESSABLE_ENTITY

@@ -91,3 +91,16 @@ def test_a_role_that_is_none_is_used_wrongly(hoichan, role):
 def test_no_command_takes_a_password_as_an_argument(hoichan):
     assert hoichan("add", "bs.an", "--role", "auditor", "--password", "x").exit_code == 2
     assert "--password" not in hoichan("add", "--help").stdout
+
+
+def test_role_facilities_and_second_factor_from_the_shell(hoichan):
+    hoichan("add", "bs.an", "--role", "radiologist", stdin=SECRET)
+    assert hoichan("role", "bs.an", "clinician").stdout == "bs.an is clinician now.\n"
+    (line,) = json.loads(hoichan("list", "--json").stdout)
+    assert line["role"] == "clinician"
+    assert hoichan("facilities", "bs.an").stdout == "bs.an sees: none.\n"
+    assert hoichan("facilities", "bs.an", "--all").stdout == "bs.an sees: all.\n"
+    assert isinstance(hoichan("facilities", "bs.an", "79999").exception, AccountRefused)
+    assert hoichan("facilities", "bs.an", "79999", "--all").exit_code == 2
+    assert hoichan("reset-second-factor", "bs.an").stdout == "bs.an had no second factor.\n"
+    assert isinstance(hoichan("reset-second-factor", "nobody").exception, UserUnknown)
