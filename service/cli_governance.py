@@ -32,6 +32,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Write JSON for a machine t
 def add_to(app: typer.Typer) -> None:
     """The commands, below `hoichan model`."""
     app.command("sign")(sign)
+    app.command("status")(status)
     app.command("report")(report)
     app.command("promote")(promote)
     app.command("rollback")(rollback)
@@ -64,6 +65,59 @@ def sign(
     version = read(package)
     path = signatures.sign(version, signer)
     print(f"{version.name} {version.version}  digest {version.digest}  signed: {path}")
+
+
+def status(config: Config = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Show what is live, what runs in shadow and how it answered, what is frozen, and what was decided."""
+    from hoichan.adapters.shadow_sql import ShadowSql  # noqa: PLC0415
+
+    office = _office(config, data_dir)
+    standing, rows = office.standing(), ShadowSql(office.house.engine)
+    told: dict[str, list[dict[str, Any]]] = {
+        "live": [
+            {
+                "model": one.version.name,
+                "version": one.manifest().algorithm_version,
+                "digest": one.version.digest,
+                "frozen": one.frozen,
+            }
+            for one in standing.live
+        ],
+        "shadow": [
+            {
+                "model": one.name,
+                "version": one.version,
+                "digest": one.digest,
+                "outcomes": rows.outcomes(one.digest),
+            }
+            for one in standing.shadow
+        ],
+        "decisions": [
+            {
+                "at": one.at.isoformat(timespec="seconds"),
+                "who": one.who,
+                "action": str(one.action),
+                "model": one.model,
+                "version": one.version,
+                "thresholds": one.thresholds,
+                "reason": one.reason,
+            }
+            for one in office.governance.decisions()[-20:]
+        ],
+    }
+    if as_json:
+        print(json.dumps(told, ensure_ascii=False))
+        return
+    for live in told["live"]:
+        frozen = "  FROZEN" if live["frozen"] else ""
+        print(f"live    {live['model']}  {live['version']}  {live['digest'][:12]}{frozen}")
+    for one in standing.shadow:
+        counts = rows.outcomes(one.digest)
+        said = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items())) or "nothing yet"
+        print(f"shadow  {one.name}  {one.version}  {one.digest[:12]}  {said}")
+    for line in told["decisions"]:
+        what = f"{line['action']}  {line['model']} {line['version']}"
+        print(f"{line['at']}  {line['who']}  {what}  {line['reason']}")
 
 
 def report(

@@ -132,6 +132,13 @@ def test_the_live_version_is_judged_with_the_thresholds_in_use(site):
 
 def test_freeze_and_thaw(site):
     run(site, "freeze", "tiny", "--reason", "drift")
+    told = json.loads(run(site, "status", "--json").stdout)
+    (live,) = (one for one in told["live"] if one["model"] == "tiny")
+    assert (live["version"], live["frozen"], live["digest"]) == ("1.0.0", True, site.live.digest)
+    shadows = {one["version"]: one["outcomes"] for one in told["shadow"]}
+    assert shadows["1.1.0"] == {"answered": 120}
+    assert told["decisions"][-1]["reason"] == "drift"
+    assert "FROZEN" in run(site, "status").stdout
     assert site.office.standing().frozen == {"tiny"}
     run(site, "thaw", "tiny", "--reason", "mended")
     assert site.office.standing().frozen == frozenset()
