@@ -51,6 +51,7 @@ from service.api import (
     studies,
     unmatched,
     ups,
+    xml4,
 )
 from service.api.desk import Desk
 from service.api.doorkeeper import Doorkeeper
@@ -65,6 +66,7 @@ API_ROUTERS = (
     unmatched.router,
     messages.router,
     fhir_orders.router,
+    xml4.router,
     fhir_tasks.router,
     ups.router,
     search.router,

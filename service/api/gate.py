@@ -134,6 +134,7 @@ ROUTES: Mapping[tuple[str, str], Action | Open] = {
     ("GET", "/studies/{study_uid}/retraction"): Action.TRAIL_READ,
     ("GET", "/api/v1/studies/{study_uid}/findings/{finding_identity}/heatmap.png"): Action.STUDY_READ,
     ("GET", "/api/v1/studies/{study_uid}/trail"): Action.TRAIL_READ,
+    ("GET", "/api/v1/studies/{study_uid}/xml4"): Action.DOCUMENT_READ,
     ("GET", "/api/v1/studies/{study_uid}/picture"): Action.STUDY_READ,
     ("GET", "/api/v1/studies/{study_uid}/documents/{kind}"): Action.DOCUMENT_READ,
     ("POST", "/api/v1/deliveries/{idempotency_key}/replay"): Action.DELIVERY_REPLAY,
