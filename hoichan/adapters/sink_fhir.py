@@ -32,6 +32,7 @@ from hoichan.types import Delivery, Document, DocumentKind, Patient, StudyInstan
 MOST_CODES = 5
 MOST_READINGS = 3  # of a resource that others change at the same moment
 UNRESOLVED = frozenset({400, 404, 412, 422})  # what servers say to a reference that finds none or several
+OF_THE_MACHINE = frozenset({"AIAST", "ai-unverified"})  # labels that a signature takes away
 _THEIRS = ("id", "meta", "subject")  # of an update: what the EMR's resource keeps
 
 # http://hl7.org/fhir/ValueSet/issue-type, R4. Anything else in that place is not repeated.
@@ -172,8 +173,21 @@ def _merged(ours: Json, theirs: Json) -> Json:
     """An update of their resource: ours, with their id and patient. What is taken back keeps the rest."""
     stays = {name: theirs[name] for name in _THEIRS if name in theirs}
     stays["meta"] = {**theirs.get("meta", {}), **ours.get("meta", {})}
+    if "meta" not in ours and ours.get("status") != "entered-in-error":  # a person has signed it
+        stays["meta"] = _without_labels(stays["meta"])
     before = theirs if ours.get("status") == "entered-in-error" else {}
     return {**before, **ours, **stays}
+
+
+def _without_labels(meta: Json) -> Json:
+    """Their meta without what the machine's bundle said of itself: AIAST, and that nobody had read it."""
+    cleaned = dict(meta)
+    for name in ("security", "tag"):
+        kept = [one for one in meta.get(name, ()) if one.get("code") not in OF_THE_MACHINE]
+        cleaned.pop(name, None)
+        if kept:
+            cleaned[name] = kept
+    return cleaned
 
 
 def issue_codes(content: bytes) -> tuple[str, ...]:
