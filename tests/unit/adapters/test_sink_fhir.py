@@ -367,3 +367,16 @@ def test_nonsense_never_leaves():
     with pytest.raises(Refused, match=r"not sent: DiagnosticReport\.status: no code of R4"):
         deliver_to(emr, content=CONTENT.replace(b"partial", b"unverified"))
     assert emr.posted == []
+
+
+def test_what_a_person_signed_loses_the_label_of_the_machine():
+    label = {"security": [{"code": "AIAST"}], "tag": [{"code": "ai-unverified"}]}
+    emr = Emr([ON], resources=[{**THERE, "meta": {"versionId": "3", **label}}])
+    signed = json.loads(UPDATE)
+    signed["entry"][0]["resource"].update(status="final", subject={"reference": SUBJECT})
+    content = json.dumps(signed, separators=(",", ":")).encode()
+    assert deliver_to(emr, Known("Patient/77"), content=content) == "200"
+    resource = emr.posted[0]["entry"][0]["resource"]
+    assert resource["meta"] == {"versionId": "3"}
+    assert (resource["status"], resource["subject"]) == ("final", {"reference": "Patient/77"})
+    assert "extension" not in resource
