@@ -234,18 +234,24 @@ def shelf_roots(data_dir: Path | None = None) -> tuple[Path, ...]:
 
 
 def discover(roots: Iterable[Path]) -> Shelf:
-    """Every package under the roots, by name; where two roots have the same name the first wins."""
+    """One package of each name under the roots: where two roots have the same name the first wins.
+
+    A name that lies in folders of versions only (`<name>/<version>/`) shows the first of them; which version
+    is live is decided elsewhere (`hoichan.analysis.standing`).
+    """
     manifests: dict[str, ModelManifest] = {}
     invalid: dict[str, ManifestInvalid] = {}
-    for root in roots:
-        for path in sorted(root.glob(f"*/{MANIFEST_FILE}")) if root.is_dir() else ():
-            name = path.parent.name
-            if name in manifests or name in invalid:
-                continue
-            try:
-                manifests[name] = load(path.parent)
-            except ManifestInvalid as error:
-                invalid[name] = error
+    roots = [root for root in roots if root.is_dir()]
+    for pattern in ("*", "*/*"):
+        for root in roots:
+            for path in sorted(root.glob(f"{pattern}/{MANIFEST_FILE}")):
+                name = path.relative_to(root).parts[0]
+                if name in manifests or name in invalid or name.startswith("."):
+                    continue
+                try:
+                    manifests[name] = load(path.parent)
+                except ManifestInvalid as error:
+                    invalid[name] = error
     return Shelf(
         manifests=tuple(manifests[name] for name in sorted(manifests)), invalid=tuple(sorted(invalid.items()))
     )

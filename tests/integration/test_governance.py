@@ -204,7 +204,7 @@ def test_the_process_does_the_work_and_ends_with_its_parent(desk):
         process.step()
         wait_until(
             lambda: [one.outcome for one in desk.rows(shadow_results)] == ["answered"],
-            seconds=120,
+            seconds=240,
             what="the shadow to answer",
         )
     finally:

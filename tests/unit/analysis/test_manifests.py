@@ -165,7 +165,7 @@ def test_the_shelf_keeps_good_and_bad_apart(package, tmp_path):
 
 
 def test_the_first_shelf_wins(package, tmp_path):
-    second = tmp_path / "second" / "cxr-small"
+    second = tmp_path / "elsewhere" / "second" / "cxr-small"
     second.mkdir(parents=True)
     (second / "manifest.toml").write_text("broken")
     assert discover([tmp_path, second.parent]).invalid == ()

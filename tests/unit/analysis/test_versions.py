@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hoichan.analysis.manifests import CARD_SECTIONS
+from hoichan.analysis.manifests import CARD_SECTIONS, discover
 from hoichan.analysis.versions import (
     Rule,
     Thresholds,
@@ -89,6 +89,16 @@ def test_a_sites_own_broken_package_is_not_passed_over_for_the_shipped_one(tmp_p
     make_package(tmp_path / "shipped" / "cxr-small")
     versions, ((name, _),) = find([tmp_path / "own", tmp_path / "shipped"])
     assert versions == () and name == "cxr-small"
+
+
+def test_a_model_that_lies_in_versions_only_is_on_the_list(tmp_path):
+    make_package(tmp_path / "own" / "cxr-small" / "1.1.0", version="1.1.0", status="shadow")
+    make_package(tmp_path / "own" / "other" / "2.0.0", version="2.0.0", name="other")
+    make_package(tmp_path / "shipped" / "cxr-small")
+    shelf = discover([tmp_path / "own", tmp_path / "shipped"])
+    found = {m.name: m.algorithm_version for m in shelf.manifests}
+    assert found == {"cxr-small": "1.0.0", "other": "2.0.0"}
+    assert shelf.named("other").root.name == "2.0.0"
 
 
 def test_the_digest_covers_every_file_but_the_signature(tmp_path):
