@@ -147,7 +147,7 @@ def create_app(
     problems.register(app)
     app.add_middleware(Doorkeeper, names=settings.web.public_names)
     for router in (*API_ROUTERS, *DICOMWEB_ROUTERS):
-        app.include_router(router)
+        app.include_router(router, responses=problems.RESPONSES)
     for router in PAGE_ROUTERS:
         app.include_router(router, include_in_schema=False)
     offline = partial(app.state.desk.templates.render, "offline.html", path="/")

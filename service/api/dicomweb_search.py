@@ -59,7 +59,11 @@ _SERIES_KEYS = frozenset([*EVERYTHING["series"]]) - {
     "SpecificCharacterSet",
     "RetrieveURL",
 }
-router = APIRouter(prefix="/dicom-web", tags=["DICOMweb"])
+router = APIRouter(
+    prefix="/dicom-web",
+    tags=["DICOMweb"],
+    responses={204: {"description": "Nothing fits"}},
+)
 
 
 class TooBroad(Exception):

@@ -78,10 +78,14 @@ _FOR_MACHINES = (
 RETRY_AFTER_SECONDS = 5
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
+    400: {"description": "Not understood", "content": {MEDIA_TYPE: {}}},
     401: {"description": "Sign in first", "content": {MEDIA_TYPE: {}}},
     403: {"description": "The role does not allow it", "content": {MEDIA_TYPE: {}}},
     404: {"description": "Unknown", "content": {MEDIA_TYPE: {}}},
+    406: {"description": "None of the forms asked for can be given", "content": {MEDIA_TYPE: {}}},
+    413: {"description": "Too large, or too broad a question", "content": {MEDIA_TYPE: {}}},
     422: {"description": "Malformed identifier or parameter", "content": {MEDIA_TYPE: {}}},
+    429: {"description": "Too many tries; see Retry-After", "content": {MEDIA_TYPE: {}}},
     503: {"description": "The record cannot be reached; try again", "content": {MEDIA_TYPE: {}}},
 }
 
