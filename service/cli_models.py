@@ -116,6 +116,45 @@ def verify_models(
     raise typer.Exit(0 if all(check.passed for checks in found.values() for check in checks) else 1)
 
 
+@app.command("add")
+def add_model(
+    source: Annotated[Path, typer.Argument(help="A package: its folder, or a ZIP file of it.")],
+    live: Annotated[
+        bool, typer.Option("--live", help="Take a package that answers live studies at once, too.")
+    ] = False,
+    config: Config = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check a package and put it onto this site's shelf, where it begins in shadow."""
+    from service.cli_governance import signature_checks  # noqa: PLC0415
+    from service.model_add import add  # noqa: PLC0415  --help must not import onnxruntime
+
+    settings = _settings(config, data_dir)
+    try:
+        added = add(
+            source,
+            settings.storage.data_dir / "models",
+            _runner(),
+            live=live,
+            more_checks=lambda folder: signature_checks(settings, folder),
+        )
+    except ManifestInvalid as error:
+        _stop(error)
+    if as_json:
+        print(json.dumps({
+            **_described(added.manifest),
+            "folder": str(added.folder) if added.folder else None,
+            "checks": [{"check": c.name, "passed": c.passed, "detail": c.detail} for c in added.checks],
+        }, ensure_ascii=False))  # fmt: skip
+    else:
+        for check in added.checks:
+            print(f"{check.name}  {'passed' if check.passed else 'FAILED'}  {check.detail}".rstrip())
+        where = f"added to {added.folder}" if added.folder else "not added"
+        print(f"{added.manifest.name}  {added.manifest.algorithm_version}  {added.manifest.status}  {where}")
+    raise typer.Exit(0 if added.folder else 1)
+
+
 @app.command("score")
 def score_files(
     name: Annotated[str, typer.Argument(help="Name of the package.")],
