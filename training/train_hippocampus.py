@@ -1,9 +1,9 @@
-"""Train the small 3-D network that outlines a hippocampus. Top to bottom: settings, data, network, loop, files.
+"""Train the small 3-D network that outlines a hippocampus: settings, data, network, loop, files.
 
-    python -m training.train_hippocampus training/recipes/hippocampus.toml --data ../shared/data --run runs/hippo
+    python -m training.train_hippocampus training/recipes/hippocampus.toml --run runs/hippocampus
 
-Everything drawn by chance comes from (seed, epoch), and `checkpoint.pt` is written after each epoch: a run that
-was stopped goes on with the same command and gives the same weights as one that was not. The learning
+Everything drawn by chance comes from (seed, epoch), and `checkpoint.pt` is written after each epoch: a run
+that was stopped goes on with the same command and gives the same weights as one that was not. The learning
 rate rises, stays, and falls over the last `decay_epochs`; what is kept is the running average of the
 weights. The split `test` is never opened here.
 """
@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import time
 import tomllib
 from collections.abc import Iterator, Sequence
@@ -60,7 +59,7 @@ def read_recipe(path: Path, **changes: object) -> Settings:
 
 
 def network_definition(settings: Settings) -> dict[str, object]:
-    """The network in the words of a MONAI bundle; training and `configs/inference.json` both build from it."""
+    """The network in the words of a MONAI bundle: training and `configs/inference.json` build from it."""
     return {
         "_target_": "UNet",
         "spatial_dims": 3,
@@ -82,7 +81,7 @@ def build(settings: Settings) -> UNet:
 
 # ------------------------------------------------------------------------------------------------------- data
 def normalise(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Percentiles 1 and 99 of the volume become 0 and 1, clipped; the same as `hoichan.analysis.volumes`."""
+    """Percentiles 1 and 99 of the volume become 0 and 1, clipped."""
     low, high = np.percentile(image, [1.0, 99.0])
     return np.clip((image - low) / max(float(high - low), 1e-6), 0, 1).astype(np.float32)
 
@@ -142,7 +141,7 @@ def dice(label: NDArray[np.integer], found: NDArray[np.integer]) -> tuple[float,
 
 @torch.inference_mode()
 def outline(net: torch.nn.Module, image: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """(x, y, z) labels of a normalised volume, padded with zeros to multiples of four and seen in one piece."""
+    """(x, y, z) labels of a normalised volume, padded with zeros to multiples of four, in one piece."""
     padding = [(0, -side % 4) for side in image.shape]
     x = torch.from_numpy(np.pad(image, padding)[None, None]).contiguous(memory_format=torch.channels_last_3d)
     labels = net(x)[0].argmax(0).numpy().astype(np.uint8)
@@ -215,7 +214,7 @@ def _keep(path: Path, state: dict[str, object]) -> None:
     """A checkpoint is whole or it is the one before."""
     part = path.with_suffix(".part")
     torch.save(state, part)
-    os.replace(part, path)
+    part.replace(path)
 
 
 def _write(run: Path, settings: Settings, history: list[dict[str, float]]) -> None:
