@@ -21,8 +21,9 @@ from hoichan.encoding.equipment import long_string
 from hoichan.encoding.signer import dicom_name, rejection
 from hoichan.encoding.source import DocumentContext, offset_text
 from hoichan.reporting.review_words import SENTENCES, SIDE_CODES, SITES
-from hoichan.reporting.signed import judgement_of
+from hoichan.reporting.signed import is_added, judgement_of
 from hoichan.types import Code, Finding, Presence, Report, Review, ReviewKind, Verdict
+from hoichan.uids import derived_uid
 
 SERIES_NUMBER = 9011
 SERIES_DESCRIPTION = "AI Results (verified)"
@@ -129,6 +130,15 @@ def doubtful(report: Report) -> list[CodeContentItem]:
         for finding in report.findings
         if finding.presence is not Presence.PRESENT
     ]
+
+
+def tracking_uid(context: DocumentContext, finding: Finding) -> str:
+    """The same lesion keeps its UID from the machine's report to the signed one (TID 300, 112040)."""
+    review = context.report.review
+    if review is None:
+        return context.uid(f"tracking|{finding.key}|{finding.sop_instance_uid}")
+    number = f"|{finding.algorithm_version}" if is_added(finding) else ""
+    return derived_uid(review.judged, f"tracking|{finding.key}|{finding.sop_instance_uid}{number}")
 
 
 def _said(finding: Finding, review: Review, language: str) -> str:

@@ -225,7 +225,7 @@ def _group(context: Context, finding: Finding, number: int, image: KeyImage) -> 
     instance = image.instance
     common: dict[str, Any] = {
         "tracking_identifier": hd.sr.TrackingIdentifier(
-            uid=_tracking_uid(context, finding),
+            uid=signature.tracking_uid(context, finding),
             identifier=f"F-{finding.key}-{number}",
         ),
         "finding_type": _concept(term.code),
@@ -270,15 +270,6 @@ def _group(context: Context, finding: Finding, number: int, image: KeyImage) -> 
         )
     )
     return group
-
-
-def _tracking_uid(context: Context, finding: Finding) -> str:
-    """The same lesion keeps its UID from the machine's report to the signed one (TID 300, 112040)."""
-    review = context.report.review
-    if review is None:
-        return context.uid(f"tracking|{finding.key}|{finding.sop_instance_uid}")
-    number = f"|{finding.algorithm_version}" if is_added(finding) else ""
-    return derived_uid(review.judged, f"tracking|{finding.key}|{finding.sop_instance_uid}{number}")
 
 
 def drawable(evidence: Iterable[Evidence]) -> tuple[GraphicType, NDArray[np.float64]] | None:
