@@ -14,9 +14,13 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from hoichan.adapters.audit_sql import Wanted
+from hoichan.adapters.changes_sql import ChangesSql
+from hoichan.adapters.corrections_sql import CorrectionsSql
+from hoichan.adapters.links_sql import LinksSql
 from hoichan.adapters.retractions_sql import RetractionsSql
 from hoichan.adapters.reviews_sql import ReviewsSql
 from hoichan.adapters.schema import deliveries, studies
+from hoichan.encoding.retraction import BY_A_READER, retraction_uid
 from hoichan.guard.audit import Audited
 from hoichan.guard.roles import Role
 from hoichan.reporting.sealing import is_sealed
@@ -30,7 +34,9 @@ from hoichan.testing.reading import (
     report,
 )
 from hoichan.testing.reports import a_film, a_study
+from hoichan.types import DocumentKind
 from service.api.caller import SESSION, token_of
+from service.corrections import Corrections
 from tests.unit.service.api.asking import an_app
 
 SCORES = {"pleural_effusion": 0.91, "cardiomegaly": 0.7, "pneumothorax": 0.02}
@@ -347,6 +353,38 @@ def test_a_withdrawal_goes_where_the_report_went(room):
     assert room.waiting(made["report_uid"]) == {"emr": "sent", "pacs": "cancelled"}
     last = room.reviews.reviews(room.uid)[-1]
     assert last.known_as == last.report_uid
+
+
+def test_the_taking_back_is_written_and_followed_to_each_receiver(room):
+    record = room.record
+    retractions = RetractionsSql(record.engine, record.reading.objects, record.clock)
+    with room.client() as client:
+        made = signed(client).json()
+        for name in ("emr", "pacs"):
+            record.studies.acknowledged(f"{made['report_uid']}:{name}", "0x0000")
+        client.post("withdraw", json={"password": PASSWORD, "reason": "Nhầm phim."})
+        corrections = Corrections(
+            CorrectionsSql(record.engine, record.clock),
+            LinksSql(record.engine, record.clock),
+            retractions,
+            ChangesSql(record.engine, record.clock),
+            record.held.spool,
+            record.studies,
+            record.clock,
+            record.settings,
+        )
+        corrections.retract(room.uid)
+        corrections.retract(room.uid)  # once more, as after a crash
+        told = {one["destination"]: (one["form"], one["state"]) for one in client.get("retractions").json()}
+        assert told == {"emr": ("bundle", "pending"), "pacs": ("note", "pending")}
+        uid = retraction_uid(made["report_uid"])
+        record.studies.acknowledged(f"{uid}:emr", "HTTP 200")
+        told = {one["destination"]: one["state"] for one in client.get("retractions").json()}
+        assert told == {"emr": "sent", "pacs": "pending"}
+        line = client.get("http://localhost/api/v1/studies").json()["items"][0]
+        assert line["report"]["status"] == "unverified"  # the machine's word is what is left
+    kept = record.studies.document(uid, DocumentKind.FHIR)
+    assert BY_A_READER["vi"] in kept.content.decode()
 
 
 def test_nothing_is_withdrawn_that_was_not_signed(room):
