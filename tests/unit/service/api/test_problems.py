@@ -21,6 +21,12 @@ KNOWN = {
     errors.NotHeld: 404,
     errors.NotAcceptable: 406,
     errors.NotConvertible: 406,
+    errors.ReviewError: 409,
+    errors.DraftChanged: 409,
+    errors.ReportChanged: 409,
+    errors.StepRefused: 409,
+    errors.ReviewRefused: 422,
+    errors.NotSignable: 403,
 }
 
 
