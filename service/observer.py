@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-STEP_SECONDS = 5.0  # between two looks of the worker for something to do
+STEP_SECONDS = 30.0  # between two looks of the worker for something to do: no hurry
 HANGS = timedelta(minutes=30)  # with one study: its process is ended
 PAUSE_SECONDS = 1.0  # of the process, while others wait
 IDLE_SECONDS = 60.0  # with nothing to do: the process ends and gives its memory back
