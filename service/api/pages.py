@@ -81,6 +81,7 @@ def show_list(
         state=state,
         page=page,
         pages=listed.pages,
+        readings={line.study_instance_uid: line for line in listed.items},
         etag=etag(listed),
         poll="/api/v1/studies"
         + query(state=state, page=page if page > 1 else None, after=after, before=before),

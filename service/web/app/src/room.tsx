@@ -357,7 +357,7 @@ function useLock(api: Api, reading: Reading): Lock | null {
 async function nextStudy(study: string): Promise<string> {
   try {
     const answer = await fetch("/api/v1/studies", { headers: { Accept: "application/json" } });
-    const listed = ((await answer.json()) as { studies?: { study_instance_uid: string }[] }).studies ?? [];
+    const listed = ((await answer.json()) as { items?: { study_instance_uid: string }[] }).items ?? [];
     const at = listed.findIndex((one) => one.study_instance_uid === study);
     return listed[at + 1]?.study_instance_uid ?? "";
   } catch {
