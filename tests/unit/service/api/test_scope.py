@@ -1,5 +1,6 @@
 """Accounts that are bound to facilities, asked from outside: every route, every list, and break-glass."""
 
+import re
 import shutil
 from datetime import timedelta
 from http import HTTPStatus
@@ -63,21 +64,18 @@ class Site:
 
     def address(self, route, which):
         made = self.reports[which]
-        return route.format(
-            study_uid=self.uids[which],
-            destination="nobody",
-            user_name="whole",
-            verb="role",
-            series_uid="1.2.3",
-            instance_uid="1.2.3.4",
-            numbers="1",
-            resource_type="DiagnosticReport",
-            resource_id=made.report_uid,
-            number="1",
-            tag="7FE00010",
-            kind="sr",
-            idempotency_key=f"{made.report_uid}:emr",
-        )
+        known = {
+            "study_uid": self.uids[which],
+            "user_name": "whole",
+            "verb": "role",
+            "resource_type": "DiagnosticReport",
+            "resource_id": made.report_uid,
+            "idempotency_key": f"{made.report_uid}:emr",
+            "tag": "7FE00010",
+            "kind": "sr",
+        }
+        names = set(re.findall(r"{(\w+)}", route))
+        return route.format(**{name: known.get(name, "1") for name in names})
 
     def events(self, what, who):
         return self.record.audit.search(Wanted(what=what, who=who), limit=100)[1]
