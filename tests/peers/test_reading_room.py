@@ -1,0 +1,261 @@
+"""The reading room in a real browser, on films that came over DICOM: seen, judged, written, signed."""
+
+import json
+from pathlib import Path
+
+import pydicom
+import pytest
+from pydicom.data import get_testdata_file
+
+from hoichan.testing.house import RunningHouse, wait_until
+from hoichan.testing.shelf import write_version
+from service.web.reading_room import built
+from tests.peers.test_page_browser import CHROMIUM, DESK, FLAGS, Reader, axe, playwright
+
+pytestmark = [
+    pytest.mark.peers,
+    pytest.mark.skipif(not CHROMIUM, reason="needs Debian's chromium"),
+    pytest.mark.skipif(built() is None, reason="the reading room was not built: make app"),
+]
+PATIENCE_MS = 60_000
+PASSWORD = "mat-khau-cua-bac-si-ha"
+SMALL_PHONE = {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "has_touch": True}
+CHEST = "RG1_UNCR.dcm"
+PLAIN = Path(__file__).parents[1] / "golden" / "models" / "plain.onnx"
+SEES = (DESK, SMALL_PHONE)
+
+
+class Room:
+    """A house with a radiologist and films of its own for each reading."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.house = RunningHouse(folder)
+        package = write_version(self.house.data_dir / "models", PLAIN, intercept=9.0)
+        manifest = package / "manifest.toml"  # a model that suggests both of its findings on every film
+        told = manifest.read_text(encoding="utf-8").replace("intercept = 0.0", "intercept = 9.0")
+        manifest.write_text(told, encoding="utf-8")
+        self.house.start()
+        self.base = self.house.page.rstrip("/").replace("127.0.0.1", "localhost")
+        who = ("--role", "radiologist", "--display-name", "BS. Hà", "--full-name", "Ngô Thị Hà")
+        answer = self.house.run(
+            *("user", "add", "bs.ha", *who, "--licence", "001234/HCM-CCHN"),
+            told=f"{PASSWORD}\n{PASSWORD}\n",
+        )
+        assert answer.returncode == 0, answer.stderr
+
+    def film(self, number):
+        """The chest film as a study of its own, analysed."""
+        film = pydicom.dcmread(get_testdata_file(CHEST, download=False))
+        for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
+            setattr(film, keyword, f"{film[keyword].value[:50]}.{number}")
+        film.file_meta.MediaStorageSOPInstanceUID = film.SOPInstanceUID
+        film.PatientID = f"RR-{number}"
+        path = self.folder / f"{number}.dcm"
+        film.save_as(path)
+        self.house.send(path)
+        self.house.wait_for_report(film.StudyInstanceUID)
+        return film.StudyInstanceUID
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory):
+    room = Room(tmp_path_factory.mktemp("room"))
+    yield room
+    room.house.stop()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+def opened(room, reader, study, language="vi"):
+    page = reader.page
+    page.set_default_timeout(PATIENCE_MS)
+    page.goto(f"{room.base}/login")
+    page.fill("#user_name", "bs.ha")
+    page.fill("#password", PASSWORD)
+    page.click("button.primary")
+    page.wait_for_selector(".list")
+    page.goto(f"{room.base}/studies/{study}?lang={language}")
+    page.wait_for_selector(".stage")
+    return page
+
+
+def full_depth(page):
+    ask = page.locator(".stage .quiet-button")
+    if ask.count():  # a slow machine is taken for a slow line
+        ask.evaluate_all("all => all.forEach(one => one.click())")
+    page.wait_for_selector("[data-full=yes]")
+
+
+def drag(page, start, end):
+    box = page.locator(".stage").bounding_box()
+    at = [(box["x"] + box["width"] * x, box["y"] + box["height"] * y) for x, y in (start, end)]
+    page.mouse.move(*at[0])
+    page.mouse.down()
+    page.mouse.move((at[0][0] + at[1][0]) / 2, (at[0][1] + at[1][1]) / 2)
+    page.mouse.move(*at[1])
+    page.mouse.up()
+
+
+def grey(page):
+    """The mean of the middle of the film on the screen, 0..255."""
+    return page.evaluate(
+        """() => {
+          const c = document.querySelector(".stage-canvas canvas");
+          const d = c.getContext("2d").getImageData(c.width / 2 - 40, c.height / 2 - 40, 80, 80).data;
+          let sum = 0;
+          for (let i = 0; i < d.length; i += 4) sum += d[i];
+          return sum / (d.length / 4);
+        }"""
+    )
+
+
+def comes(page, true):
+    """Wait for an expression; the page's policy forbids playwright's own way of waiting for one."""
+    wait_until(lambda: page.evaluate(true), seconds=PATIENCE_MS / 1000, what=true)
+
+
+def saved(page):
+    page.wait_for_selector(".save-saved")
+
+
+@pytest.mark.parametrize(
+    ("device", "language", "scheme", "number"),
+    [
+        (DESK, "vi", "dark", 1),
+        (SMALL_PHONE, "vi", "dark", 2),
+        (DESK, "en", "light", 3),
+        (SMALL_PHONE, "en", "light", 4),
+    ],
+    ids=["desk-vi-dark", "phone-vi-dark", "desk-en-light", "phone-en-light"],
+)
+def test_a_film_is_seen_judged_written_and_signed(room, browser, device, language, scheme, number):
+    study = room.film(number)
+    with Reader(browser, color_scheme=scheme, **device) as reader:
+        page = opened(room, reader, study, language)
+        full_depth(page)
+        before = grey(page)
+        assert 10 < before < 250  # the film is there: its pixel spacing is 0.000
+        page.locator(".stage").focus()
+        drag(page, (0.5, 0.5), (0.5, 0.75))
+        wait_until(lambda: abs(grey(page) - before) > 5, seconds=60, what="the window moved")
+        assert page.locator(".status").inner_text() in (
+            "Chưa bác sĩ nào duyệt",
+            "Not verified by a physician",
+        )
+
+        suggested = page.locator(".card-finding")
+        assert suggested.count() >= 2
+        for at in range(suggested.count()):  # the first is edited, every other rejected
+            card = suggested.nth(at)
+            card.locator(".verb").nth(2 if at == 0 else 1).click()
+            card.locator(".form .chip").nth(1 if at == 0 else 3).click()
+            if at == 0:
+                card.locator(".form select").first.select_option(index=1)
+                card.locator(".form input[type=number]").fill("24")
+            card.locator(".form > .small").click()
+        page.locator(".findings .part-head button").click()
+        drag(page, (0.3, 0.25), (0.42, 0.45))
+        mine = page.locator(".card-finding.is-added")
+        mine.locator(".form select").first.select_option("nodule")
+        mine.locator(".form > .small").click()
+        drawn = page.locator(".box-added polygon").bounding_box()
+        stage = page.locator(".stage").bounding_box()
+        middle = drawn["x"] + drawn["width"] / 2  # its edges have room for the line's joints
+        assert abs(middle - (stage["x"] + stage["width"] * 0.36)) < 3
+        comes(page, "document.querySelector('textarea[name=description]').value.includes('24')")
+        page.locator("textarea[name=recommendation]").fill("Siêu âm màng phổi.")
+        saved(page)
+
+        found = axe.Axe().run(page).response["violations"]
+        assert [(one["id"], one["impact"], one["nodes"][0]["html"]) for one in found] == []
+        assert not page.evaluate("document.documentElement.scrollWidth > innerWidth")
+
+        page.locator(".sign-bar .primary").click()
+        page.fill(".sign input[type=password]", "wrong")
+        page.locator(".sign button[type=submit]").click()
+        page.wait_for_selector(".sign [role=alert]")
+        assert page.locator(".history").count() == 0
+        page.fill(".sign input[type=password]", PASSWORD)
+        page.locator(".sign button[type=submit]").click()
+        page.wait_for_selector(".history .signed")
+        signed = page.locator(".history").inner_text()
+        assert "Ngô Thị Hà" in signed and "001234/HCM-CCHN" in signed and "Siêu âm màng phổi." in signed
+        assert page.locator(".status-final").count() == 1
+        assert reader.elsewhere == []
+        assert [one for one in reader.complaints if "Content Security Policy" in one] == []
+
+
+def test_a_draft_outlives_a_dead_line_and_a_closed_tab(room, browser):
+    study = room.film(5)
+    with Reader(browser, **DESK) as reader:
+        page = opened(room, reader, study)
+        page.locator("textarea[name=conclusion]").fill("Viêm phổi thuỳ dưới phải.")
+        saved(page)
+        reader.context.set_offline(True)
+        page.locator("textarea[name=conclusion]").fill("Viêm phổi thuỳ dưới trái.")
+        page.wait_for_selector(".save-offline")
+        kept = page.evaluate("JSON.stringify({...localStorage})")
+        assert len(json.loads(kept)) == 1 and "Viêm" not in kept and "phổi" not in kept
+        page.close()
+        reader.context.set_offline(False)
+        page = reader.context.new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        page.goto(f"{room.base}/studies/{study}")
+        page.wait_for_selector(".stage")
+        comes(page, "document.querySelector('textarea[name=conclusion]').value.endsWith('dưới trái.')")
+        saved(page)
+        comes(page, "Object.keys(localStorage).length === 0")
+
+
+def test_it_is_read_by_keyboard_alone(room, browser):
+    study = room.film(6)
+    with Reader(browser, **DESK) as reader:
+        page = opened(room, reader, study)
+        page.keyboard.press("?")
+        page.wait_for_selector(".help[open]")
+        assert page.locator(".help kbd").count() > 40
+        found = axe.Axe().run(page).response["violations"]
+        assert [(one["id"], one["nodes"][0]["html"]) for one in found] == []
+        page.keyboard.press("Escape")
+        page.keyboard.press("Enter")
+        page.wait_for_selector(".card-finding.is-accepted")
+        page.keyboard.press("x")  # the next one
+        page.wait_for_selector(".card-finding.is-rejected")
+        saved(page)
+        page.keyboard.press("s")
+        page.wait_for_selector(".sign[open] .gaps")  # a rejection without a reason is not signed
+        assert page.locator(".sign button[type=submit]").is_disabled()
+
+
+def test_the_film_is_drawn_without_webgl(room):
+    with playwright.sync_playwright() as play:
+        browser = play.chromium.launch(
+            executable_path=CHROMIUM, headless=True, args=[*FLAGS, "--disable-3d-apis"]
+        )
+        study = room.film(7)
+        with Reader(browser, **DESK) as reader:
+            page = opened(room, reader, study)
+            assert page.evaluate("document.createElement('canvas').getContext('webgl2') === null")
+            full_depth(page)
+            assert 10 < grey(page) < 250
+        browser.close()
+
+
+def test_the_first_picture_is_small_and_comes_with_the_page(room, browser):
+    study = room.film(8)
+    with Reader(browser, **DESK) as reader:
+        sizes = []
+        reader.page.on(
+            "response", lambda one: sizes.append(len(one.body())) if "/rendered?" in one.url else None
+        )
+        page = opened(room, reader, study)
+        page.wait_for_load_state("networkidle")
+        assert len(sizes) == 1  # asked for once, by the page itself
+        assert 5_000 < sizes[0] < 80_000
