@@ -184,7 +184,10 @@ def test_a_dead_delivery_is_sent_again(house):
 def test_the_button_leads_back_to_the_study(house):
     path = f"/api/v1/deliveries/{house.dead_key()}/replay"
     answer = house.client.post(path, headers=SAME | PAGE | house.token(), follow_redirects=False)
-    assert (answer.status_code, answer.headers["location"]) == (303, house.study("urgent") + "/record#deliveries")
+    assert (answer.status_code, answer.headers["location"]) == (
+        303,
+        house.study("urgent") + "/record#deliveries",
+    )
 
 
 @pytest.mark.parametrize("headers", [{}, {"Sec-Fetch-Site": "cross-site"}, {"Origin": "http://evil.example"}])
