@@ -16,24 +16,11 @@ from pydicom import Dataset
 
 from hoichan.analysis.imaging import DECODING_ERRORS
 from hoichan.errors import InputOutOfDomain
-from hoichan.types import RefusalCode
+from hoichan.types import RefusalCode, VolumeSpec
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 LARGEST_STEP_ERROR = 0.01  # mm, of the places of slices from an even row
 Logits = Callable[[NDArray[np.float32]], NDArray[np.float32]]  # (x, y, z) -> (C, x, y, z)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VolumeSpec:
-    """What a network was trained on; anything else is refused."""
-
-    modality: str
-    spacing_mm: tuple[float, float, float]  # x, y, z in RAS
-    spacing_tolerance_mm: float
-    smallest: tuple[int, int, int]  # voxels, x y z in RAS
-    largest: tuple[int, int, int]
-    largest_echo_time_ms: float | None = None  # None: not asked; an absent tag never refuses
-    without_contrast: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,8 +87,13 @@ def equipment(context: DocumentContext) -> dict[str, Any]:
 
 def contributing_equipment(context: DocumentContext) -> Sequence:
     """(0018,A001), one item a device, with its Device UID (IHE AIR)."""
+    return contributions(devices(context), "".join(context.created) + offset_text(context.zone))
+
+
+def contributions(of: Iterable[Device], at: str) -> Sequence:
+    """(0018,A001) of these devices at a moment (DT)."""
     items = []
-    for device in devices(context):
+    for device in of:
         purpose = Dataset()
         purpose.CodeValue, purpose.CodingSchemeDesignator = "Newcode1", "99IHE"
         purpose.CodeMeaning = "Processing Algorithm"
@@ -97,9 +103,24 @@ def contributing_equipment(context: DocumentContext) -> Sequence:
         item.ManufacturerModelName = long_string(device.name)
         item.SoftwareVersions = long_string(device.version)
         item.DeviceUID = device.uid
-        item.ContributionDateTime = "".join(context.created) + offset_text(context.zone)
+        item.ContributionDateTime = at
         items.append(item)
     return Sequence(items)
+
+
+def coding_schemes(*, private: bool = False) -> Sequence:
+    """(0008,0110): who is answerable for codes that no public scheme has."""
+    ihe = Dataset()
+    ihe.CodingSchemeDesignator = "99IHE"
+    ihe.CodingSchemeName = "IHE AI Results codes not yet assigned"
+    ihe.CodingSchemeResponsibleOrganization = "IHE International"
+    if not private:
+        return Sequence([ihe])
+    own = Dataset()
+    own.CodingSchemeDesignator = "99HOICHAN"
+    own.CodingSchemeName = "Codes of Hoi Chan for what has no public code"
+    own.CodingSchemeResponsibleOrganization = "Hoi Chan"
+    return Sequence([ihe, own])
 
 
 def stamp(document: Dataset, context: DocumentContext) -> None:
@@ -112,8 +133,4 @@ def stamp(document: Dataset, context: DocumentContext) -> None:
     for keyword in (*NAMES, "IssuerOfPatientID", "StudyDescription"):
         if keyword in header:
             setattr(document, keyword, header.get(keyword))
-    ihe = Dataset()
-    ihe.CodingSchemeDesignator = "99IHE"
-    ihe.CodingSchemeName = "IHE AI Results codes not yet assigned"
-    ihe.CodingSchemeResponsibleOrganization = "IHE International"
-    document.CodingSchemeIdentificationSequence = Sequence([ihe])
+    document.CodingSchemeIdentificationSequence = coding_schemes()

@@ -29,6 +29,7 @@ from hoichan.types.reviews import (
     Side,
     Verdict,
 )
+from hoichan.types.volumes import Segment, VolumeManifest, VolumeSpec
 from hoichan.types.words import Code, SeriesInstanceUID, Sha256, SOPInstanceUID, StudyInstanceUID
 
 __all__ = [
@@ -60,6 +61,7 @@ __all__ = [
     "ReviewKind",
     "SOPInstanceUID",
     "Sections",
+    "Segment",
     "Series",
     "SeriesInstanceUID",
     "Sha256",
@@ -70,4 +72,6 @@ __all__ = [
     "Tier",
     "Urgency",
     "Verdict",
+    "VolumeManifest",
+    "VolumeSpec",
 ]

@@ -10,8 +10,9 @@ import pytest
 from pydicom import Dataset, dcmread
 from pydicom.uid import ExplicitVRLittleEndian
 
-from hoichan.analysis.volumes import VolumeSpec, misfits, normalise, read_volume, slide
+from hoichan.analysis.volumes import misfits, normalise, read_volume, slide
 from hoichan.errors import InputOutOfDomain
+from hoichan.types import VolumeSpec
 
 ROOT = Path(__file__).parents[3]
 PACKAGE = ROOT / "models" / "hippocampus"
