@@ -54,16 +54,22 @@ class Scorer(Protocol):
 
 
 # -------------------------------------------------------------------------------- the schema of manifest.toml
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """A table with no other keys than its own."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class _Texts(_Strict):
+class Texts(Strict):
+    """One sentence in both languages."""
+
     vi: str = Field(min_length=1)
     en: str = Field(min_length=1)
 
 
-class _Model(_Strict):
+class ModelTable(Strict):
+    """`[model]`: what every package says of itself."""
+
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{1,62}$")
     algorithm_name: str = Field(min_length=1, max_length=64)
     algorithm_version: str = Field(pattern=r"^\d+\.\d+\.\d+([-+][0-9A-Za-z.-]+)?$")
@@ -73,11 +79,11 @@ class _Model(_Strict):
     weights_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     license: str = Field(min_length=1)
     status: Literal["research", "shadow", "clinical"]
-    intended_use: _Texts
-    disclaimer: _Texts
+    intended_use: Texts
+    disclaimer: Texts
 
 
-class _Accepts(_Strict):
+class _Accepts(Strict):
     modality: tuple[str, ...] = Field(min_length=1)
     body_part_examined: tuple[str, ...] = Field(min_length=1)
     view_position: tuple[str, ...] = Field(min_length=1)
@@ -87,13 +93,13 @@ class _Accepts(_Strict):
     gate_operating_point: Fraction
 
 
-class _Calibration(_Strict):
+class _Calibration(Strict):
     method: Literal["none", "platt"]
     slope: float = Field(1.0, gt=0.0)
     intercept: float = 0.0
 
 
-class _Output(_Strict):
+class _Output(Strict):
     name: str = Field(min_length=1)
     index: int = Field(ge=0)
     finding_key: Literal[tuple(FINDINGS)]  # type: ignore[valid-type]
@@ -110,9 +116,9 @@ class _Output(_Strict):
         return self
 
 
-class _Manifest(_Strict):
+class _Manifest(Strict):
     schema_version: Literal[1]
-    model: _Model
+    model: ModelTable
     accepts: _Accepts
     outputs: tuple[_Output, ...] = Field(min_length=1)
     gates: Gates = Gates()
@@ -144,28 +150,30 @@ def load(package: Path) -> ModelManifest:
             f"Model package {package.name}: {MANIFEST_FILE} is not TOML: {error}."
         ) from error
     except ValidationError as error:
-        raise ManifestInvalid(f"Model package {package.name}: {_first_fault(error)}.") from error
+        raise ManifestInvalid(f"Model package {package.name}: {first_fault(error)}.") from error
     if checked.model.name != package.name and not _is_version_folder(package, checked.model):
         raise ManifestInvalid(
             f"Model package {package.name}: its manifest calls it {checked.model.name!r}; "
             "folder and name must be the same."
         )
-    _check_weights(package, checked.model.weights, checked.model.weights_sha256)
+    check_weights(package, checked.model.weights, checked.model.weights_sha256)
     return _manifest(checked, package)
 
 
-def _is_version_folder(package: Path, model: _Model) -> bool:
+def _is_version_folder(package: Path, model: ModelTable) -> bool:
     """`<name>/<version>/`: where a site keeps several versions of a package."""
     return package.name == model.algorithm_version and package.parent.name == model.name
 
 
-def _first_fault(error: ValidationError) -> str:
+def first_fault(error: ValidationError) -> str:
+    """The first broken key and how it is broken."""
     fault = error.errors(include_url=False, include_input=False)[0]
     where = ".".join(str(part) for part in fault["loc"]) or MANIFEST_FILE
     return f"{where}: {fault['msg']}"
 
 
-def _check_weights(package: Path, weights: str, expected: str) -> None:
+def check_weights(package: Path, weights: str, expected: str) -> None:
+    """Raises ManifestInvalid where the weights lie outside, are missing, or are others than pinned."""
     path = (package / weights).resolve()
     if not path.is_relative_to(package):
         raise ManifestInvalid(f"Model package {package.name}: weights lie outside the package.")
@@ -275,12 +283,13 @@ def verify(package: Path, runner: Scorer) -> tuple[Check, ...]:
         return (Check(name="schema_and_checksum", passed=False, detail=str(error)),)
     return (
         Check(name="schema_and_checksum", passed=True),
-        _check_card(package),
+        check_card(package),
         *_check_golden(package, manifest, runner),
     )
 
 
-def _check_card(package: Path) -> Check:
+def check_card(package: Path) -> Check:
+    """Whether the card has all its sections."""
     try:
         card = (package / CARD_FILE).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):

@@ -84,6 +84,8 @@ def misfits(slices: Sequence[Dataset], spec: VolumeSpec) -> tuple[str, ...]:
     first = slices[0]
     if str(first.get("Modality", "")) != spec.modality:
         found.append(f"Modality is not {spec.modality}")
+    if any(int(one.get("SamplesPerPixel", 1) or 1) != 1 for one in slices):
+        found.append("not a grey picture")
     echo = first.get("EchoTime")
     if spec.largest_echo_time_ms is not None and echo is not None and float(echo) > spec.largest_echo_time_ms:
         found.append(f"EchoTime {float(echo):g} ms is above {spec.largest_echo_time_ms:g}: not T1")

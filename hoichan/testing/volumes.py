@@ -35,6 +35,7 @@ def a_volume_manifest() -> VolumeManifest:
             largest=(64, 64, 64),
         ),
         window=(16, 16, 16),
+        multiple_of=1,
         segments=tuple(
             Segment(
                 channel=channel,

@@ -45,7 +45,8 @@ class VolumeManifest:
     weights: PurePosixPath  # inside the package
     weights_sha256: Sha256
     accepts: VolumeSpec
-    window: tuple[int, int, int]  # voxels of the sliding window, x y z
+    window: tuple[int, int, int] | None  # voxels of the sliding window, x y z; None: the whole volume at once
+    multiple_of: int  # sides that the network takes; others are padded with zeros at the end
     segments: tuple[Segment, ...]  # by channel
     license: str  # SPDX
     status: str  # research | shadow | clinical
