@@ -35,6 +35,7 @@ from service import (
     cli_tokens,
     cli_training,
     cli_trial,
+    cli_volumes,
 )
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ app = typer.Typer(
 )
 app.add_typer(cli_models.app, name="model")
 cli_governance.add_to(cli_models.app)
+cli_models.app.command("segment")(cli_volumes.segment)
 app.command("deidentify")(cli_deidentify.deidentify)
 app.command("export-training")(cli_training.export_training)
 app.command("import")(cli_import.import_files)

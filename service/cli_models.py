@@ -29,10 +29,11 @@ from hoichan.errors import (
 from hoichan.settings import Settings
 from hoichan.settings import load as load_settings
 from hoichan.types import ModelManifest, RefusalCode, Sha256
+from service.cli_volumes import volume_folder
 
 if TYPE_CHECKING:
     from hoichan.adapters.runner_onnx import OnnxRunner
-    from hoichan.analysis.manifests import Shelf
+    from hoichan.analysis.manifests import Check, Shelf
 
 app = typer.Typer(no_args_is_help=True, help="Model packages: list, verify, score files.")
 
@@ -88,9 +89,13 @@ def verify_models(
     from hoichan.analysis.manifests import load, verify  # noqa: PLC0415  --help must not import onnxruntime
     from service.cli_governance import signature_checks  # noqa: PLC0415
 
-    shelf = _shelf(_settings(config, data_dir))
+    settings = _settings(config, data_dir)
+    volume = volume_folder(package, settings) if package is not None else None
+    shelf = _shelf(settings)
     try:
-        if package is None:
+        if volume is not None:
+            folders = []
+        elif package is None:
             for _, error in shelf.invalid:
                 raise error
             folders = [Path(m.root) for m in shelf.manifests]
@@ -99,11 +104,12 @@ def verify_models(
             folders = [Path((load(folder) if folder.is_dir() else shelf.named(package)).root)]
     except ManifestInvalid as error:
         _stop(error)
-    if not folders:
+    if not folders and volume is None:
         _stop(ManifestInvalid("There is no model package to verify."))
     runner = _runner()
-    settings = _settings(config, data_dir)
     found = {f.name: (*verify(f, runner), *signature_checks(settings, f)) for f in folders}
+    if volume is not None:
+        found[volume.resolve().name] = _volume_checks(volume)
     if as_json:
         print(json.dumps({name: [{"check": c.name, "passed": c.passed, "detail": c.detail} for c in checks]
                           for name, checks in found.items()}, ensure_ascii=False))  # fmt: skip
@@ -308,6 +314,13 @@ def _runner() -> OnnxRunner:
     from hoichan.adapters.runner_onnx import OnnxRunner  # noqa: PLC0415
 
     return OnnxRunner(Path, SystemClock())
+
+
+def _volume_checks(folder: Path) -> tuple[Check, ...]:
+    from hoichan.adapters.runner_volumes import VolumeRunner  # noqa: PLC0415
+    from hoichan.analysis.volume_packages import verify_volume_package  # noqa: PLC0415
+
+    return verify_volume_package(folder, VolumeRunner())
 
 
 def _stop(error: HoichanError) -> NoReturn:

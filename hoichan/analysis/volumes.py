@@ -108,6 +108,11 @@ def misfits(slices: Sequence[Dataset], spec: VolumeSpec) -> tuple[str, ...]:
     return tuple(found)
 
 
+def millilitres(labels: NDArray[np.uint8], volume: Volume, channels: Sequence[int]) -> dict[int, float]:
+    """Channel -> volume in ml of the voxels that bear it."""
+    return {channel: int((labels == channel).sum()) * volume.voxel_ml for channel in channels}
+
+
 def normalise(voxels: NDArray[np.float32]) -> NDArray[np.float32]:
     """Percentiles 1 and 99 of the volume become 0 and 1, clipped; as in training."""
     low, high = np.percentile(voxels, [1.0, 99.0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 import numpy as np
+from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, MRImageStorage
@@ -57,12 +58,17 @@ def an_mr_series(
     shape: tuple[int, int, int] = (6, 5, 4),
     spacing: tuple[float, float] = (2.0, 1.5),
     step: float = 3.0,
+    pixels: NDArray[np.uint16] | None = None,
 ) -> list[Dataset]:
-    """Slices in order along their normal. `shape`: (slices, rows, columns); `spacing`: (rows, columns) mm."""
-    pixels = np.random.default_rng(1).integers(0, 1000, shape).astype(np.uint16)
+    """Slices in order along their normal. `shape`: (slices, rows, columns); `spacing`: (rows, columns) mm.
+
+    `pixels`: (slices, rows, columns), in the place of random ones; `shape` is then theirs.
+    """
+    if pixels is None:
+        pixels = np.random.default_rng(1).integers(0, 1000, shape).astype(np.uint16)
     normal = np.cross(row, column)
     made = []
-    for k in range(shape[0]):
+    for k in range(len(pixels)):
         one = Dataset()
         one.file_meta = FileMetaDataset()
         one.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -75,7 +81,7 @@ def an_mr_series(
         one.StudyDate, one.StudyTime, one.StudyID, one.AccessionNumber = "20240301", "081500", "1", "A1"
         one.ReferringPhysicianName = ""
         one.Modality, one.SeriesNumber, one.InstanceNumber = "MR", 3, k + 1
-        one.Rows, one.Columns = shape[1:]
+        one.Rows, one.Columns = pixels.shape[1:]
         one.PixelSpacing = list(spacing)
         one.ImageOrientationPatient = [*map(float, row), *map(float, column)]
         one.ImagePositionPatient = [float(v) for v in np.array(CORNER) + normal * step * k]
