@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from service.commitments import Committer
     from service.drifting import Drifting
     from service.forwarding import Forwarding
+    from service.notices import Notices
     from service.observer import Observer
 
 
@@ -306,6 +307,14 @@ def worklist_scu(settings: Settings, worklist: Worklist) -> WorklistScu:
     from hoichan.adapters.worklist_dimse import WorklistScu  # noqa: PLC0415  only workers pay for it
 
     return WorklistScu(worklist, our_title=settings.listener.ae_title, zone=settings.site.zone)
+
+
+def notices(house: House) -> Notices:
+    """What tells people of critical findings."""
+    from hoichan.adapters.notices_sql import NoticesSql  # noqa: PLC0415  only workers pay for it
+    from service.notices import Notices  # noqa: PLC0415
+
+    return Notices(NoticesSql(house.engine, house.clock), house.audit, house.clock, house.settings)
 
 
 def forwarding(house: House) -> Forwarding:

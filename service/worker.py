@@ -28,7 +28,7 @@ from hoichan.analysis.selection import select
 from hoichan.errors import HoichanError, KilledItsWorkers, RecordsUnavailable
 from hoichan.settings import Settings
 from hoichan.types import Study, StudyInstanceUID
-from service import audit_heads, background, backup, drifting, observer, retention, wiring
+from service import audit_heads, background, backup, drifting, notices, observer, retention, wiring
 from service.alone import analyse_alone
 from service.analyst import Analyst
 from service.arrivals import Arrivals
@@ -183,6 +183,13 @@ class Worker:
             leads=lambda: self._leads,
             stop=stop,
             pause_seconds=drifting.STEP_SECONDS,
+        )
+        background.start(
+            "notices",
+            wiring.notices(self._house).step,
+            leads=lambda: self._leads,
+            stop=stop,
+            pause_seconds=notices.STEP_SECONDS,
         )
 
     def _lead(self) -> bool:

@@ -80,6 +80,8 @@ class Audited(StrEnum):
     RESULT_REVIEWED = "result_reviewed"  # accepted, edited or rejected
     RESULT_SIGNED = "result_signed"
     RESULT_WITHDRAWN = "result_withdrawn"
+    CRITICAL_TOLD = "critical_told"  # a critical finding to people, or that they acknowledged it
+    FOLLOW_UP_CHANGED = "follow_up_changed"  # asked for, or closed
     PATIENT_CORRECTED = "patient_corrected"
     QUERIED = "queried"
     WORK_CANCELLED = "work_cancelled"
@@ -110,6 +112,8 @@ EVENTS: Mapping[Audited, Event] = {
         (Audited.RESULT_REVIEWED, _PROCEDURE, None, "U"),
         (Audited.RESULT_SIGNED, _PROCEDURE, None, "U"),
         (Audited.RESULT_WITHDRAWN, _PROCEDURE, None, "D"),
+        (Audited.CRITICAL_TOLD, _PROCEDURE, None, "U"),
+        (Audited.FOLLOW_UP_CHANGED, _PROCEDURE, None, "U"),
         (Audited.PATIENT_CORRECTED, _PATIENT, None, "U"),
         (Audited.QUERIED, _QUERY, None, "E"),
         (Audited.WORK_CANCELLED, _PROCEDURE, None, "U"),

@@ -34,6 +34,8 @@ class Action(StrEnum):
     STUDY_READ = "study_read"  # one study: findings and picture
     STUDY_REVIEW = "study_review"  # judge its findings, write the report's draft
     STUDY_SIGN = "study_sign"  # sign a report, or withdraw one, with the own password
+    NOTICE_ACKNOWLEDGE = "notice_acknowledge"  # take note of a critical finding
+    FOLLOW_UP_KEEP = "follow_up_keep"  # say what follows a finding, and how it ended
     TRAIL_READ = "trail_read"  # what happened to one study: identifiers and codes only
     DOCUMENT_READ = "document_read"  # take a report away as a file
     INSTANCES_READ = "instances_read"  # the images themselves, and results as DICOM objects
@@ -60,10 +62,18 @@ _DECIDES = frozenset({Action.TRAIL_READ, Action.PATIENT_DECIDE})
 _READER = frozenset({Action.LIST_READ, Action.STUDY_READ, Action.INSTANCES_READ})
 _REVIEWS = frozenset({Action.STUDY_REVIEW, Action.STUDY_SIGN})
 _BREAKS = frozenset({Action.BREAK_GLASS})
+_FOLLOWS = frozenset({Action.NOTICE_ACKNOWLEDGE, Action.FOLLOW_UP_KEEP})
 ALLOWED: Mapping[Role, frozenset[Action]] = {
-    Role.RADIOLOGIST: _EVERYBODY | _REVIEWS | _READER | _STEERS | _DECIDES | _BREAKS | {Action.DOCUMENT_READ},
+    Role.RADIOLOGIST: _EVERYBODY
+    | _REVIEWS
+    | _READER
+    | _STEERS
+    | _DECIDES
+    | _BREAKS
+    | _FOLLOWS
+    | {Action.DOCUMENT_READ},
     Role.TECHNICIAN: _EVERYBODY | _READER | _STEERS | _DECIDES | _BREAKS,
-    Role.CLINICIAN: _EVERYBODY | _READER | _BREAKS | {Action.DOCUMENT_READ},
+    Role.CLINICIAN: _EVERYBODY | _READER | _BREAKS | _FOLLOWS | {Action.DOCUMENT_READ},
     Role.ML_ENGINEER: _EVERYBODY | {Action.METRICS_READ},
     Role.IT_ADMIN: _EVERYBODY
     | _STEERS

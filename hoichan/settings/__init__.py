@@ -20,6 +20,7 @@ from hoichan.settings.forwarding import Forward, WithoutPerson
 from hoichan.settings.listener import LOOPBACK_SENDERS, Listener, Sender
 from hoichan.settings.loading import ENVIRONMENT_PREFIX, Settings, load
 from hoichan.settings.models import Models
+from hoichan.settings.notices import AnyChannel, EmailChannel, WebhookChannel
 from hoichan.settings.orders import Expectation, Orders, OrderSender, Worklist
 from hoichan.settings.retention import Retention, RetentionRule
 from hoichan.settings.sources import (
@@ -40,6 +41,7 @@ __all__ = [
     "S3",
     "Access",
     "AeTitle",
+    "AnyChannel",
     "AnyDestination",
     "AnySource",
     "Assembly",
@@ -50,6 +52,7 @@ __all__ = [
     "DicomwebDestination",
     "DicomwebSource",
     "DimseSource",
+    "EmailChannel",
     "Expectation",
     "Facility",
     "FhirDestination",
@@ -73,6 +76,7 @@ __all__ = [
     "Site",
     "Storage",
     "Web",
+    "WebhookChannel",
     "WithoutPerson",
     "Work",
     "Worklist",

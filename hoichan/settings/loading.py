@@ -16,6 +16,7 @@ from hoichan.settings.destinations import AnyDestination, Destination, FolderDes
 from hoichan.settings.forwarding import Forward, check_rules
 from hoichan.settings.listener import Listener
 from hoichan.settings.models import Models
+from hoichan.settings.notices import Channel, check_channels
 from hoichan.settings.orders import Orders
 from hoichan.settings.retention import Retention
 from hoichan.settings.sources import Source
@@ -45,6 +46,7 @@ class Settings(Section):
     retention: Retention = Retention()
     sources: tuple[Source, ...] = ()
     models: Models = Models()
+    notices: tuple[Channel, ...] = ()
 
     @model_validator(mode="after")
     def _folders_apart(self) -> Settings:
@@ -65,6 +67,7 @@ class Settings(Section):
         if len(names) != len(set(names)):
             raise ValueError("destinations: two of them have the same name")
         check_facilities(self.facilities)
+        check_channels(self.notices)
         check_rules(self.forward, self.destinations)
         sources = [source.name for source in self.sources]
         if len(sources) != len(set(sources)):

@@ -89,6 +89,18 @@ ROUTES: Mapping[tuple[str, str], Action | Open] = {
     ("POST", "/search"): Action.LIST_READ,
     ("GET", "/questions"): Action.LIST_READ,
     ("POST", "/questions/{number}"): Action.PATIENT_DECIDE,
+    ("GET", "/notices"): Action.STUDY_READ,
+    ("POST", "/notices/{number}/acknowledge"): Action.NOTICE_ACKNOWLEDGE,
+    ("GET", "/api/v1/notices"): Action.STUDY_READ,
+    ("POST", "/api/v1/notices/{number}/acknowledge"): Action.NOTICE_ACKNOWLEDGE,
+    ("GET", "/follow-ups"): Action.STUDY_READ,
+    ("POST", "/follow-ups/{number}/close"): Action.FOLLOW_UP_KEEP,
+    ("GET", "/api/v1/follow-ups"): Action.STUDY_READ,
+    ("POST", "/api/v1/follow-ups/{number}/close"): Action.FOLLOW_UP_KEEP,
+    ("GET", "/studies/{study_uid}/follow-ups"): Action.STUDY_READ,
+    ("POST", "/studies/{study_uid}/follow-ups"): Action.FOLLOW_UP_KEEP,
+    ("GET", "/api/v1/studies/{study_uid}/follow-ups"): Action.STUDY_READ,
+    ("POST", "/api/v1/studies/{study_uid}/follow-ups"): Action.FOLLOW_UP_KEEP,
     ("GET", "/messages"): Action.QUEUE_READ,
     ("GET", "/api/v1/messages"): Action.QUEUE_READ,
     ("POST", "/fhir/ServiceRequest"): Action.ORDER_PLACE,
@@ -163,6 +175,9 @@ NARROWED = frozenset(
     {
         *("/", "/search", "/api/v1/studies", "/api/v1/studies/search"),
         *("/dicom-web/studies", "/dicom-web/series", "/dicom-web/instances"),
+        *("/notices", "/api/v1/notices", "/follow-ups", "/api/v1/follow-ups"),
+        *("/notices/{number}/acknowledge", "/api/v1/notices/{number}/acknowledge"),
+        *("/follow-ups/{number}/close", "/api/v1/follow-ups/{number}/close"),
         *("/fhir/{resource_type}", "/fhir/{resource_type}/{resource_id}", "/fhir/{resource_type}/_search"),
     }
 )

@@ -21,6 +21,8 @@ from hoichan.guard.roles import Action
 from hoichan.types import DeliveryState, DocumentKind, Finding, Outcome, StudyInstanceUID, StudyState
 from service.api.caller import caller_of
 from service.api.desk import AtDesk
+from service.api.follow_ups import overdue
+from service.api.notices import unacknowledged
 from service.api.questions import told_of
 from service.api.reading_page import reading_page
 from service.api.schemas import StudyDetailOut, etag
@@ -77,6 +79,8 @@ def show_list(
         found=found,
         filters=choices,
         unmatched=waiting_for_a_patient(request, desk),
+        notices=unacknowledged(request, desk),
+        overdue=overdue(request, desk),
         questions=0 if desk.sight.is_bound else CorrectionsSql(desk.reading.engine, desk.clock).waiting(),
         state=state,
         page=page,

@@ -24,7 +24,8 @@ _REFUSALS = frozenset(str(code) for code in RefusalCode)
 BY_A_PERSON = frozenset(
     {
         *("delivery_revived", "analysis_requested_again", "assembly_requested_again", "work_cancelled"),
-        *("report_signed", "review_withdrawn"),
+        *("report_signed", "review_withdrawn", "notice_acknowledged"),
+        *("follow_up_asked", "follow_up_closed"),
     }
 )
 AGE_KEYS = ("now", "minutes", "hours", "days")
@@ -32,6 +33,8 @@ AGE_KEYS = ("now", "minutes", "hours", "days")
 # Events with a sentence for each value of one detail.
 _TOLD_BY = {
     "glass_broken": "reason",
+    "notice_raised": "by",
+    "follow_up_closed": "outcome",
     "patient_corrected": "source",
     "question_asked": "kind",
     "question_answered": "kind",

@@ -86,7 +86,8 @@ def test_the_trail_of_a_study_says_what_happened(house, films):
     film, path = films("trail")
     house.send(path)
     delivered(house, film.StudyInstanceUID)
-    events = [entry["event"] for entry in house.trail(film.StudyInstanceUID)]
+    told = ("notice_raised",)  # where the model says something critical
+    events = [one["event"] for one in house.trail(film.StudyInstanceUID) if one["event"] not in told]
     assert events == [
         "instances_received",
         "study_assembled",

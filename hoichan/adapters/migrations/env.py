@@ -7,6 +7,7 @@ from alembic import context
 from hoichan.adapters import (  # noqa: F401  their tables belong to the metadata
     schema_access,
     schema_governance,
+    schema_notices,
     schema_orders,
     schema_retention,
     schema_reviews,

@@ -11,6 +11,8 @@ AGREED = {
     "study_read":      "yes   yes   yes   no    no    no    yes    no",
     "study_review":    "yes   no    no    no    no    no    no     no",
     "study_sign":      "yes   no    no    no    no    no    no     no",
+    "notice_acknowledge": "yes no yes no   no    no    no     no",
+    "follow_up_keep":  "yes   no    yes   no    no    no    no     no",
     "trail_read":      "yes   yes   no    no    yes   yes   yes    no",
     "document_read":   "yes   no    yes   no    no    no    yes    no",
     "instances_read":  "yes   yes   yes   no    no    no    yes    no",

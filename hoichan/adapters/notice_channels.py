@@ -1,0 +1,161 @@
+"""Telling a critical finding by webhook or mail: the UID of the study and who says it, no patient."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import smtplib
+import ssl
+from collections.abc import Sequence
+from datetime import datetime
+from email.message import EmailMessage
+from typing import Any, Protocol
+
+import httpx2
+
+from hoichan.adapters.notices_sql import Notice
+from hoichan.adapters.tls import client_context
+from hoichan.errors import Unreachable
+from hoichan.settings import AnyChannel, EmailChannel, WebhookChannel
+
+SIGNATURE = "Hoichan-Signature"  # t=<seconds since 1970>,v1=<hex of HMAC-SHA256 over "t.body">
+
+_SUBJECT = {
+    ("vi", True): "[Hội Chẩn] Phát hiện nguy kịch, bác sĩ đã ký",
+    ("vi", False): "[Hội Chẩn] AI nghi ngờ phát hiện nguy kịch, CHƯA bác sĩ nào xác nhận",
+    ("en", True): "[Hội Chẩn] Critical finding, signed by a physician",
+    ("en", False): "[Hội Chẩn] AI suspects a critical finding, NOT confirmed by any physician",
+}
+_BODY = {
+    "vi": "Ca chụp: {study}\nThông báo số {number}\n{link}Hãy mở ca chụp và xác nhận đã nhận thông báo.\n",
+    "en": "Study: {study}\nNotice {number}\n{link}Open the study and acknowledge this notice.\n",
+}
+
+
+class Teller(Protocol):
+    """Tells people. Raises Unreachable for whatever did not arrive: it is tried again."""
+
+    def tell(self, notice: Notice, now: datetime) -> str:
+        """Returns what the other side said, without anything of a patient."""
+
+
+def teller_of(channel: AnyChannel, language: str) -> Teller:
+    """What tells by a channel of the settings."""
+    match channel:
+        case WebhookChannel():
+            return Webhook(channel)
+        case EmailChannel():
+            return Mail(channel, language)
+
+
+def people_of(channel: AnyChannel) -> Sequence[str]:
+    """Whom a channel reaches, as far as the settings say; () for a webhook."""
+    return channel.to if isinstance(channel, EmailChannel) else ()
+
+
+def signature(secret: str, body: bytes, now: datetime) -> str:
+    """The value of the header that shows who sent a body, and when."""
+    seconds = str(int(now.timestamp()))
+    mac = hmac.digest(secret.encode(), seconds.encode() + b"." + body, hashlib.sha256).hex()
+    return f"t={seconds},v1={mac}"
+
+
+class Webhook:
+    """HTTPS POST of JSON. A second POST of the same `notice` says the same thing again."""
+
+    def __init__(self, channel: WebhookChannel, *, transport: httpx2.BaseTransport | None = None) -> None:
+        self._channel = channel
+        self._transport = transport
+
+    def tell(self, notice: Notice, now: datetime) -> str:
+        """See Teller."""
+        channel = self._channel
+        said = {
+            "notice": notice.number,
+            "study_instance_uid": notice.study_instance_uid,
+            "level": "critical",
+            "confirmed": notice.confirmed,
+        }
+        if channel.link:
+            said["link"] = _link(channel, notice)
+        body = json.dumps(said).encode()
+        headers = {
+            "Content-Type": "application/json",
+            SIGNATURE: signature(channel.secret.get_secret_value(), body, now),
+        }
+        try:
+            verify: Any = client_context(channel.tls) if channel.tls is not None else True
+            with httpx2.Client(
+                timeout=channel.timeout_seconds,
+                transport=self._transport,
+                verify=verify,
+                follow_redirects=False,
+            ) as client:
+                answer = client.post(str(channel.url), content=body, headers=headers)
+        except (httpx2.HTTPError, OSError) as error:  # their texts have the URL, which may hold a secret
+            raise Unreachable(channel.name, type(error).__name__) from None
+        if not answer.is_success:
+            raise Unreachable(channel.name, f"HTTP {answer.status_code}")
+        return f"HTTP {answer.status_code}"
+
+
+class Mail:
+    """One message to all addresses of the channel."""
+
+    def __init__(self, channel: EmailChannel, language: str) -> None:
+        self._channel = channel
+        self._language = language
+
+    def tell(self, notice: Notice, now: datetime) -> str:
+        """See Teller. Where the server takes the message for some addresses only, it is sent again to all."""
+        channel = self._channel
+        try:
+            with self._server() as server:
+                if channel.username:
+                    server.login(channel.username, channel.password.get_secret_value())
+                refused = server.send_message(self._message(notice, now))
+        except smtplib.SMTPResponseException as error:
+            raise Unreachable(channel.name, f"SMTP {error.smtp_code}") from None
+        except (smtplib.SMTPException, OSError) as error:
+            raise Unreachable(channel.name, type(error).__name__) from None
+        if refused:
+            raise Unreachable(channel.name, f"SMTP refused {len(refused)} addresses")
+        return "SMTP 250"
+
+    def _server(self) -> smtplib.SMTP:
+        channel = self._channel
+        if channel.security == "none":
+            return smtplib.SMTP(channel.host, channel.port, timeout=channel.timeout_seconds)
+        context = client_context(channel.tls) if channel.tls is not None else ssl.create_default_context()
+        if channel.security == "tls":
+            return smtplib.SMTP_SSL(
+                channel.host, channel.port, timeout=channel.timeout_seconds, context=context
+            )
+        server = smtplib.SMTP(channel.host, channel.port, timeout=channel.timeout_seconds)
+        try:
+            server.starttls(context=context)
+        except BaseException:
+            server.close()
+            raise
+        return server
+
+    def _message(self, notice: Notice, now: datetime) -> EmailMessage:
+        channel, link = self._channel, _link(self._channel, notice)
+        message = EmailMessage()
+        message["Subject"] = _SUBJECT[self._language, notice.confirmed]
+        message["From"] = channel.sender
+        message["To"] = ", ".join(channel.to)
+        message["Date"] = now
+        domain = channel.sender.partition("@")[2]
+        message["Message-ID"] = f"<notice-{notice.number}-{notice.report_uid}@{domain}>"  # the same each time
+        message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no answer by a machine
+        body = _BODY[self._language].format(
+            study=notice.study_instance_uid, number=notice.number, link=f"{link}\n" if link else ""
+        )
+        message.set_content(f"{_SUBJECT[self._language, notice.confirmed]}.\n\n{body}")
+        return message
+
+
+def _link(channel: AnyChannel, notice: Notice) -> str:
+    return channel.link.replace("{study_instance_uid}", notice.study_instance_uid)

@@ -1,0 +1,347 @@
+"""Notices of critical findings on a SQL database. Every method may raise RecordsUnavailable (try again)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+
+from hoichan.adapters import rows, views
+from hoichan.adapters.schema import reports, studies, trail
+from hoichan.adapters.schema_notices import notice_tellings, noticed_reports, notices
+from hoichan.adapters.schema_reviews import reviews
+from hoichan.adapters.sight import EVERYTHING, Sight
+from hoichan.adapters.transactions import transaction
+from hoichan.ports import Clock
+from hoichan.reporting.notices import (
+    Known,
+    NoticeState,
+    NoticeStep,
+    Source,
+    after,
+    critical_of,
+    is_due,
+    judge,
+    pause,
+)
+from hoichan.settings import AnyChannel
+from hoichan.types import ReportStatus, SOPInstanceUID, StudyInstanceUID
+
+LOOK_BACK = timedelta(days=31)  # reports older than this are not looked for: the index has their time
+_AT_ONCE = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """A critical finding that people are told."""
+
+    number: int
+    study_instance_uid: StudyInstanceUID
+    report_uid: SOPInstanceUID
+    confirmed: bool  # by a signature
+    critical: tuple[str, ...]  # keys of findings
+    state: NoticeState
+    born_at: datetime
+    calling_ae_title: str  # of the study
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Telling:
+    """One notice at one channel."""
+
+    notice: Notice
+    channel: str
+    attempts: int
+    next_attempt_at: datetime
+    told_at: datetime | None
+    detail: str
+
+
+class NoticesSql:
+    """What is told, to whom, and who has acknowledged it."""
+
+    def __init__(self, engine: sa.Engine, clock: Clock, sight: Sight = EVERYTHING) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._sight = sight
+
+    # ------------------------------------------------------------------ birth
+    def unseen(self) -> Sequence[SOPInstanceUID]:
+        """Reports that nobody has looked at for critical findings, oldest first."""
+        with transaction(self._engine) as connection:
+            found = connection.execute(
+                sa.select(reports.c.report_uid)
+                .where(
+                    reports.c.created_at > self._clock.now() - LOOK_BACK,
+                    ~sa.exists().where(noticed_reports.c.report_uid == reports.c.report_uid),
+                )
+                .order_by(reports.c.created_at, reports.c.report_uid)
+                .limit(_AT_ONCE)
+            ).scalars()
+            return [SOPInstanceUID(uid) for uid in found]
+
+    def look(self, report_uid: SOPInstanceUID) -> int | None:
+        """Look at a report once; the number of the notice that was born of it.
+
+        One transaction: after a crash the report is looked at again, or the notice stands.
+        """
+        now = self._clock.now()
+        with transaction(self._engine) as connection:
+            if not rows.insert_once(connection, noticed_reports, {"report_uid": report_uid, "at": now}):
+                return None
+            row = (
+                connection.execute(sa.select(reports).where(reports.c.report_uid == report_uid))
+                .mappings()
+                .one()
+            )
+            study = StudyInstanceUID(row["study_instance_uid"])
+            connection.execute(  # one look at a study at a time
+                sa.select(studies.c.state).where(studies.c.study_instance_uid == study).with_for_update()
+            ).first()
+            status = ReportStatus(row["status"])
+            source = Source(
+                status=status,
+                critical=critical_of(views.report(row).findings),
+                judged=self._is_judged(connection, report_uid),
+            )
+            verdict = judge(source, self._known(connection, study))
+            for number, step in verdict.ends:
+                self._end(connection, study, number, step)
+            if not verdict.born:
+                return None
+            confirmed = status is not ReportStatus.UNVERIFIED
+            made = connection.execute(
+                notices.insert()
+                .values(
+                    study_instance_uid=study,
+                    report_uid=report_uid,
+                    confirmed=confirmed,
+                    critical=sorted(source.critical),
+                    state=str(NoticeState.OPEN),
+                    born_at=now,
+                )
+                .returning(notices.c.number)
+            ).scalar_one()
+            self._trail(connection, study, "notice_raised", number=made, by="doctor" if confirmed else "ai")
+            return int(made)
+
+    def _is_judged(self, connection: sa.Connection, report_uid: str) -> bool:
+        found = connection.execute(sa.select(reviews.c.number).where(reviews.c.judged == report_uid).limit(1))
+        return found.first() is not None
+
+    def _known(self, connection: sa.Connection, study: str) -> Sequence[Known]:
+        found = connection.execute(sa.select(notices).where(notices.c.study_instance_uid == study)).mappings()
+        return [
+            Known(
+                number=row["number"],
+                state=NoticeState(row["state"]),
+                confirmed=bool(row["confirmed"]),
+                critical=frozenset(row["critical"]),
+            )
+            for row in found
+        ]
+
+    # ------------------------------------------------------------------ telling
+    def due(self, channels: Sequence[AnyChannel]) -> Sequence[Telling]:
+        """What is to be told now, oldest notice first; a row of each is there afterwards."""
+        now = self._clock.now()
+        with transaction(self._engine) as connection:
+            for one in self._open(connection):
+                for channel in channels:
+                    if _is_for(channel, one) and is_due(one.born_at, channel.after_minutes, now):
+                        values = {"number": one.number, "channel": channel.name, "attempts": 0}
+                        more = {"next_attempt_at": now, "told_at": None, "detail": ""}
+                        self._plan(connection, {**values, **more})
+            found = connection.execute(
+                _tellings()
+                .where(
+                    notices.c.state == NoticeState.OPEN,
+                    notice_tellings.c.told_at.is_(None),
+                    notice_tellings.c.next_attempt_at <= now,
+                    notice_tellings.c.channel.in_([channel.name for channel in channels]),
+                )
+                .order_by(notices.c.born_at, notices.c.number, notice_tellings.c.channel)
+                .limit(_AT_ONCE)
+            ).mappings()
+            return [_telling(row) for row in found]
+
+    def _plan(self, connection: sa.Connection, values: dict[str, object]) -> None:
+        there = connection.execute(
+            sa.select(notice_tellings.c.number).where(
+                notice_tellings.c.number == values["number"], notice_tellings.c.channel == values["channel"]
+            )
+        ).first()
+        if there is None:
+            rows.insert_once(connection, notice_tellings, values)
+
+    def told(self, telling: Telling, detail: str, people: Sequence[str]) -> None:
+        """A channel has taken it. `people`: addresses of staff, for the trail."""
+        with transaction(self._engine) as connection:
+            changed = connection.execute(
+                notice_tellings.update()
+                .where(*_of(telling), notice_tellings.c.told_at.is_(None))
+                .values(told_at=self._clock.now(), attempts=telling.attempts + 1, detail=detail[:128])
+            )
+            if changed.rowcount:
+                self._trail(
+                    connection,
+                    telling.notice.study_instance_uid,
+                    "notice_told",
+                    number=telling.notice.number,
+                    channel=telling.channel,
+                    people=", ".join(people) or telling.channel,
+                )
+
+    def not_told(self, telling: Telling, detail: str) -> None:
+        """A channel did not take it: it is tried again, later and later, until the notice ends."""
+        attempts = telling.attempts + 1
+        with transaction(self._engine) as connection:
+            connection.execute(
+                notice_tellings.update()
+                .where(*_of(telling))
+                .values(
+                    attempts=attempts,
+                    next_attempt_at=self._clock.now() + pause(attempts),
+                    detail=detail[:128],
+                )
+            )
+            if attempts == 1:
+                self._trail(
+                    connection,
+                    telling.notice.study_instance_uid,
+                    "notice_not_told",
+                    number=telling.notice.number,
+                    channel=telling.channel,
+                )
+
+    # ------------------------------------------------------------------ people
+    def open(self) -> Sequence[Notice]:
+        """Notices that nobody has acknowledged, oldest first."""
+        with transaction(self._engine) as connection:
+            return self._open(connection)
+
+    def waiting(self) -> int:
+        """How many of them there are."""
+        with transaction(self._engine) as connection:
+            return connection.execute(
+                sa.select(sa.func.count())
+                .select_from(notices)
+                .where(
+                    notices.c.state == NoticeState.OPEN, *self._sight.narrow_by(notices.c.study_instance_uid)
+                )
+            ).scalar_one()
+
+    def tellings(self, numbers: Sequence[int]) -> dict[int, list[Telling]]:
+        """Who was told of these notices, and who was not yet."""
+        with transaction(self._engine) as connection:
+            found = connection.execute(
+                _tellings()
+                .where(notices.c.number.in_(list(numbers)))
+                .order_by(notice_tellings.c.told_at, notice_tellings.c.channel)
+            ).mappings()
+            made: dict[int, list[Telling]] = {}
+            for row in found:
+                made.setdefault(row["number"], []).append(_telling(row))
+            return made
+
+    def get(self, number: int) -> Notice | None:
+        """One notice, whatever its state; None where it is unknown or not seen."""
+        with transaction(self._engine) as connection:
+            row = connection.execute(_seen(self._sight).where(notices.c.number == number)).mappings()
+            found = row.first()
+        return None if found is None else _notice(found)
+
+    def acknowledge(self, number: int, who: str) -> bool:
+        """A person has taken note; False where it is unknown, not seen or ended already."""
+        one = self.get(number)
+        if one is None:
+            return False
+        with transaction(self._engine) as connection:
+            return self._end(connection, one.study_instance_uid, number, NoticeStep.ACKNOWLEDGE, who=who)
+
+    # ------------------------------------------------------------------ inside
+    def _open(self, connection: sa.Connection) -> Sequence[Notice]:
+        found = connection.execute(
+            _seen(self._sight)
+            .where(notices.c.state == NoticeState.OPEN)
+            .order_by(notices.c.born_at, notices.c.number)
+            .limit(_AT_ONCE)
+        ).mappings()
+        return [_notice(row) for row in found]
+
+    def _end(
+        self, connection: sa.Connection, study: str, number: int, step: NoticeStep, *, who: str = ""
+    ) -> bool:
+        state = after(NoticeState.OPEN, step)
+        changed = connection.execute(
+            notices.update()
+            .where(notices.c.number == number, notices.c.state == NoticeState.OPEN)
+            .values(state=str(state), ended_at=self._clock.now(), ended_by=who or None)
+        )
+        if not changed.rowcount:
+            return False
+        self._trail(connection, study, f"notice_{state}", number=number, **({"user": who} if who else {}))
+        return True
+
+    def _trail(self, connection: sa.Connection, study: str, event: str, **details: object) -> None:
+        connection.execute(
+            trail.insert().values(
+                study_instance_uid=study, at=self._clock.now(), event=event, details=details
+            )
+        )
+
+
+def _is_for(channel: AnyChannel, one: Notice) -> bool:
+    if not (one.confirmed or channel.unconfirmed):
+        return False
+    return not channel.senders or one.calling_ae_title in channel.senders
+
+
+def _of(telling: Telling) -> tuple[sa.ColumnElement[bool], ...]:
+    return (
+        notice_tellings.c.number == telling.notice.number,
+        notice_tellings.c.channel == telling.channel,
+    )
+
+
+def _seen(sight: Sight) -> sa.Select[tuple[object, ...]]:
+    return (
+        sa.select(notices, studies.c.calling_ae_title)
+        .join(studies, studies.c.study_instance_uid == notices.c.study_instance_uid)
+        .where(*sight.narrow())
+    )
+
+
+def _tellings() -> sa.Select[tuple[object, ...]]:
+    told = [column for column in notice_tellings.c if column.name != "number"]
+    return (
+        sa.select(notices, studies.c.calling_ae_title, *told)
+        .join(notice_tellings, notice_tellings.c.number == notices.c.number)
+        .join(studies, studies.c.study_instance_uid == notices.c.study_instance_uid)
+    )
+
+
+def _notice(row: rows.Row) -> Notice:
+    return Notice(
+        number=row["number"],
+        study_instance_uid=StudyInstanceUID(row["study_instance_uid"]),
+        report_uid=SOPInstanceUID(row["report_uid"]),
+        confirmed=bool(row["confirmed"]),
+        critical=tuple(row["critical"]),
+        state=NoticeState(row["state"]),
+        born_at=row["born_at"],
+        calling_ae_title=row["calling_ae_title"],
+    )
+
+
+def _telling(row: rows.Row) -> Telling:
+    return Telling(
+        notice=_notice(row),
+        channel=row["channel"],
+        attempts=row["attempts"],
+        next_attempt_at=row["next_attempt_at"],
+        told_at=row["told_at"],
+        detail=row["detail"],
+    )

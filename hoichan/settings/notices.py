@@ -1,0 +1,69 @@
+"""Who is told of a critical finding, how, and who is told next where nobody acknowledges it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AnyHttpUrl, Field, SecretStr, field_validator, model_validator
+
+from hoichan.settings.base import AeTitle, Port, Section, is_loopback
+from hoichan.settings.tls import ClientTls
+
+
+class _Channel(Section):
+    name: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")
+    after_minutes: float = Field(0, ge=0, le=10_080)  # only if nobody has acknowledged it by then
+    unconfirmed: bool = True  # also what a machine found and no doctor has signed
+    senders: tuple[AeTitle, ...] = ()  # only studies from these; (): all
+    # Link to the study, of no patient; `{study_instance_uid}` is filled in. Empty: none.
+    link: str = Field("", pattern=r"^(https?://[^\s{}]*\{study_instance_uid\}[^\s{}]*)?$")
+    timeout_seconds: float = Field(10, gt=0, le=60)
+
+
+class WebhookChannel(_Channel):
+    """A pager, chat or alarm server that takes an HTTPS POST."""
+
+    kind: Literal["webhook"]
+    url: AnyHttpUrl
+    secret: SecretStr = Field(min_length=16)  # of the HMAC-SHA256 that shows who sent it
+    tls: ClientTls | None = None  # None: checked against the system's authorities
+
+    @field_validator("url")
+    @classmethod
+    def _closed(cls, value: AnyHttpUrl) -> AnyHttpUrl:
+        if value.scheme != "https" and not is_loopback(value.host or ""):
+            raise ValueError("must be https")
+        return value
+
+
+class EmailChannel(_Channel):
+    """People who read mail, by the hospital's own mail server."""
+
+    kind: Literal["email"]
+    host: str = Field(min_length=1)
+    port: Port = 587
+    security: Literal["starttls", "tls", "none"] = "starttls"
+    tls: ClientTls | None = None  # None: checked against the system's authorities
+    username: str = ""
+    password: SecretStr = SecretStr("")
+    sender: str = Field(max_length=254, pattern=r"^[^\s@<>,]+@[^\s@<>,]+$")
+    to: tuple[Annotated[str, Field(max_length=254, pattern=r"^[^\s@<>,]+@[^\s@<>,]+$")], ...] = Field(
+        min_length=1
+    )
+
+    @model_validator(mode="after")
+    def _not_in_clear(self) -> EmailChannel:
+        if self.security == "none" and self.username and not is_loopback(self.host):
+            raise ValueError('a password needs security = "starttls" or "tls"')
+        return self
+
+
+AnyChannel = WebhookChannel | EmailChannel
+Channel = Annotated[AnyChannel, Field(discriminator="kind")]
+
+
+def check_channels(channels: tuple[AnyChannel, ...]) -> None:
+    """Raises ValueError where two have one name: the record knows them by it."""
+    names = [one.name for one in channels]
+    if len(names) != len(set(names)):
+        raise ValueError("notices: two of them have the same name")
