@@ -41,6 +41,8 @@ class _Accepts(Strict):
     largest: Sides
     largest_echo_time_ms: float | None = Field(None, gt=0)
     without_contrast: bool = True
+    body_part_examined: tuple[str, ...] = ()
+    youngest_years: int | None = Field(None, ge=0, le=130)
 
     @model_validator(mode="after")
     def _in_order(self) -> _Accepts:

@@ -91,6 +91,12 @@ def misfits(slices: Sequence[Dataset], spec: VolumeSpec) -> tuple[str, ...]:
         found.append(f"EchoTime {float(echo):g} ms is above {spec.largest_echo_time_ms:g}: not T1")
     if spec.without_contrast and str(first.get("ContrastBolusAgent", "") or "").strip():
         found.append("contrast agent given")
+    part = str(first.get("BodyPartExamined", "") or "").strip().upper()
+    if spec.body_part_examined and part and part not in spec.body_part_examined:
+        found.append(f"BodyPartExamined is not {' or '.join(spec.body_part_examined)}")
+    age = _age_years(first)
+    if spec.youngest_years is not None and age is not None and age < spec.youngest_years:
+        found.append(f"patient younger than {spec.youngest_years}")
     try:
         ordered, affine = _grid(slices)
     except InputOutOfDomain as error:
@@ -140,6 +146,17 @@ def slide(voxels: NDArray[np.float32], window: tuple[int, int, int], run: Logits
     assert total is not None  # there is always one window
     x, y, z = voxels.shape
     return (total / shares)[:, :x, :y, :z]
+
+
+def _age_years(slice_: Dataset) -> int | None:
+    """Whole years by (0010,1010), else by the dates of birth and study; None: unknown."""
+    age = str(slice_.get("PatientAge", "") or "")
+    if len(age) == 4 and age[:3].isdigit() and age[3] in "DWMY":
+        return int(age[:3]) // {"D": 365, "W": 52, "M": 12, "Y": 1}[age[3]]
+    born, taken = (str(slice_.get(name, "") or "") for name in ("PatientBirthDate", "StudyDate"))
+    if len(born) == len(taken) == 8 and (born + taken).isdigit():
+        return (int(taken) - int(born)) // 10_000
+    return None
 
 
 def _starts(length: int, window: int) -> list[int]:

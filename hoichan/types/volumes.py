@@ -20,6 +20,8 @@ class VolumeSpec:
     largest: tuple[int, int, int]
     largest_echo_time_ms: float | None = None  # None: not asked; an absent tag never refuses
     without_contrast: bool = True
+    body_part_examined: tuple[str, ...] = ()  # (): not asked; an absent tag never refuses
+    youngest_years: int | None = None  # None: not asked; an unknown age never refuses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

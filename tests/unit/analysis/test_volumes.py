@@ -2,6 +2,7 @@
 
 import itertools
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,29 @@ def test_all_reasons_of_a_misfit_are_told():
     assert len(told) == 4
     assert any("not T1" in reason for reason in told)
     assert any("voxels of 1.50 x 2.00 x 3.00 mm" in reason for reason in told)
+
+
+@pytest.mark.parametrize(
+    ("tags", "told"),
+    [
+        ({"BodyPartExamined": "KNEE"}, "BodyPartExamined is not BRAIN"),
+        ({"PatientAge": "017Y"}, "patient younger than 18"),
+        ({"PatientAge": "011M"}, "patient younger than 18"),
+        ({"PatientBirthDate": "20060302", "StudyDate": "20240301"}, "patient younger than 18"),
+        ({"PatientBirthDate": "20060301", "StudyDate": "20240301"}, None),
+        ({"PatientAge": "018Y", "BodyPartExamined": "brain"}, None),
+        ({"PatientAge": "", "BodyPartExamined": ""}, None),
+        ({"SamplesPerPixel": 3}, "not a grey picture"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Invalid value for VR CS")
+def test_whom_and_what_it_was_trained_on(tags, told):
+    slices, _ = series()
+    for one in slices:
+        for keyword, value in tags.items():
+            setattr(one, keyword, value)
+    spec = replace(CROP, body_part_examined=("BRAIN",), youngest_years=18)
+    assert set(misfits(slices, spec)) - set(misfits(series()[0], CROP)) == ({told} if told else set())
 
 
 def test_windows_weigh_to_one():
