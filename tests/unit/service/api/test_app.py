@@ -222,15 +222,15 @@ def test_the_list_page_stands_in_both_languages(house, language, state):
 
 
 def test_nothing_found_is_never_called_normal(house):
-    page = house.client.get(house.study("nothing")).text
+    page = house.client.get(f"{house.study('nothing')}/record").text
     assert "AI không phát hiện bất thường vượt ngưỡng" in page
     assert "Bình thường" not in page
     assert "Điều này không có nghĩa là phim bình thường" in page
 
 
 def test_what_was_not_analysed_says_why(house):
-    assert "Bộ phận chụp không phải là ngực." in house.client.get(house.study("refused")).text
-    assert "Mô hình gặp lỗi khi phân tích." in house.client.get(house.study("failed")).text
+    assert "Bộ phận chụp không phải là ngực." in house.client.get(f"{house.study('refused')}/record").text
+    assert "Mô hình gặp lỗi khi phân tích." in house.client.get(f"{house.study('failed')}/record").text
 
 
 @pytest.mark.parametrize("page", ["list", "study", "trail"])
