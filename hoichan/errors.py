@@ -340,7 +340,7 @@ class StepRefused(ReviewError):
 class NotSignable(ReviewError):
     """The signature was not given.
 
-    `reason`: wrong_password or no_licence.
+    `reason`: wrong_password, no_licence, or whose_study (nobody has decided yet who the patient is).
     """
 
     code = "review.not_signable"

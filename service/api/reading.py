@@ -25,6 +25,7 @@ from hoichan.types import Report, ReportStatus, Review, ReviewDraft, SOPInstance
 from service.api import problems
 from service.api.caller import Caller, address_of, caller_of
 from service.api.desk import AtDesk, Desk
+from service.api.questions import told_of
 from service.api.reading_choices import choices, reasons, templates
 from service.api.reading_schemas import (
     DraftOut,
@@ -172,6 +173,10 @@ def sign(request: Request, desk: AtDesk, study_uid: StudyUid, told: SignIn) -> S
     """Sign the draft; the final report leaves for every receiver. Needs the password again."""
     uid = StudyInstanceUID(study_uid)
     signer = _signer(request, desk, uid, told.password)
+    if told_of(desk, uid).questions:  # a signature would name a patient whom somebody doubts
+        error = NotSignable("whose_study")
+        _refused(request, desk, uid, error)
+        raise error
     try:
         review = signing_of(desk).sign(
             uid,

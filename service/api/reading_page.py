@@ -17,6 +17,7 @@ from hoichan.adapters.held_sql import Held
 from hoichan.adapters.views import StudyView
 from service.api.caller import VISIT, caller_of, cookie
 from service.api.desk import Desk
+from service.api.questions import told_of
 from service.api.show import show
 from service.web.reading_room import CONTENT_SECURITY_POLICY, Built
 
@@ -37,6 +38,7 @@ def reading_page(request: Request, desk: Desk, view: StudyView, app: Built) -> H
         app=app,
         first=first,
         preview=PREVIEW,
+        doubted=bool(told_of(desk, uid).questions),  # two people in one study: said before anybody reads it
         draft_key=draft_key(request, desk),
         **_user(request),
     )

@@ -73,7 +73,7 @@ def test_the_page_lists_and_shows_it(house, films):
     house.send(path)
     delivered(house, film.StudyInstanceUID)
     assert film.StudyInstanceUID in house.get()
-    page = house.get(f"studies/{film.StudyInstanceUID}")
+    page = house.get(f"studies/{film.StudyInstanceUID}/record")
     assert FINDINGS in page
     assert BANNER in page.upper()
     listed = json.loads(house.get("api/v1/studies"))
