@@ -24,6 +24,7 @@ from hoichan.encoding.retraction import BY_A_READER, retraction_uid
 from hoichan.guard.audit import Audited
 from hoichan.guard.roles import Role
 from hoichan.reporting.sealing import is_sealed
+from hoichan.testing.datasets import described, film
 from hoichan.testing.reading import (
     DESTINATIONS,
     PASSWORD,
@@ -432,3 +433,14 @@ def test_a_line_of_the_list_says_who_reads_and_until_when(room):
         client.delete("draft")
         signed(client)
         assert line(client)["reading"] == {"state": "signed", "by": "bs.chau", "lock": None}
+
+
+def test_a_study_with_two_people_in_it_is_not_signed(room):
+    other = film(instance="2")
+    other.StudyInstanceUID = room.uid
+    other.PatientID, other.PatientName = "BN0777", "Lê^Bình^Thị"
+    CorrectionsSql(room.record.engine, room.record.clock).arrived([described(other)])
+    with room.client() as client:
+        answer = signed(client)
+        assert (answer.status_code, answer.json()["code"]) == (403, "review.whose_study")
+        assert client.get("reading").json()["report"]["status"] == "unverified"
