@@ -25,6 +25,16 @@ export interface Ports {
   retryMs?: number;
 }
 
+/** Whether the service has this very draft; an empty section and none are the same. */
+function isSame(mine: Content, theirs: Draft): boolean {
+  const plain = (one: Pick<Draft, "judgements" | "sections">): string =>
+    JSON.stringify([
+      one.judgements.map((judged) => Object.entries(judged).filter(([, value]) => value !== null && value !== "").sort()),
+      Object.entries(one.sections).filter(([, text]) => text).sort(),
+    ]);
+  return plain(mine) === plain(theirs);
+}
+
 export class Saver {
   state: SaveState = { kind: "none" };
   version: number;
@@ -103,6 +113,16 @@ export class Saver {
     } catch (error) {
       if (error instanceof Problem && error.status === 409) {
         const theirs = (error.body.draft ?? error.body.stored ?? null) as Draft | null;
+        if (theirs && isSame(content, theirs)) {
+          // it was ours: it had arrived, and the line took the answer
+          this.version = theirs.version;
+          if (this.content === content) {
+            this.content = null;
+            await this.ports.vault.forget();
+            this.tell({ kind: "saved", at: theirs.updated_at ?? "" });
+          }
+          return;
+        }
         this.tell({ kind: "changed", theirs });
       } else if (error instanceof NoLine || (error instanceof Problem && error.status >= 500)) {
         this.tell({ kind: "offline" });

@@ -235,4 +235,13 @@ describe("saver", () => {
     await one.resolve(true, theirs);
     expect([one.version, told.at(-1)?.kind]).toEqual([8, "saved"]);
   });
+  test("a draft whose answer the line took is no conflict", async () => {
+    const stored = { ...content("a"), sections: { conclusion: "a", comparison: "" }, version: 3, updated_at: "t" };
+    const one = saver(async () => {
+      throw new Problem(409, "draft_changed", { draft: stored });
+    });
+    one.write(content("a"));
+    await vi.advanceTimersByTimeAsync(20);
+    expect([one.version, one.isClean, told.at(-1)?.kind]).toEqual([3, true, "saved"]);
+  });
 });
