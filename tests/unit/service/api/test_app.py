@@ -228,6 +228,12 @@ def test_nothing_found_is_never_called_normal(house):
     assert "Điều này không có nghĩa là phim bình thường" in page
 
 
+def test_the_record_leads_to_the_trail(house):
+    page = house.client.get(f"{house.study('urgent')}/record").text
+    (link,) = set(re.findall(r'href="([^"]*/trail)"', page))
+    assert house.client.get(link).status_code == 200
+
+
 def test_what_was_not_analysed_says_why(house):
     assert "Bộ phận chụp không phải là ngực." in house.client.get(f"{house.study('refused')}/record").text
     assert "Mô hình gặp lỗi khi phân tích." in house.client.get(f"{house.study('failed')}/record").text
