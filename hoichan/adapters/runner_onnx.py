@@ -7,22 +7,19 @@ missing provider only falls back silently.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 import warnings as python_warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeAlias
 
 import numpy as np
-import onnxruntime
 import structlog
 from numpy.typing import NDArray
-from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
 
+from hoichan.adapters.onnx_sessions import ORT_ERRORS, PROVIDER, Session, open_session
 from hoichan.analysis.gate import check_gate, check_pixels
 from hoichan.analysis.imaging import DECODING_ERRORS, Film, film_map, read_film, to_model_input
 from hoichan.analysis.manifests import Scores
@@ -40,24 +37,7 @@ from hoichan.types import (
 
 log = structlog.get_logger()
 
-PROVIDER = "CPUExecutionProvider"
-ORT_ERRORS = tuple(
-    getattr(ort_errors, name)
-    for name in (
-        "EPFail",
-        "Fail",
-        "InvalidArgument",
-        "InvalidGraph",
-        "InvalidProtobuf",
-        "NoModel",
-        "NoSuchFile",
-        "NotImplemented",
-        "RuntimeException",
-    )
-)
 SMALLEST_PROBABILITY = 1e-6  # a model that gives probabilities instead of logits: keep its logit finite
-
-Session: TypeAlias = Any  # onnxruntime.InferenceSession; the library has no types
 
 
 class OnnxRunner:
@@ -161,22 +141,7 @@ class OnnxRunner:
     def _open(self, manifest: ModelManifest) -> Session:
         if manifest.runtime != "onnx":
             raise RunnerFailed(f"{manifest.algorithm_name} needs the runtime {manifest.runtime}, not onnx")
-        try:
-            weights = Path(manifest.root, manifest.weights).read_bytes()
-        except OSError as error:
-            raise RunnerFailed(f"The weights of {manifest.algorithm_name} cannot be read") from error
-        if hashlib.sha256(weights).hexdigest() != manifest.weights_sha256:
-            raise RunnerFailed(
-                f"The weights of {manifest.algorithm_name} changed on disk: their checksum is another"
-            )
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self._threads
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 3  # errors
-        try:
-            return onnxruntime.InferenceSession(weights, options, providers=[PROVIDER])
-        except ORT_ERRORS as error:
-            raise RunnerFailed(f"The weights of {manifest.algorithm_name} cannot be loaded") from error
+        return open_session(manifest, self._threads)
 
 
 def _read(path: Path) -> Dataset:

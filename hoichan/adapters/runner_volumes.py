@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
-from hoichan.adapters.runner_onnx import ORT_ERRORS, PROVIDER, Session
+from hoichan.adapters.onnx_sessions import ORT_ERRORS, Session, open_session
 from hoichan.analysis.volumes import normalise, slide
 from hoichan.errors import RunnerFailed
 from hoichan.types import Sha256, VolumeManifest
@@ -55,25 +52,6 @@ class VolumeRunner:
         return np.asarray(found[0, :, :x, :y, :z], dtype=np.float32)
 
     def _session(self, manifest: VolumeManifest) -> Session:
-        """The session of these weights: the bytes that are loaded are those whose checksum was checked."""
         if manifest.weights_sha256 not in self._sessions:
-            self._sessions[manifest.weights_sha256] = self._open(manifest)
+            self._sessions[manifest.weights_sha256] = open_session(manifest, self._threads)
         return self._sessions[manifest.weights_sha256]
-
-    def _open(self, manifest: VolumeManifest) -> Session:
-        try:
-            weights = Path(manifest.root, manifest.weights).read_bytes()
-        except OSError as error:
-            raise RunnerFailed(f"The weights of {manifest.algorithm_name} cannot be read") from error
-        if hashlib.sha256(weights).hexdigest() != manifest.weights_sha256:
-            raise RunnerFailed(
-                f"The weights of {manifest.algorithm_name} changed on disk: their checksum is another"
-            )
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self._threads
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 3  # errors
-        try:
-            return onnxruntime.InferenceSession(weights, options, providers=[PROVIDER])
-        except ORT_ERRORS as error:
-            raise RunnerFailed(f"The weights of {manifest.algorithm_name} cannot be loaded") from error
