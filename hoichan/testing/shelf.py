@@ -29,16 +29,16 @@ gate_operating_point = 0.0
 name = "dark"
 index = 0
 finding_key = "pneumothorax"
-operating_point = 0.5
+operating_point = @DARK@
 tier = "critical"
-calibration = { method = "platt", slope = 1.0, intercept = 0.0 }
+calibration = @DARK_CALIBRATION@
 [[outputs]]
 name = "bright"
 index = 1
 finding_key = "pleural_effusion"
-operating_point = 0.5
+operating_point = @BRIGHT@
 tier = "urgent"
-calibration = { method = "platt", slope = 1.0, intercept = @INTERCEPT@ }
+calibration = @BRIGHT_CALIBRATION@
 """
 
 
@@ -53,7 +53,29 @@ def write_version(
     more: str = "",
 ) -> Path:
     """A package in `<shelf>/<name>/<version>/`: two outputs, the darkness and the brightness of a film."""
-    folder = shelf / name / version
+    return write_package(
+        shelf / name / version,
+        weights,
+        name=name,
+        version=version,
+        status=status,
+        calibrations=(_platt(0.0), _platt(intercept)),
+        more=more,
+    )
+
+
+def write_package(
+    folder: Path,
+    weights: Path,
+    *,
+    name: str = "tiny",
+    version: str = "1.0.0",
+    status: str = "research",
+    points: tuple[float, float] = (0.5, 0.5),
+    calibrations: tuple[str, str] = ('{ method = "none" }', '{ method = "none" }'),
+    more: str = "",
+) -> Path:
+    """The same package as a folder of its own; the pairs are of the darkness and of the brightness."""
     folder.mkdir(parents=True)
     content = weights.read_bytes()
     (folder / "weights.onnx").write_bytes(content)
@@ -63,8 +85,15 @@ def write_version(
         ("@VERSION@", version),
         ("@STATUS@", status),
         ("@SHA@", hashlib.sha256(content).hexdigest()),
-        ("@INTERCEPT@", str(intercept)),
+        ("@DARK@", str(points[0])),
+        ("@BRIGHT@", str(points[1])),
+        ("@DARK_CALIBRATION@", calibrations[0]),
+        ("@BRIGHT_CALIBRATION@", calibrations[1]),
     ):
         manifest = manifest.replace(mark, text)
     (folder / "manifest.toml").write_text(manifest + more, encoding="utf-8")
     return folder
+
+
+def _platt(intercept: float) -> str:
+    return f'{{ method = "platt", slope = 1.0, intercept = {intercept} }}'
