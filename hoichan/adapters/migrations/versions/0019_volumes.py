@@ -1,0 +1,14 @@
+"""Not in use yet. pre: adds nothing."""
+
+from __future__ import annotations
+
+revision = "0019"
+down_revision = "0018"
+
+
+def upgrade() -> None:
+    """Nothing yet."""
+
+
+def downgrade() -> None:
+    """Nothing to take back."""
