@@ -1,7 +1,8 @@
 """docs/conformance.md against lines.toml: no line without a test, no test that is not there.
 
-Held are the tables of the door: roles, SOP classes, transfer syntaxes, statuses, timeouts. A new row there
-needs an entry in lines.toml that names the test which would fail if the line were not true.
+Held are all tables of clause 1: roles, SOP classes, transfer syntaxes, statuses, timeouts, every service at
+the doors and towards others. A new row there needs an entry in lines.toml that names the test which would
+fail if the line were not true.
 """
 
 import ast
@@ -14,7 +15,6 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LINES = tomllib.loads((Path(__file__).parent / "lines.toml").read_text(encoding="utf-8"))
-HELD = ("1", "1.1", "1.2", "1.3", "1.4", "1.5")  # the door; of other clauses lines.toml holds what it names
 STATEMENT = (ROOT / "docs" / "conformance.md").read_text(encoding="utf-8")
 
 
@@ -45,9 +45,9 @@ def functions_of(path):
 
 
 def test_every_line_of_the_statement_has_a_test():
-    told = {row for row in rows(STATEMENT) if row[0] in HELD}
-    held = {(section, line) for section, lines in LINES.items() if section in HELD for line in lines}
-    assert len(told) > 30
+    told = set(rows(STATEMENT))
+    held = {(section, line) for section, lines in LINES.items() for line in lines}
+    assert len(told) > 90
     assert told - held == set(), "lines of docs/conformance.md without a test in lines.toml"
     assert held - told == set(), "lines.toml speaks of lines that docs/conformance.md does not have"
 

@@ -8,10 +8,11 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 from structlog.testing import capture_logs
 
-from hoichan.adapters.schema import audit
+from hoichan.adapters.schema import audit, studies
 from hoichan.guard.scopes import Scope
 from hoichan.testing.datasets import MARKER, film, rejection_note
 from hoichan.testing.files import as_file
+from service.api import dicomweb_search
 from tests.unit.service.api.dicomweb_site import DicomwebSite
 
 
@@ -172,6 +173,26 @@ def test_the_result_that_stands_is_found_and_the_one_it_replaces_is_not(tmp_path
     assert (before - received).isdisjoint(after)
     assert found(site.get("/studies", ModalitiesInStudy="SR")) == [study]
     site.close()
+
+
+def test_a_correction_is_told_and_not_what_the_image_says(tmp_path):
+    site = DicomwebSite(tmp_path)
+    site.store(as_file(film()))
+    with site.record.engine.begin() as connection:
+        connection.execute(
+            studies.update().values(patient_id="BN0009", patient_name="Lê^Mai", accession_number="XR9")
+        )
+    (one,) = site.get("/instances", includefield="AccessionNumber").json()
+    assert one["00100020"]["Value"] == ["BN0009"] and one["00080050"]["Value"] == ["XR9"]
+    assert one["00100010"]["Value"] == [{"Alphabetic": "Lê^Mai"}]
+    site.close()
+
+
+def test_a_question_that_opens_too_many_studies_is_too_broad(site, monkeypatch):
+    monkeypatch.setattr(dicomweb_search, "MOST_STUDIES", 2)  # three are here; 5,001 would take a minute
+    answer = site.get("/studies", BodyPartExamined="HAND")
+    assert (answer.status_code, answer.json()["code"]) == (413, "dicomweb.too_broad")
+    assert set(found(site.get("/studies", BodyPartExamined="CHEST", PatientID="BN*"))) == {FIRST, LAN}
 
 
 def test_what_was_rejected_is_not_given_out(tmp_path):
