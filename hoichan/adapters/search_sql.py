@@ -22,11 +22,9 @@ from hoichan.intake.names import UID_QUERY, KeyKind, number_key, words_of
 from hoichan.intake.names import search_keys as keys_of
 
 SHORTEST = 2  # letters or digits of a query
-FEW = 1_500  # keys that are fetched and sorted rather than walked by time
-WALKED = (
-    200_000  # keys at most of such a walk: who looks for two common words that hardly meet finds the newest
-)
-_KEYS_OF_A_NAME = 6  # words of one name that may begin the same
+FEW = 1_500  # keys that are sorted rather than walked by time
+WALKED = 40_000  # keys of a walk by time: some milliseconds
+FAR = 200_000  # keys that are looked at, at most, where such a walk has not found enough
 _LAST = "\U0010ffff"  # sorts after every letter
 
 
@@ -75,28 +73,59 @@ def _newest(connection: sa.Connection, ranges: Sequence[_Range], count: int, sig
     """The newest studies with a key in any of the ranges, newest first; so many at most."""
     times: dict[str, datetime] = {}
     for one in ranges:
-        for uid, received_at in _keys(connection, one, count * _KEYS_OF_A_NAME, sight):
+        for uid, received_at in _studies(connection, one, count, sight):
             times[uid] = max(received_at, times.get(uid, received_at))
     return sorted(sorted(times), key=times.__getitem__, reverse=True)[:count]
 
 
-def _keys(connection: sa.Connection, wanted: _Range, count: int, sight: Sight) -> list[tuple[str, datetime]]:
-    """Study and time of the keys in a range; of a range that many keys fit the newest `count`.
+Found = list[tuple[str, datetime]]
 
-    Where any of the words is rare its keys are fetched and sorted. Where all are common, as the commonest
-    family name is, keys are walked by time until there are enough: the more common, the sooner there are.
+
+def _studies(connection: sa.Connection, wanted: _Range, count: int, sight: Sight) -> Found:
+    """The newest `count` studies with a key in a range, and their time.
+
+    Where any of the words is rare, its keys are sorted. Where all are common, as the commonest family name
+    is, keys are walked by time: the more common, the sooner there are enough. Two common words that hardly
+    ever meet are found among the keys of the rarer one; where it has more than `FAR`, among the newest `FAR`.
     """
+    rarest, keys = _rarest(connection, wanted, FEW)
+    if keys <= FEW:
+        return _pairs(connection, rarest.sorted(FEW), count, sight)
+    found = _pairs(connection, wanted.newest(WALKED), count, sight)
+    if len(found) == count:
+        return found
+    rarest, keys = _rarest(connection, wanted, FAR)
+    return _pairs(connection, rarest.sorted(FAR) if keys <= FAR else wanted.newest(FAR), count, sight)
+
+
+def _rarest(connection: sa.Connection, wanted: _Range, most: int) -> tuple[_Range, int]:
+    """The range turned so that its rarest word is in front, and how many keys that has; `most` + 1 is more.
+
+    Whoever has a word that is rare enough looks no further, and none is counted further than the rarest.
+    """
+    best, fewest = wanted, most + 1
     for one in wanted.turned():
-        few = sa.select(sa.func.count()).select_from(one.alone().keys().limit(FEW + 1).subquery())
-        if connection.execute(few).scalar_one() <= FEW:
-            return _pairs(connection, one.keys(), sight)
-    return _pairs(connection, wanted.newest().limit(count), sight)
+        keys = one.alone().keys().limit(fewest).subquery()
+        counted: int = connection.execute(sa.select(sa.func.count()).select_from(keys)).scalar_one()
+        if counted < fewest:
+            best, fewest = one, counted
+        if fewest <= FEW:
+            break
+    return best, fewest
 
 
-def _pairs(connection: sa.Connection, keys: sa.Select[Any], sight: Sight) -> list[tuple[str, datetime]]:
-    seen = sight.narrow_by(keys.selected_columns.study_instance_uid)
-    found = connection.execute(keys.where(*seen)).mappings()
-    return [(row["study_instance_uid"], row["received_at"]) for row in found]
+def _pairs(connection: sa.Connection, keys: sa.Select[Any], count: int, sight: Sight) -> Found:
+    """The first studies of some keys that come newest first. A study may have several of them."""
+    kept = keys.where(*sight.narrow_by(keys.selected_columns.study_instance_uid))
+    enough = 2 * count
+    while True:
+        rows = [tuple(row) for row in connection.execute(kept.limit(enough))]
+        times: dict[str, datetime] = {}
+        for uid, received_at in rows:
+            times.setdefault(uid, received_at)
+        if len(times) >= count or len(rows) < enough:
+            return list(times.items())[:count]
+        enough *= 4
 
 
 def _heads(connection: sa.Connection, uids: Sequence[str]) -> list[Row]:
@@ -156,13 +185,24 @@ class _Range:
         chosen = (search_keys.c.kind == str(self.kind), *self._fits(search_keys.c.key))
         return sa.select(search_keys.c.study_instance_uid, search_keys.c.received_at).where(*chosen)
 
-    def newest(self) -> sa.Select[Any]:
-        """The same, newest first, among the newest `WALKED` keys, by `ix_search_keys_by_time`."""
+    def sorted(self, most: int) -> sa.Select[Any]:
+        """The same, newest first; `most`: there are no more.
+
+        The limit stands in the way of a database that would walk all keys by time to save the sorting.
+        """
+        few = self.keys().limit(most).subquery()
+        return sa.select(few.c.study_instance_uid, few.c.received_at).order_by(few.c.received_at.desc())
+
+    def newest(self, most: int) -> sa.Select[Any]:
+        """The same among the newest `most` keys, by `ix_search_keys_by_time`.
+
+        Not sorted again: then whatever is read first is enough, and the walk ends there.
+        """
         walk = (
             sa.select(search_keys.c.study_instance_uid, search_keys.c.received_at, search_keys.c.key)
             .where(search_keys.c.kind == str(self.kind))
             .order_by(search_keys.c.received_at.desc())
-            .limit(WALKED)
+            .limit(most)
             .subquery()
         )
         return sa.select(walk.c.study_instance_uid, walk.c.received_at).where(*self._fits(walk.c.key))

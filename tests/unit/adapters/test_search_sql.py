@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from datetime import timedelta
+
 import pytest
 import sqlalchemy as sa
 
@@ -125,12 +128,53 @@ def test_common_words_are_walked_by_time_and_find_the_same(record, monkeypatch, 
     assert found(record, text, limit=1, offset=1) == exact[1:2]
 
 
-def test_the_walk_is_along_the_index_of_time(record, monkeypatch):
+@pytest.fixture
+def common_words(monkeypatch):
     monkeypatch.setattr(search_sql, "FEW", 0)
+
+
+def plans_of(record, text, mark):
+    """The plans of the statements of a search that hold a mark."""
     with Asked(record, tables="search_keys") as asked:
-        found(record, "thi")
-    (walk,) = [one for one in asked.statements if "ORDER BY" in one[0] and "received_at DESC" in one[0]]
+        found(record, text)
     with record.connect() as connection:
-        plan = sqlite_plan(connection, *walk)
+        return [sqlite_plan(connection, *one) for one in asked.statements if mark in one[0]]
+
+
+def test_the_walk_is_along_the_index_of_time(record, common_words):
+    plan, _ = plans_of(record, "thi", "received_at DESC")
     assert any("ix_search_keys_by_time" in step for step in plan)
     assert not any("TEMP B-TREE" in step for step in plan)
+
+
+def test_words_that_hardly_meet_are_found_among_the_keys_of_the_rarer(record, common_words, monkeypatch):
+    monkeypatch.setattr(search_sql, "WALKED", 1)  # of the newest key alone nothing comes
+    assert found(record, "tran hanh") == ["one_word", "hanh"]
+    assert found(record, "thi") == ["dang", "one_word", "an", "hanh"]
+    *_, plan = plans_of(record, "tran hanh", "LIKE")
+    assert any(
+        re.match(r"SEARCH search_keys USING PRIMARY KEY \(kind=\? AND key>\? AND key<\?\)", s) for s in plan
+    )
+
+
+def test_where_the_rarer_is_common_too_the_newest_are_found(record, common_words, monkeypatch):
+    monkeypatch.setattr(search_sql, "WALKED", 1)
+    monkeypatch.setattr(search_sql, "FAR", 1)
+    assert found(record, "tran hanh") == []
+
+
+def test_many_keys_of_one_study_do_not_hide_the_others(record):
+    every_word = " ".join(["lan"] * 6)
+    with record.begin() as connection:
+        for number in range(40):
+            search_sql.write_keys(
+                connection,
+                film(study="dang").StudyInstanceUID,
+                FakeClock().now() + timedelta(days=1),
+                names=[f"{every_word} {number:02}"],
+                numbers=[],
+            )
+        search_sql.write_keys(
+            connection, film(study="an").StudyInstanceUID, FakeClock().now(), names=["lan"], numbers=[]
+        )
+    assert found(record, "lan", limit=2) == ["dang", "an"]
