@@ -7,6 +7,7 @@ power cut (STACK, decision 1).
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -18,6 +19,8 @@ HEAD = "0019"  # the migration this program is written for
 # A process that hangs in the middle of a transaction loses it after this long: whoever takes over its work
 # would wait for its locks.
 FROZEN_SECONDS = 15
+# Whoever opens SQLite waits for one that repairs its journal after a crash, or writes on a slow disk.
+BUSY_SECONDS = 60.0
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _ONE_AT_A_TIME = {  # held until the end of the transaction, by the first of those that start together
     "sqlite": "BEGIN IMMEDIATE",
@@ -57,9 +60,8 @@ def _open_sqlite(url: sa.URL) -> sa.Engine:
         file = Path(url.database)
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            with sqlite3.connect(file) as connection:
+            with closing(sqlite3.connect(file, timeout=BUSY_SECONDS)) as connection:
                 connection.execute("PRAGMA journal_mode=WAL")
-            connection.close()
         except (OSError, sqlite3.OperationalError) as error:
             raise StorageUnusable(
                 f"The database under {file.parent} cannot be written: check the folder and the disk."

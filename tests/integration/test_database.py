@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import sqlite3
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -31,6 +33,29 @@ def test_an_empty_database_is_brought_to_the_newest_schema(engine):
     assert migrate(engine) is None
     assert schema_version(engine) == HEAD
     assert migrate(engine) == HEAD
+
+
+@pytest.fixture
+def repaired(tmp_path):
+    """A database that another process holds for itself, as one does that repairs it after a crash."""
+    file = tmp_path / "repaired.sqlite"
+    holder = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+    holder.execute("BEGIN EXCLUSIVE")
+    yield f"sqlite:///{file}", holder
+    holder.close()
+
+
+def test_whoever_opens_waits_for_the_repair_of_the_journal(repaired, monkeypatch):
+    url, holder = repaired
+    assert migrations.BUSY_SECONDS >= 30  # a busy machine takes its time after a crash
+    monkeypatch.setattr(migrations, "BUSY_SECONDS", 0.0)
+    with pytest.raises(StorageUnusable):
+        open_database(url)
+    monkeypatch.setattr(migrations, "BUSY_SECONDS", 60.0)
+    end = threading.Timer(0.2, holder.close)
+    end.start()
+    open_database(url).dispose()
+    end.join(10)
 
 
 def _migrate_together(url, barrier, told):
