@@ -6,6 +6,7 @@ import http.client
 import random
 import threading
 from collections import Counter
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -80,8 +81,9 @@ class MoodyEmr:
 
     @staticmethod
     def _say(handler: BaseHTTPRequestHandler, status: int, text: bytes) -> None:
-        handler.send_response(status)
-        handler.send_header("Content-Type", "application/fhir+json")
-        handler.send_header("Content-Length", str(len(text)))
-        handler.end_headers()
-        handler.wfile.write(text)
+        with suppress(ConnectionError):  # whoever asked was killed meanwhile
+            handler.send_response(status)
+            handler.send_header("Content-Type", "application/fhir+json")
+            handler.send_header("Content-Length", str(len(text)))
+            handler.end_headers()
+            handler.wfile.write(text)

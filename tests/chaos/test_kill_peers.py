@@ -1,14 +1,17 @@
 """kill -9 of every role against a real PACS and a real EMR, on SQLite and with two workers on PostgreSQL.
 
-Nothing acknowledged is lost, no effect is doubled, nothing is stuck 60 s after the last kill. The EMR is
-moody on top: it refuses, stays silent, or does what it is asked and loses the answer. CHAOS_ROUNDS sets the
-kills (6 a round, 1 round), CHAOS_SEED which and when.
+Nothing acknowledged is lost, no effect is doubled, nothing is stuck: for 60 s nothing may stand still while
+something is left to do. The EMR is moody on top: it refuses, stays silent, or does what it is asked and loses
+the answer. A role is killed while it works or while it starts. After each stretch of ten rounds everything is
+looked at, and the next begins on the same record. CHAOS_ROUNDS sets the kills (6 a round, 1 round),
+CHAOS_SECONDS ends a long run earlier, after a whole stretch, CHAOS_SEED says which and when.
 """
 
 import os
 import random
 import tempfile
 import threading
+import time
 from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,9 +32,10 @@ from tests.peers import postgresql
 
 ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "1"))
 SEED = int(os.environ.get("CHAOS_SEED", "20261121"))
-KILLS = 6 * ROUNDS
-STUDIES = 12 * ROUNDS
-SETTLE_SECONDS = 60
+SECONDS = float(os.environ.get("CHAOS_SECONDS", "inf"))
+STRETCH = 10  # rounds between two looks at everything
+KILLS, STUDIES = 6, 12  # of a round
+SETTLE_SECONDS = 60 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 PATIENTS = "https://hoichan.invalid/id/patient"
 pytestmark = [
     pytest.mark.skipif(not orthanc_module.is_available(), reason="Orthanc is not installed (make peers)"),
@@ -90,57 +94,100 @@ def everything(emr, kind):
     return found
 
 
+class House:
+    """The site between its peers, and what was sent to it so far."""
+
+    def __init__(self, kind, names, site, folder, dice):
+        self.kind, self.names, self.site, self.dice = kind, names, site, dice
+        self.told, self.kills = [], 0
+        self._folder = folder
+        self._address = Address(ae_title="HOICHAN", host="127.0.0.1", port=site.port)
+
+    def stretch(self, rounds):
+        """So many rounds of kills while films come."""
+        first = len(self.told)
+        films = [
+            write_film(a_film(f"{self.kind} {n}", rows=128, columns=112), self._folder / "films")
+            for n in range(first, first + STUDIES * rounds)
+        ]
+        modality = Modality(
+            films, self._address, random.Random(SEED + first), pause_seconds=KILLS * 1.5 / STUDIES
+        )
+        try:
+            for _ in range(KILLS * rounds):
+                self._kill_one()
+            modality.wait(seconds=10 * SETTLE_SECONDS)
+        finally:
+            modality.close()
+        for film in films:
+            film.unlink()
+        assert len(set(modality.told)) == len(films)
+        self.told += modality.told
+
+    def _kill_one(self):
+        threading.Event().wait(self.dice.uniform(0.2, 2.5))  # the moment is the point
+        name = self.dice.choice(self.names)
+        if self.dice.random() < 0.7:  # else perhaps in the middle of its start
+            wait_until(lambda: self.site.is_ready(name), seconds=SETTLE_SECONDS, what=f"{name} is ready")
+        self.site.kill(name)
+        self.site.start(name, wait=False)
+        self.kills += 1
+
+    def settle(self):
+        """Until nothing is left to do. Raises TimeoutError when something is, and nothing moves."""
+        seen, moved_at = None, time.monotonic()
+        while True:
+            now = self.site.status()
+            done = now["studies"] == {"delivered": len(self.told)}
+            if done and not now["queues"] and now["oldest_undelivered_seconds"] is None:
+                break
+            moving = {key: now[key] for key in ("studies", "queues", "instances")}
+            if moving != seen:
+                seen, moved_at = moving, time.monotonic()
+            elif time.monotonic() - moved_at > SETTLE_SECONDS:
+                raise TimeoutError(f"stuck: {now}")
+        assert now["dead_letters"] == 0
+        assert self.site.has_ended() == []
+
+
+def check(house, pacs, emr, told):
+    """Each study once at both receivers."""
+    for study in told:
+        assert len(pacs.uids(study, "SR")) == 1
+        assert len(pacs.qido(study)) == 2  # the SR and its picture
+    reports = Counter(
+        identifier["value"].removeprefix("urn:oid:")
+        for one in everything(emr, "ImagingStudy")
+        for identifier in one["identifier"]
+    )
+    assert {study: reports[study] for study in house.told} == dict.fromkeys(house.told, 1)
+    assert "Traceback" not in house.site.log()
+
+
 def test_nothing_is_lost_nothing_doubled_nothing_stuck(request, roles, pacs, emr, tmp_path):
     kind, names = roles
-    dice = random.Random(SEED)
-    films = [
-        write_film(a_film(f"{kind} {n}", rows=128, columns=112), tmp_path / "films") for n in range(STUDIES)
-    ]
+    began = time.monotonic()
     with MoodyEmr(emr.port, seed=SEED) as moody:
         through = emr.destination(url=f"http://127.0.0.1:{moody.port}/fhir", timeout_seconds=2)
         site = Site(
             tmp_path / "site",
             config=pacs.destination() + through,
             environment=environment_for(request, kind),
+            forked=True,
         )
         write_package(site.data_dir / "models")
         with site:
             site.start(*names)
-            address = Address(ae_title="HOICHAN", host="127.0.0.1", port=site.port)
-            modality = Modality(films, address, random.Random(SEED), pause_seconds=KILLS * 1.5 / STUDIES)
-            try:
-                for _ in range(KILLS):
-                    threading.Event().wait(dice.uniform(0.2, 2.5))  # the moment is the point
-                    name = dice.choice(names)
-                    site.kill(name)
-                    site.start(name)
-                modality.wait()
-            finally:
-                modality.close()
-            moody.moody = False
-
-            def is_settled():
-                now = site.status()
-                return (
-                    now["studies"] == {"delivered": STUDIES}
-                    and not now["queues"]
-                    and now["oldest_undelivered_seconds"] is None
-                )
-
-            wait_until(is_settled, seconds=2 * SETTLE_SECONDS, what="nothing is stuck")
-            assert site.status()["dead_letters"] == 0
-            assert site.has_ended() == []
-        print(f"{kind}: {KILLS} kills, {STUDIES} studies, seed {SEED}, the EMR was {dict(moody.seen)}")
-
-    assert len(modality.told) == len(set(modality.told)) == STUDIES
-    for study in modality.told:
-        assert len(pacs.uids(study, "SR")) == 1
-        assert len(pacs.qido(study)) == 2  # the SR and its picture
-    mine = set(modality.told)
-    reports = Counter(
-        identifier["value"].removeprefix("urn:oid:")
-        for one in everything(emr, "ImagingStudy")
-        for identifier in one["identifier"]
-    )
-    assert {study: reports[study] for study in mine} == dict.fromkeys(mine, 1)
-    assert "Traceback" not in site.log()
+            house = House(kind, names, site, tmp_path, random.Random(SEED))
+            for done in range(0, ROUNDS, STRETCH):
+                if time.monotonic() - began > SECONDS:
+                    break
+                moody.moody = True
+                told = len(house.told)
+                house.stretch(min(STRETCH, ROUNDS - done))
+                moody.moody = False
+                house.settle()
+                check(house, pacs, emr, house.told[told:])
+                took = time.monotonic() - began
+                print(f"{kind}: {house.kills} kills, {len(house.told)} studies, {took:.0f} s", flush=True)
+    print(f"{kind}: seed {SEED}, the EMR was {dict(moody.seen)}")

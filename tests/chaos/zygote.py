@@ -1,20 +1,48 @@
-"""A process that has imported the listener and forks one at every order: it starts in milliseconds.
+"""A process that has imported a role's libraries and forks one at every order: it starts in milliseconds.
 
+    python -m tests.chaos.zygote [house]
+
+Without a word it forks listeners only, and holds no more than they need; `house` forks any role.
 Orders come as lines of JSON on standard input, answers go to standard output:
-    {"start": [arguments], "environment": {...}, "log": path}  ->  the process id
-    {"wait": process id}                                       ->  its exit status, as os.waitpid gives it
+    {"start": [arguments], "role": name, "environment": {...}, "log": path}  ->  the process id
+    {"wait": process id}   ->  its exit status, as os.waitpid gives it
+    {"ended": process id}  ->  1 when it has ended, 0 while it runs; ask no more once it was 1
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
-from dicom_listener.main import main
+from dicom_listener.main import main as listen
+
+Roles = Mapping[str, Callable[[Sequence[str]], int]]
 
 
-def _become_a_door(order: dict) -> None:
+def every_role() -> Roles:
+    """All that `hoichan` runs as a process of its own, with the libraries that it fetches later on."""
+    import alembic.command  # noqa: F401
+    import onnxruntime  # noqa: F401
+    import uvicorn.protocols.http.auto  # noqa: F401
+
+    with suppress(ImportError):  # a site on SQLite has none
+        import psycopg  # noqa: F401
+
+    from service import cli, web_main, worker  # noqa: F401
+
+    def work(arguments: Sequence[str]) -> int:
+        sys.argv = ["hoichan", "work", *arguments]
+        cli.main()
+        return 0
+
+    return {"listen": listen, "work": work, "web": web_main.main}
+
+
+def _become(order: dict, role: Callable[[Sequence[str]], int]) -> None:
     null, log = (
         os.open(os.devnull, os.O_RDONLY),
         os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644),
@@ -23,23 +51,45 @@ def _become_a_door(order: dict) -> None:
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.environ.update(order["environment"])
-    os._exit(main(order["start"]))
+    try:
+        status = role(order["start"])
+    except SystemExit as ended:
+        status = ended.code if isinstance(ended.code, int) else 1
+    os._exit(status)
 
 
-def serve() -> None:
-    """Until standard input ends."""
+def _answer(order: dict, roles: Roles) -> int:
+    if "wait" in order:
+        return os.waitpid(order["wait"], 0)[1]
+    if "ended" in order:
+        return int(os.waitpid(order["ended"], os.WNOHANG)[0] != 0)
+    pid = os.fork()
+    if not pid:
+        try:
+            _become(order, roles[order.get("role", "listen")])
+        except BaseException:  # noqa: BLE001  what a process that starts by itself would print
+            sys.excepthook(*sys.exc_info())
+        finally:
+            os._exit(70)
+    return pid
+
+
+def serve(roles: Roles) -> None:
+    """Until standard input ends: what runs then hangs on nobody, and is ended."""
+    started: set[int] = set()
     for line in sys.stdin:
         order = json.loads(line)
-        if "wait" in order:
-            _, answer = os.waitpid(order["wait"], 0)
-        elif not (answer := os.fork()):
-            try:
-                _become_a_door(order)
-            finally:
-                os._exit(70)
+        answer = _answer(order, roles)
+        if "start" in order:
+            started.add(answer)
+        elif "wait" in order or answer:
+            started -= {order.get("wait"), order.get("ended")}
         sys.stdout.write(f"{answer}\n")
         sys.stdout.flush()
+    for pid in started:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
 
 
 if __name__ == "__main__":
-    serve()
+    serve(every_role() if "house" in sys.argv[1:] else {"listen": listen})
