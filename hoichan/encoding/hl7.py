@@ -8,7 +8,6 @@ that sees it again knows the message already. Nothing is invented: what is not k
 from __future__ import annotations
 
 import base64
-import re
 import textwrap
 import unicodedata
 from collections.abc import Iterator, Mapping
@@ -17,17 +16,9 @@ from datetime import datetime
 from hoichan import codes, er7
 from hoichan.encoding.equipment import Device, devices
 from hoichan.encoding.fhir import CERTAINTY, examination
-from hoichan.encoding.signer import dicom_name
-from hoichan.encoding.source import DocumentContext, person_name
-from hoichan.reporting.reports import (
-    NOT_REACHED,
-    OTHERS_NOT_ANALYSED,
-    THRESHOLD,
-    UNDETERMINED,
-    number_text,
-    refusal_reasons,
-    score_text,
-)
+from hoichan.encoding.hl7_parts import coded, identifiers, patient_name, person
+from hoichan.encoding.hl7_words import LONGEST_LINE, sentences, statements
+from hoichan.encoding.source import DocumentContext
 from hoichan.reporting.signed import is_added, judgement_of
 from hoichan.settings import Hl7Destination
 from hoichan.types import (
@@ -35,13 +26,10 @@ from hoichan.types import (
     Document,
     DocumentKind,
     Finding,
-    Outcome,
     Patient,
     Presence,
-    RefusalCode,
     Report,
     ReportStatus,
-    Review,
     Tier,
     Verdict,
 )
@@ -49,7 +37,6 @@ from hoichan.uids import derived_uuid
 
 NAMESPACE = "HOICHAN"
 MEDIA_TYPE = "x-application/hl7-v2+er7"
-LONGEST_LINE = 180  # characters of a TX; receivers that take it for an ST stop at 199
 
 # OBR-25, OBX-11 (tables 0123, 0085) and ORC-5 (table 0038). An unread report: what the receiver was set to.
 RESULT_STATUS: Mapping[ReportStatus, str] = {
@@ -81,8 +68,6 @@ SUMMARY = Code(
     code_meaning="CAD Processing and Findings Summary",
 )
 DICOM_STUDY = Code(code_value="113014", coding_scheme_designator="DCM", code_meaning="DICOM Study")
-_UID = re.compile(r"[0-2](\.(0|[1-9]\d*))+")
-_CITIZEN_ID = re.compile(r"[0-9]{12}")
 
 
 def control_id(report: Report, destination: Hl7Destination) -> str:
@@ -112,50 +97,6 @@ def has_patient(content: bytes) -> bool:
     """Whether the message says whose report it is (PID-3)."""
     pid = er7.read(content).first("PID")
     return pid is not None and bool(pid.text(3))
-
-
-def statements(report: Report, language: str) -> list[str]:
-    """The conclusion of an unread report, one statement a line.
-
-    A receiver may show, cut or keep each line alone, so each says of itself that it is the AI's suggestion,
-    or that something was *not* found; and none is longer than LONGEST_LINE where a list can be broken.
-    """
-    reasons = refusal_reasons(report.refusals, language)
-    if report.outcome is Outcome.NOT_ANALYSED:
-        reasons = reasons or (codes.REFUSALS[RefusalCode.NO_MODEL][language],)
-        return [f"{codes.NOT_ANALYSED[language]}: {reason}" for reason in reasons]
-    lines = [_suspicion(finding, language) for finding in report.positives]
-    if not lines:
-        lines += textwrap.wrap(codes.NOTHING_ABOVE_THRESHOLD[language], LONGEST_LINE)
-    for heading, presence in ((UNDETERMINED, Presence.INDETERMINATE), (NOT_REACHED, Presence.ABSENT)):
-        names = [
-            codes.FINDINGS[finding.key].display[language].lower()
-            for finding in report.findings
-            if finding.presence is presence
-        ]
-        lines += _lists(heading[language], list(dict.fromkeys(names)))
-    return lines + [f"{OTHERS_NOT_ANALYSED[language]}: {reason}" for reason in reasons]
-
-
-def _suspicion(finding: Finding, language: str) -> str:
-    return (
-        f"{codes.SUSPECTED[language]}: {codes.FINDINGS[finding.key].display[language]} "
-        f"({score_text(finding, language)}, "
-        f"{THRESHOLD[language]} {number_text(finding, finding.operating_point, language)}; "
-        f"{codes.TIERS[finding.tier][language]})."
-    )
-
-
-def _lists(heading: str, names: list[str]) -> list[str]:
-    """The names after their heading, which is repeated on every line."""
-    lines: list[str] = []
-    held: list[str] = []
-    for name in names:
-        if held and len(f"{heading}: {', '.join([*held, name])}.") > LONGEST_LINE:
-            lines.append(f"{heading}: {', '.join(held)}.")
-            held = []
-        held.append(name)
-    return [*lines, f"{heading}: {', '.join(held)}."] if held else lines
 
 
 class _Oru:
@@ -210,25 +151,12 @@ class _Oru:
             "PID",
             {
                 1: "1",
-                3: self._identifiers(patient),
-                5: _name(patient.patient_name.reveal()),
+                3: identifiers(patient, self.context.facility_code),
+                5: patient_name(patient.patient_name.reveal()),
                 7: born.reveal().strftime("%Y%m%d") if born else "",
                 8: patient.patient_sex if patient.patient_sex in SEXES else "",
             },
         )
-
-    def _identifiers(self, patient: Patient) -> list[er7.Repetition]:
-        """The facility's number and the citizen id, each with who gave it (table 0203), where known."""
-        found: list[er7.Repetition] = []
-        number = patient.patient_id.reveal().strip()
-        if number:
-            issuer = (patient.issuer_of_patient_id or "").strip() or self.context.facility_code
-            authority = ("", issuer, "ISO") if _UID.fullmatch(issuer) else (issuer,)
-            found.append((number, "", "", authority, "MR"))
-        citizen = patient.national_id.reveal().strip() if patient.national_id else ""
-        if _CITIZEN_ID.fullmatch(citizen):
-            found.append((citizen, "", "", "BCA", "NNVNM"))
-        return found
 
     def _common_order(self, control: str) -> dict[int, er7.Field]:
         return {1: control, 3: self._filler(), 5: ORDER_STATUS[self.report.status]}
@@ -243,7 +171,7 @@ class _Oru:
         fields: dict[int, er7.Field] = {
             1: "1",
             3: self._filler(),
-            4: _coded(code, local=name),
+            4: coded(code, local=name),
             7: self.observed,
             18: (self.study.accession_number or "").strip(),
             22: self.created,
@@ -253,7 +181,7 @@ class _Oru:
         if self.report.tier is not None:
             fields[27] = ("", "", "", "", "", PRIORITY[self.report.tier])
         if self.review is not None:
-            fields[32] = (_person(self.review), self._time(self.review.signed_at))
+            fields[32] = (person(self.review), self._time(self.review.signed_at))
         return self._segment("OBR", fields)
 
     # ------------------------------------------------------------------ observations
@@ -264,21 +192,21 @@ class _Oru:
             lines = [codes.BANNER[language], *statements(report, language)]
         else:  # a person's words: as they were signed
             paragraphs = report.conclusion[language].splitlines()
-            lines = [sentence for paragraph in paragraphs for sentence in _sentences(paragraph)]
+            lines = [sentence for paragraph in paragraphs for sentence in sentences(paragraph)]
         lines += textwrap.wrap(report.disclaimer[language], LONGEST_LINE)
         for number, line in enumerate(filter(None, lines), 1):
-            yield self._observation("TX", _coded(IMPRESSION), str(number), line)
+            yield self._observation("TX", coded(IMPRESSION), str(number), line)
 
     def _findings(self) -> Iterator[dict[int, er7.Field]]:
         """The outcome, then presence and certainty of each finding under one sub-id."""
         if self.review is None:  # of the machine's work, not of a person's
-            yield self._observation("CWE", _coded(SUMMARY), "", _coded(codes.OUTCOMES[self.report.outcome]))
+            yield self._observation("CWE", coded(SUMMARY), "", coded(codes.OUTCOMES[self.report.outcome]))
         for number, finding in enumerate(self.report.findings, 1):
             device = None if is_added(finding) else self._device_of(finding)
             present = finding.presence is Presence.PRESENT
             term = codes.FINDINGS[finding.key]
-            name = _coded(term.code, local=term.display[self.language], local_code=term.key)
-            presence = _coded(codes.PRESENCE[finding.presence])
+            name = coded(term.code, local=term.display[self.language], local_code=term.key)
+            presence = coded(codes.PRESENCE[finding.presence])
             yield self._observation(
                 "CWE",
                 name,
@@ -292,7 +220,7 @@ class _Oru:
             yield {
                 **self._observation(
                     "NM",
-                    _coded(CERTAINTY),
+                    coded(CERTAINTY),
                     str(number),
                     f"{finding.probability * 100:.1f}",
                     flag={Presence.PRESENT: "H", Presence.ABSENT: "N"}.get(finding.presence, ""),
@@ -312,18 +240,18 @@ class _Oru:
     def _links(self) -> Iterator[dict[int, er7.Field]]:
         """The study, where to see it when the site has a viewer for it, and the page (CH02, ED)."""
         uid = self.study.study_instance_uid
-        yield self._observation("HD", _coded(DICOM_STUDY), "", ("", uid, "ISO"))
+        yield self._observation("HD", coded(DICOM_STUDY), "", ("", uid, "ISO"))
         if self.destination.viewer_url:
             url = self.destination.viewer_url.replace("{study_instance_uid}", uid)
-            yield self._observation("RP", _coded(IMAGES), "", (url, NAMESPACE, "TEXT", "HTML"))
+            yield self._observation("RP", coded(IMAGES), "", (url, NAMESPACE, "TEXT", "HTML"))
         is_in_message = 0 < len(self.page) <= self.destination.pdf_maximum_bytes
         if self.destination.pdf_url and not is_in_message:
             url = self.destination.pdf_url.replace("{study_instance_uid}", uid)
             second = "2" if self.destination.viewer_url else ""  # OBX-3 and OBX-4 together name one
-            yield self._observation("RP", _coded(IMAGES), second, (url, NAMESPACE, "AP", "PDF"))
+            yield self._observation("RP", coded(IMAGES), second, (url, NAMESPACE, "AP", "PDF"))
         if is_in_message:
             content = base64.b64encode(self.page).decode("ascii")
-            yield self._observation("ED", _coded(IMAGES), "", (NAMESPACE, "AP", "PDF", "Base64", content))
+            yield self._observation("ED", coded(IMAGES), "", (NAMESPACE, "AP", "PDF", "Base64", content))
 
     def _observation(
         self,
@@ -346,7 +274,7 @@ class _Oru:
             19: self.created,
         }
         if self.review is not None and device is None:  # OBX-16: the person who answers for it
-            return {**observation, 16: _person(self.review)}
+            return {**observation, 16: person(self.review)}
         device = device or self.devices[0]
         return {
             **observation,
@@ -387,34 +315,6 @@ class _Oru:
         return er7.transliterate(text) if self.destination.charset == "ascii" else _nfc(text)
 
 
-def _sentences(paragraph: str) -> list[str]:
-    """A paragraph that fits a line as it is, a longer one by its sentences; a sentence is never cut."""
-    return [paragraph] if len(paragraph) <= LONGEST_LINE else re.split(r"(?<=[.!?])\s+", paragraph)
-
-
 def _nfc(text: str) -> str:
     """NFC, and no half of a surrogate pair, which UTF-8 cannot say."""
     return unicodedata.normalize("NFC", text).encode("utf-8", "replace").decode("utf-8")
-
-
-def _coded(code: Code, *, local: str = "", local_code: str = "") -> tuple[str, ...]:
-    """CE or CWE: the code, and beside it the words (and key) of this site."""
-    own = (local_code, local, "L" if local_code else "") if local else ()
-    return (code.code_value, code.code_meaning, code.coding_scheme_designator, *own)
-
-
-def _person(review: Review) -> tuple[str, ...]:
-    """XCN or CNN: licence number, family, given, middle."""
-    family, given, middle = ([*dicom_name(review.reviewer_name).split("^"), "", ""])[:3]
-    return (review.licence_number, family, given, middle)
-
-
-def _name(text: str) -> tuple[str, ...]:
-    """XPN from PN: family, given, middle stay; prefix and suffix change places (PS3.5 6.2.1.1, 2.A.88).
-
-    Without a name: the name type U (unspecified), never an invented one.
-    """
-    group = next((group for group in person_name(text).split("=") if group.strip("^ ")), "")
-    family, given, middle, prefix, suffix = (part.strip() for part in (group.split("^") + [""] * 5)[:5])
-    name = (family, given, middle, suffix, prefix, "")
-    return (*name, "L") if any(name) else (*name, "U")

@@ -15,14 +15,13 @@ from hypothesis import strategies as st
 
 from hoichan import codes, er7
 from hoichan.encoding.hl7 import (
-    LONGEST_LINE,
     RESULT_STATUS,
     control_id,
     encode_hl7,
     has_patient,
     hl7_document,
-    statements,
 )
+from hoichan.encoding.hl7_words import LONGEST_LINE, statements
 from hoichan.encoding.source import document_context
 from hoichan.privacy import Phi
 from hoichan.settings import Hl7Destination, Site
