@@ -16,7 +16,7 @@ from hoichan.intake.headers import PIXEL_DATA
 from service.api import dicomweb_media as media
 from service.api.desk import AtDesk, Desk
 from service.api.dicomweb_media import ANY_SYNTAX, OCTETS, Body, Part, Taken
-from service.api.dicomweb_rendered import SHOWN, THUMBNAIL_SIDE, Rendering, RenderingMalformed, rendered
+from service.api.dicomweb_rendered import SHOWN, THUMBNAIL_SIDE, RenderedShelf, Rendering, RenderingMalformed
 from service.api.dicomweb_shared import (
     INSTANCE,
     BulkTag,
@@ -33,6 +33,7 @@ from service.api.studies import StudyUid
 
 MOST_FRAMES = 1000  # of one request
 router = APIRouter(prefix="/dicom-web", tags=["DICOMweb"])
+_shelf = RenderedShelf()
 
 
 # ---------------------------------------------------------------------- frames
@@ -140,7 +141,7 @@ def _picture(
     except RenderingMalformed as error:
         return problem_json(HTTPStatus.BAD_REQUEST, "dicomweb.malformed", str(error))
     desk.witness.record(request, Audited.VIEWED, uids[0], detail="wado rendered")
-    return Response(rendered(held.path, number - 1, asked), media_type=kind)
+    return Response(_shelf.picture(held.path, number - 1, asked), media_type=kind)
 
 
 # ---------------------------------------------------------------------- bulk data

@@ -8,9 +8,11 @@ from __future__ import annotations
 import io
 import re
 import warnings
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,8 @@ from hoichan.errors import NotConvertible
 LARGEST_SIDE = 16384  # pixels
 THUMBNAIL_SIDE = 128  # pixels
 _COLOUR = 3  # samples per pixel
+_FAR = 60.0  # in exp(): beyond it the curve is black or white
+_BYTES_OF_A_TABLE = 2  # a value of so many bytes at most has a table of all that occur
 _WINDOW = re.compile(
     r"(?P<center>-?[0-9]+(\.[0-9]+)?),(?P<width>[0-9]+(\.[0-9]+)?)(,(?P<function>linear|linear-exact|sigmoid))?"
 )
@@ -77,6 +81,38 @@ class Rendering:
         return cls(media_type=media_type, window=window, largest=largest, quality=int(quality))
 
 
+class RenderedShelf:
+    """Pictures of late, so that what is looked at again is not decoded again.
+
+    A file is known by its place, size and time: one that was written anew is another file. Thread-safe.
+    """
+
+    def __init__(self, largest: int = 32 * 1024 * 1024) -> None:
+        """`largest`: bytes of all pictures together."""
+        self._largest = largest
+        self._bytes = 0
+        self._kept: OrderedDict[tuple[Path, int, int, int, Rendering], bytes] = OrderedDict()
+        self._lock = Lock()
+
+    def picture(self, path: Path, index: int, asked: Rendering) -> bytes:
+        """As `rendered`. Raises NotConvertible or OSError."""
+        told = path.stat()
+        key = (path, told.st_mtime_ns, told.st_size, index, asked)
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        made = rendered(path, index, asked)
+        with self._lock:
+            if key not in self._kept and len(made) <= self._largest:
+                self._kept[key] = made
+                self._bytes += len(made)
+            while self._bytes > self._largest:
+                _, oldest = self._kept.popitem(last=False)
+                self._bytes -= len(oldest)
+        return made
+
+
 def rendered(path: Path, index: int, asked: Rendering) -> bytes:
     """One frame, counted from zero, as a picture. Raises NotConvertible or OSError."""
     header, stored = decoded(path, index)
@@ -85,7 +121,7 @@ def rendered(path: Path, index: int, asked: Rendering) -> bytes:
     try:
         with warnings.catch_warnings():  # pydicom's warnings quote the data set
             warnings.simplefilter("ignore")
-            picture = Image.fromarray(_eight_bits(header, stored, index, asked.window))
+            picture = Image.fromarray(eight_bits(header, stored, index, asked.window))
     except (ValueError, TypeError, AttributeError, KeyError, IndexError, NotImplementedError) as error:
         raise NotConvertible(f"The image cannot be shown ({type(error).__name__}).") from error
     if asked.largest is not None:
@@ -98,16 +134,32 @@ def rendered(path: Path, index: int, asked: Rendering) -> bytes:
     return file.getvalue()
 
 
-def _eight_bits(
-    header: Dataset, stored: NDArray[Any], index: int, window: Window | None
-) -> NDArray[np.uint8]:
-    """(rows, columns) grey or (rows, columns, 3) RGB, white is high."""
+def eight_bits(header: Dataset, stored: NDArray[Any], index: int, window: Window | None) -> NDArray[np.uint8]:
+    """(rows, columns) grey or (rows, columns, 3) RGB, white is high.
+
+    `stored` as it was decoded; grey of up to 16 bits is worked out once a value, not once a pixel: a film has
+    millions of pixels and some thousand values.
+    """
     if header.get("PhotometricInterpretation") == "PALETTE COLOR":
         colours = np.asarray(apply_color_lut(stored, header))
         return (colours >> 8 if colours.dtype.itemsize > 1 else colours).astype(np.uint8)
     if stored.ndim == _COLOUR:
         bits = int(header.BitsStored)
         return (stored >> (bits - 8) if bits > 8 else stored).astype(np.uint8)
+    if stored.dtype.kind not in "iu" or stored.dtype.itemsize > _BYTES_OF_A_TABLE:
+        return _shades(header, stored, index, window)
+    native = stored.astype(stored.dtype.newbyteorder("="), copy=False)
+    places = native.view(f"u{native.dtype.itemsize}")
+    occurs = np.zeros(1 << (8 * native.dtype.itemsize), dtype=bool)
+    occurs[places] = True
+    present = np.flatnonzero(occurs)
+    table = np.zeros(occurs.size, dtype=np.uint8)
+    table[present] = _shades(header, present.astype(places.dtype).view(native.dtype), index, window)
+    return table[places]
+
+
+def _shades(header: Dataset, stored: NDArray[Any], index: int, window: Window | None) -> NDArray[np.uint8]:
+    """The grey of stored values, whatever their shape."""
     values = _modality_values(header, stored, index)
     grey = _grey(header, values, window or _own_window(header, index), asked_for=window is not None)
     if header.get("PhotometricInterpretation") == "MONOCHROME1":
@@ -157,7 +209,8 @@ def _grey(
         low, high = float(values.min()), float(values.max())
         return (values - low) / (high - low) if high > low else np.zeros_like(values)
     if window.function == "SIGMOID":
-        return np.asarray(1 / (1 + np.exp(-4 * (values - window.center) / window.width)))
+        away = (-4 * (values - window.center) / window.width).clip(-_FAR, _FAR)
+        return np.asarray(1 / (1 + np.exp(away)))
     if window.function == "LINEAR_EXACT" or window.width <= 1:
         return np.asarray((values - window.center) / window.width + 0.5).clip(0, 1)
     return np.asarray((values - (window.center - 0.5)) / (window.width - 1) + 0.5).clip(0, 1)
