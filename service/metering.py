@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import structlog
 
@@ -27,8 +27,22 @@ from hoichan.meters import (
     REPORTS,
     Tally,
 )
-from hoichan.ports import Runner, Sink
-from hoichan.types import Delivery, Document, InferenceResult, Instance, ModelManifest, Report, Study
+from hoichan.ports import Outliner, Runner, Sink
+from hoichan.types import (
+    Delivery,
+    Document,
+    InferenceResult,
+    Instance,
+    ModelManifest,
+    Report,
+    Series,
+    Study,
+    VolumeManifest,
+    VolumeResult,
+)
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
 
 log = structlog.get_logger()
 
@@ -40,9 +54,8 @@ STOP_SECONDS = 10.0
 class Loads(Protocol):
     """A runner that can open a model before the first image needs it."""
 
-    @property
-    def wanted_provider(self) -> str:
-        """The execution provider that was asked for."""
+    def wanted_provider(self, manifest: ModelManifest) -> str:
+        """The execution provider that this model is asked for."""
         ...
 
     def load(self, manifest: ModelManifest) -> str:
@@ -62,6 +75,32 @@ class MeteredRunner:
         outcome, began = "failed", time.monotonic()
         try:
             result = self._runner.run(manifest, study, instance)
+            outcome = "answered"
+            self._tally.observe(INFERENCE_SECONDS, manifest.name, value=time.monotonic() - began)
+            return result
+        except InputOutOfDomain:
+            outcome = "out_of_domain"
+            raise
+        finally:
+            self._tally.add(MODEL_RUNS, manifest.name, manifest.algorithm_version, outcome)
+
+
+class MeteredOutliner:
+    """An outliner whose series are counted, as images are."""
+
+    def __init__(self, outliner: Outliner, tally: Tally) -> None:
+        self._outliner = outliner
+        self._tally = tally
+
+    def headers(self, series: Series) -> Sequence[Dataset]:
+        """As the outliner."""
+        return self._outliner.headers(series)
+
+    def run(self, manifest: VolumeManifest, study: Study, series: Series) -> VolumeResult:
+        """As the outliner; whatever comes of it is counted."""
+        outcome, began = "failed", time.monotonic()
+        try:
+            result = self._outliner.run(manifest, study, series)
             outcome = "answered"
             self._tally.observe(INFERENCE_SECONDS, manifest.name, value=time.monotonic() - began)
             return result
@@ -118,6 +157,10 @@ class Metering:
     def sinks(self, sinks: Mapping[str, Sink]) -> dict[str, Sink]:
         """The sinks, counted."""
         return {name: MeteredSink(sink, name, self.tally) for name, sink in sinks.items()}
+
+    def outliner(self, outliner: Outliner) -> Outliner:
+        """The outliner, counted."""
+        return MeteredOutliner(outliner, self.tally)
 
     def reported(self, study: Study, report: Report) -> None:
         """A report was saved."""
@@ -178,7 +221,7 @@ class Metering:
         }
         if self._loads is None:  # a model elsewhere: whether it is there shows with the first image
             return {**facts, "loaded": True, "provider": "remote", "wanted": "remote"}
-        wanted = self._loads.wanted_provider
+        wanted = self._loads.wanted_provider(manifest)
         try:
             return {**facts, "loaded": True, "provider": self._loads.load(manifest), "wanted": wanted}
         except RunnerFailed as error:

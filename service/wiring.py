@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -29,7 +29,8 @@ from hoichan.adapters.work_sql import WorkSql
 from hoichan.analysis.manifests import shelf_roots
 from hoichan.analysis.standing import Standing
 from hoichan.errors import ConfigurationError
-from hoichan.ports import Archive, Encoder, Objects, Probe, Runner, Sink, Spool
+from hoichan.ports import Archive, Encoder, Objects, Outliner, Probe, Runner, Sink, Spool
+from hoichan.reporting.deliveries import wanted
 from hoichan.settings import (
     AnySource,
     DicomDestination,
@@ -43,6 +44,7 @@ from hoichan.settings import (
     Settings,
     Worklist,
 )
+from hoichan.types import DocumentKind
 from service.analyst import Analyst
 from service.analyst import load as load_revision
 from service.corrections import Corrections
@@ -130,9 +132,34 @@ def roster(house: House, changed: Callable[[Standing], None] = lambda standing: 
 
 def runner(house: House) -> Runner:
     """What executes models."""
-    from hoichan.adapters.runner_onnx import OnnxRunner  # noqa: PLC0415  only workers pay for it
+    from hoichan.adapters.runner_kserve import KserveRunner, routed  # noqa: PLC0415  only workers pay for it
+    from hoichan.adapters.runner_onnx import OnnxRunner  # noqa: PLC0415
 
-    return OnnxRunner(lambda path: Path(house.spool.file(path)), house.clock)
+    def locate(path: PurePosixPath) -> Path:
+        return Path(house.spool.file(path))
+
+    remote = house.settings.models.remote
+    return routed(
+        OnnxRunner(locate, house.clock),
+        [(one.package, KserveRunner(one, locate, house.clock)) for one in remote],
+    )
+
+
+def outliner(house: House) -> Outliner:
+    """What measures volumes: each in a process of its own."""
+    from hoichan.adapters.runner_apart import ApartRunner  # noqa: PLC0415  only workers pay for it
+    from hoichan.adapters.runner_series import SeriesRunner  # noqa: PLC0415
+
+    settings = house.settings
+    fractions = any(
+        DocumentKind.SEG_FRACTIONAL in wanted(destination) for destination in settings.effective_destinations
+    )
+    return SeriesRunner(
+        lambda path: Path(house.spool.file(path)),
+        house.clock,
+        ApartRunner(settings.models),
+        fractions=fractions,
+    )
 
 
 def encoder(house: House) -> Encoder:
@@ -148,6 +175,7 @@ def analyst(house: House) -> Analyst:
         house=house,
         roster=roster(house),
         runner=runner(house),
+        outliner=outliner(house),
         encoder=encoder(house),
         corrections=corrections(house),
         priors=asking(house, sinks(house.settings)).priors.gather,
@@ -264,7 +292,8 @@ def archive_of(settings: Settings, spool: Spool, source: AnySource) -> Archive:
 
 def asking(house: House, sinks_by_name: Mapping[str, Sink]) -> Asking:
     """What a worker asks others for while it leads, and the earlier studies that any worker asks for."""
-    from hoichan.adapters.orders_sql import OrdersSql  # noqa: PLC0415  only workers pay for it
+    from hoichan.adapters.merged_sql import MergedSql  # noqa: PLC0415  only workers pay for it
+    from hoichan.adapters.orders_sql import OrdersSql  # noqa: PLC0415
     from hoichan.adapters.sources_sql import SourcesSql  # noqa: PLC0415
     from hoichan.adapters.workitems_sql import WorkitemsSql  # noqa: PLC0415
     from service.asking import Asking, Task  # noqa: PLC0415
@@ -298,7 +327,10 @@ def asking(house: House, sinks_by_name: Mapping[str, Sink]) -> Asking:
         poll = Poll(worklist, worklist_scu(house.settings, worklist), orders, clock, zone)
         tasks.append(Task(name=f"worklist {worklist.name}", step=poll.step))
     return Asking(
-        tasks=tuple(tasks), priors=Priors(asked, record, spool, studies, clock, house.settings.site.zone)
+        tasks=tuple(tasks),
+        priors=Priors(
+            asked, record, spool, studies, clock, house.settings.site.zone, MergedSql(house.engine).of
+        ),
     )
 
 

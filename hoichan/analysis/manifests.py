@@ -284,7 +284,7 @@ def verify(package: Path, runner: Scorer) -> tuple[Check, ...]:
     return (
         Check(name="schema_and_checksum", passed=True),
         check_card(package),
-        *_check_golden(package, manifest, runner),
+        *check_golden(package, manifest, runner),
     )
 
 
@@ -300,7 +300,8 @@ def check_card(package: Path) -> Check:
     return Check(name="card", passed=not missing, detail=detail)
 
 
-def _check_golden(package: Path, manifest: ModelManifest, runner: Scorer) -> Iterable[Check]:
+def check_golden(package: Path, manifest: ModelManifest, runner: Scorer) -> Iterable[Check]:
+    """What a runner says of the package's drawn films, against what they must come out as."""
     try:
         cases: list[dict[str, Any]] = json.loads((package / GOLDEN_FILE).read_text(encoding="utf-8"))["cases"]
     except (OSError, ValueError, KeyError, TypeError):

@@ -19,9 +19,10 @@ from hoichan.settings.destinations import (
 from hoichan.settings.forwarding import Forward, WithoutPerson
 from hoichan.settings.listener import LOOPBACK_SENDERS, Listener, Sender
 from hoichan.settings.loading import ENVIRONMENT_PREFIX, Settings, load
-from hoichan.settings.models import Models
+from hoichan.settings.models import Models, RemoteModel
 from hoichan.settings.notices import AnyChannel, EmailChannel, WebhookChannel
 from hoichan.settings.orders import Expectation, Orders, OrderSender, Worklist
+from hoichan.settings.pades import Pades, SigningCertificate
 from hoichan.settings.retention import Retention, RetentionRule
 from hoichan.settings.sources import (
     AnySource,
@@ -66,13 +67,16 @@ __all__ = [
     "OrderSender",
     "Orders",
     "OrthancSource",
+    "Pades",
     "Port",
+    "RemoteModel",
     "Retention",
     "RetentionRule",
     "Section",
     "Sender",
     "ServerTls",
     "Settings",
+    "SigningCertificate",
     "Site",
     "Storage",
     "Web",
