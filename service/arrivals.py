@@ -1,8 +1,8 @@
 """From the spool to assembled studies: record what arrived, and close a revision when it is complete.
 
 The spool's marks say where to look; the files say what is there. A mark is taken before the files are
-listed, so an image that comes in between is marked again and never missed. Whatever a crash leaves
-half done is found by `recover` at the next start.
+listed, so an image that comes in between is marked again and never missed; it is kept until all is written
+down. Whatever a crash leaves half done is found by `recover` at the next start.
 """
 
 from __future__ import annotations
@@ -64,14 +64,17 @@ class Arrivals:
         self._unreadable: set[str] = set()  # told once, not at every look
 
     def recover(self) -> None:
-        """After a start: look at every study whose files or revisions are not all taken up."""
-        for uid in self._spool.every_study():
-            current = self._studies.current(uid)
-            known = {instance.path for instance in current.instances} if current else set()
-            if any(spooled.path not in known for spooled in self._spool.listing(uid)):
-                self._spool.mark_fresh(uid)
+        """After a start: look at what was taken and not looked at, and at what no revision holds yet.
+
+        What lies in the spool without any mark is found by `LeftBehind`.
+        """
+        self.take_over()
         for uid in self._studies.receiving():
             self._spool.mark_fresh(uid)
+
+    def take_over(self) -> int:
+        """Look at what somebody took who died meanwhile; returns how many studies."""
+        return self._spool.give_back()
 
     def adopt(self) -> int:
         """Look at studies that nobody closes, for the machine that received them is gone; returns how many.
@@ -105,6 +108,7 @@ class Arrivals:
             try:
                 self._waiting.pop(uid, None)
                 self._look(uid)
+                self._spool.looked_at(uid)
             except _OF_ONE_STUDY as error:  # it must not hold up all those behind it
                 log.error("study_not_looked_at", study=uid, code=f"unexpected.{type(error).__name__}")
                 self._waiting[uid] = now + POISON_WAIT

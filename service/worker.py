@@ -22,6 +22,7 @@ import structlog
 from hoichan.adapters.engine_dbos import EngineDbos
 from hoichan.adapters.heartbeats_sql import HeartbeatsSql
 from hoichan.adapters.matches_sql import MatchesSql
+from hoichan.adapters.recorded_sql import RecordedSql
 from hoichan.adapters.retention_sql import RetentionSql
 from hoichan.adapters.vitals_sql import VitalsSql
 from hoichan.analysis.selection import select
@@ -34,6 +35,7 @@ from service.analyst import Analyst
 from service.arrivals import Arrivals
 from service.dispatch import Dispatcher
 from service.folders import watch
+from service.left_behind import LeftBehind
 from service.metering import Metering
 from service.observer import ObserverProcess
 from service.order_of_work import Line
@@ -125,6 +127,7 @@ class Worker:
             models = [m.name for m in self._roster.standing().manifests()]
             log.info("worker_ready", worker=self._name, models=models)
             announce(ready_file, {"models": len(models)})
+            LeftBehind(self._house.spool, RecordedSql(self._house.engine).paths).start(stop)
             watch(self._settings.folders, self._house.spool, stop)
             self._asking.start(leads=lambda: self._leads, stop=stop)
             self._forwarding.start(leads=lambda: self._leads, stop=stop)
@@ -145,6 +148,7 @@ class Worker:
             try:
                 self._arrivals.step()
                 if time.monotonic() >= lead_at:
+                    self._arrivals.take_over()
                     self._leads = self._lead()
                     lead_at = time.monotonic() + LEAD_SECONDS
                 if self._leads:

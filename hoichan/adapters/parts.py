@@ -167,6 +167,15 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def make_folder(folder: Path) -> None:
+    """Makes a folder inside one that may have to be made too; both outlive a power cut."""
+    if folder.is_dir():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    sync_folder(folder.parent)
+    sync_folder(folder.parent.parent)
+
+
 def touch_in_folder(file: Path) -> None:
     """Makes a file and its folder, also while another process takes the empty folder away."""
     for last in (False, False, True):

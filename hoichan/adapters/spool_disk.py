@@ -3,6 +3,7 @@
     part/                                being written, locked by its writer; swept when a door starts
     studies/<hh>/<study>/<sop>.dcm       our file meta, then the data set as it came; hh = sha256(study)[:2]
     fresh/<study>                        mark: arrivals since the house last looked
+    taken/<taker>/<study>                the same mark while somebody looks, see `spool_taken`
     open/<study>/<pid>-<association>     mark: an association is still sending into the study
     quarantine/<utc>-<sha>.dcm|.bin      what could not be filed, with the reason in a .json beside it
     commitments/ steps/ evidence/ changes/   notes, see `notes_disk`
@@ -30,9 +31,10 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 from hoichan.adapters.notes_disk import DiskNotes
-from hoichan.adapters.parts import Parts, sync_folder, touch_in_folder
+from hoichan.adapters.parts import Parts, make_folder, sync_folder, touch_in_folder
 from hoichan.adapters.spool_incoming import Crate
 from hoichan.adapters.spool_search import locate
+from hoichan.adapters.spool_taken import Taken, studies_on_disk
 from hoichan.errors import IntakeError, NotDicom, SpoolFull, StorageUnusable
 from hoichan.intake.changes import keep_note
 from hoichan.intake.door import Identity, identify, is_uid
@@ -59,6 +61,7 @@ class DiskSpool:
         self._parts = Parts(root / "part")
         self.notes = DiskNotes(root, self._parts)
         self._gauge = Gauge(self.notes)
+        self._taken = Taken(root)
         self._reserve_bytes = reserve_bytes
         self._open_mark_seconds = open_mark_seconds
         self._marks: dict[str, set[StudyInstanceUID]] = {}
@@ -185,7 +188,7 @@ class DiskSpool:
         if target.exists():
             duplicate = _holds(target, crate)
         else:
-            self._make_study_folder(target.parent)
+            make_folder(target.parent)
             try:
                 crate.publish(target)
             except FileExistsError:  # another was first
@@ -218,13 +221,6 @@ class DiskSpool:
         self._unmarked.add(study)
         (self._root / "fresh" / study).touch()
         self._unmarked.discard(study)
-
-    def _make_study_folder(self, folder: Path) -> None:
-        if folder.is_dir():
-            return
-        folder.mkdir(parents=True, exist_ok=True)
-        sync_folder(folder.parent)
-        sync_folder(folder.parent.parent)
 
     def _quarantine(self, crate: Crate, *, reason: str) -> PurePosixPath:
         """Keeps what cannot be filed; the same bytes for the same reason are kept once."""
@@ -283,14 +279,17 @@ class DiskSpool:
                 (self._root / "fresh" / study).touch()
 
     def take_fresh(self) -> Sequence[StudyInstanceUID]:
-        """Studies with arrivals, longest waiting first; their marks are gone on return."""
-        found: list[tuple[int, str]] = []
-        for entry in os.scandir(self._root / "fresh"):
-            with suppress(FileNotFoundError):  # another reader took it
-                waiting_since = entry.stat().st_mtime_ns
-                Path(entry.path).unlink()
-                found.append((waiting_since, entry.name))
-        return [StudyInstanceUID(name) for _, name in sorted(found)]
+        """Studies with arrivals, longest waiting first; nobody else gets them while this process lives."""
+        return self._taken.take()
+
+    def looked_at(self, study: StudyInstanceUID) -> None:
+        """What was taken is written down."""
+        self._taken.looked_at(study)
+
+    def give_back(self) -> int:
+        """Has studies looked at again that somebody took and died; returns how many. Raises SpoolFull."""
+        with _full_on_error():
+            return self._taken.give_back()
 
     def fresh(self) -> Sequence[StudyInstanceUID]:
         """Studies that are marked, without taking the marks."""
@@ -305,6 +304,10 @@ class DiskSpool:
         """All studies on disk, in no particular order."""
         studies = self._root / "studies"
         return [StudyInstanceUID(folder.name) for half in studies.iterdir() for folder in half.iterdir()]
+
+    def everything(self) -> Iterator[Mapping[StudyInstanceUID, frozenset[PurePosixPath]]]:
+        """All studies and the paths of their files, some thousands at a time."""
+        return studies_on_disk(self._root)
 
     def listing(self, study: StudyInstanceUID) -> Sequence[Spooled]:
         """The files of one study, oldest first; none when it is unknown."""

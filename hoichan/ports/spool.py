@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -109,7 +109,18 @@ class Spool(Protocol):
         ...
 
     def take_fresh(self) -> Sequence[StudyInstanceUID]:
-        """Studies with arrivals since the last call; each mark is cleared before its files are listed."""
+        """Studies with arrivals since the last call; each mark is taken before its files are listed."""
+        ...
+
+    def looked_at(self, study: StudyInstanceUID) -> None:
+        """What came before the mark was taken is written down: the mark may go."""
+        ...
+
+    def give_back(self) -> int:
+        """Mark again what somebody took and died before it was looked at; how many studies.
+
+        Raises SpoolFull.
+        """
         ...
 
     def mark_fresh(self, study: StudyInstanceUID) -> None:
@@ -117,7 +128,11 @@ class Spool(Protocol):
         ...
 
     def every_study(self) -> Sequence[StudyInstanceUID]:
-        """All studies on disk, for the sweep after a start."""
+        """All studies on disk."""
+        ...
+
+    def everything(self) -> Iterator[Mapping[StudyInstanceUID, frozenset[PurePosixPath]]]:
+        """All studies on disk with the paths of their files, some thousands at a time."""
         ...
 
     def listing(self, study: StudyInstanceUID) -> Sequence[Spooled]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
@@ -179,6 +179,13 @@ class FakeSpool:
         self._fresh.clear()
         return taken
 
+    def looked_at(self, study: StudyInstanceUID) -> None:
+        """Nobody dies here, so nothing was kept."""
+
+    def give_back(self) -> int:
+        """Nobody dies here."""
+        return 0
+
     def mark_fresh(self, study: StudyInstanceUID) -> None:
         """Has the study looked at again."""
         self._fresh[study] = None
@@ -186,6 +193,10 @@ class FakeSpool:
     def every_study(self) -> Sequence[StudyInstanceUID]:
         """All studies."""
         return list(self._studies)
+
+    def everything(self) -> Iterator[Mapping[StudyInstanceUID, frozenset[PurePosixPath]]]:
+        """All studies with the paths of their files."""
+        yield {study: frozenset(paths) for study, paths in self._studies.items()}
 
     def listing(self, study: StudyInstanceUID) -> Sequence[Spooled]:
         """The files of one study, oldest first."""

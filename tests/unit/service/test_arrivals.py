@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import UTC, timedelta
 from io import BytesIO
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ from pydicom import dcmread
 from hoichan.adapters.database import migrate, open_database
 from hoichan.adapters.encoder import DocumentEncoder
 from hoichan.adapters.objects_disk import ObjectsDisk
+from hoichan.adapters.recorded_sql import RecordedSql
 from hoichan.adapters.records_sql import StudiesSql
 from hoichan.adapters.work_sql import WorkSql
 from hoichan.errors import RecordsUnavailable
@@ -25,6 +27,7 @@ from hoichan.testing.ports import FakeClock, FakeEngine
 from hoichan.testing.spool import FakeSpool
 from hoichan.types import DocumentKind, StudyState
 from service.arrivals import Arrivals
+from service.left_behind import LeftBehind
 from service.order_of_work import Line
 
 EXPLICIT = "1.2.840.10008.1.2.1"
@@ -201,16 +204,56 @@ def test_a_note_that_rejects_our_result_is_told_and_gives_no_other_answer(door, 
     assert door.engine.studies == {}
 
 
-def test_a_mark_that_was_lost_is_found_at_the_next_start(door):
+def left_behind(door):
+    return LeftBehind(door.spool, RecordedSql(door.database).paths)
+
+
+def test_a_mark_that_was_lost_is_found_after_the_next_start(door):
     uid = door.receive(film())
-    door.spool.take_fresh()  # taken by a worker that died before it wrote anything down
+    door.spool.take_fresh()  # and a power cut took the mark with it
     door.clock.advance(5)
     restarted = door.restarted()
-    restarted.step()
-    assert door.engine.studies == {}
     restarted.recover()
     restarted.step()
+    assert door.engine.studies == {}
+    assert left_behind(door).compare(threading.Event()) == 1
+    restarted.step()
     assert list(door.engine.studies) == [(uid, 1, 0)]
+    assert left_behind(door).compare(threading.Event()) == 0
+
+
+def test_a_late_image_without_a_mark_is_found_too(door):
+    uid = door.receive(film())
+    other = door.receive(film(study="other"))
+    door.clock.advance(5)
+    door.arrivals.step()
+    door.receive(film(instance="late"))
+    assert door.spool.take_fresh() == [uid] != [other]
+    assert left_behind(door).compare(threading.Event()) == 1
+    assert door.spool.take_fresh() == [uid]
+
+
+def test_the_comparison_ends_when_the_worker_does(door):
+    door.receive(film())
+    door.spool.take_fresh()
+    stop = threading.Event()
+    stop.set()
+    left_behind(door).start(stop).join(30)
+    assert door.spool.take_fresh() == []
+    stop.clear()
+    left_behind(door).start(stop).join(30)
+    assert door.spool.take_fresh() == [film().StudyInstanceUID]
+
+
+def test_a_mark_is_kept_until_all_is_written_down(door, monkeypatch):
+    uid = door.receive(film())
+    looked_at = []
+    monkeypatch.setattr(
+        door.spool, "looked_at", lambda study: looked_at.append(bool(door.studies.current(study)))
+    )
+    door.spool.mark_fresh("1.2.3")  # nothing lies there
+    door.arrivals.step()
+    assert sorted(looked_at) == [False, True] and door.studies.current(uid) is not None
 
 
 def test_a_revision_the_engine_never_heard_of_is_given_to_it(door):
