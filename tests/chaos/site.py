@@ -20,6 +20,7 @@ from hoichan.testing.house import free_ports, wait_until
 
 START_SECONDS = 90
 STOP_SECONDS = 40
+STATUS_SECONDS = 120
 ROOT = Path(__file__).parents[2]
 ROLES = {"listen": "listen", "work": "work", "work-2": "work", "web": "web"}  # name -> command
 
@@ -79,9 +80,17 @@ class Site:
 
     def status(self) -> dict:
         """`hoichan status --json`."""
+        if self._zygote is not None:
+            answer = self._folder / "status.json"
+            answer.unlink(missing_ok=True)
+            asked = self._zygote.start("status", ["--json", *self._files()], answer)
+            asked.wait(STATUS_SECONDS)
+            text = answer.read_text(encoding="utf-8")
+            assert text.startswith("{"), text
+            return json.loads(text)
         done = subprocess.run(
             [*self._command("status"), "--json"], env=self._environment, capture_output=True,
-            check=False, timeout=120,
+            check=False, timeout=STATUS_SECONDS,
         )  # fmt: skip
         if done.returncode:
             raise RuntimeError(f"status ended with {done.returncode}: {done.stderr.decode()}")

@@ -17,6 +17,7 @@ import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 
 from dicom_listener.main import main as listen
 
@@ -34,12 +35,16 @@ def every_role() -> Roles:
 
     from service import cli, web_main, worker  # noqa: F401
 
-    def work(arguments: Sequence[str]) -> int:
-        sys.argv = ["hoichan", "work", *arguments]
+    def command(word: str, arguments: Sequence[str]) -> int:
+        sys.argv = ["hoichan", word, *arguments]
         cli.main()
         return 0
 
-    return {"listen": listen, "work": work, "web": web_main.main}
+    return {
+        "listen": listen,
+        "web": web_main.main,
+        **{word: partial(command, word) for word in ("work", "status")},
+    }
 
 
 def _become(order: dict, role: Callable[[Sequence[str]], int]) -> None:
