@@ -18,6 +18,7 @@ from hoichan.settings.listener import Listener
 from hoichan.settings.models import Models
 from hoichan.settings.notices import Channel, check_channels
 from hoichan.settings.orders import Orders
+from hoichan.settings.pades import Pades
 from hoichan.settings.retention import Retention
 from hoichan.settings.sources import Source
 from hoichan.settings.storage import Site, Storage
@@ -47,6 +48,7 @@ class Settings(Section):
     sources: tuple[Source, ...] = ()
     models: Models = Models()
     notices: tuple[Channel, ...] = ()
+    pades: Pades | None = None
 
     @model_validator(mode="after")
     def _folders_apart(self) -> Settings:
