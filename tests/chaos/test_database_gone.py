@@ -51,6 +51,7 @@ def test_the_database_is_gone_for_a_while(server, receiver, tmp_path):
         tmp_path / "site",
         config=receiver.destination(),
         environment={"HOICHAN_STORAGE__DATABASE": server.database("gone")},
+        forked=True,
     )
     write_package(site.data_dir / "models")
     address = Address(ae_title="HOICHAN", host="127.0.0.1", port=site.port)
