@@ -56,5 +56,6 @@ def load(house: House, uid: StudyInstanceUID, revision: int) -> Study:
     """
     study = house.studies.load(uid, revision)
     known = house.studies.current(uid)
-    judged = mark_rejected(study, withdrawn(house.spool, known or study))
+    rejected = withdrawn(house.spool, known or study) | house.studies.rejected(uid)
+    judged = mark_rejected(study, rejected)
     return retention.mark_removed(judged, RetentionSql(house.engine), house.spool)

@@ -23,8 +23,9 @@ from hoichan.intake.patients import is_other_person
 from hoichan.intake.priors import is_prior, prior_note
 from hoichan.ports import Clock, Originals, Spool, Spooled, Studies
 from hoichan.settings import Settings
-from hoichan.types import Instance, Study, StudyInstanceUID
+from hoichan.types import Instance, SOPInstanceUID, Study, StudyInstanceUID
 from service.corrections import Corrections
+from service.damaged import tell_damaged
 from service.order_of_work import Line
 from service.rejections import is_of_results_only, rejection_in, tell
 
@@ -61,7 +62,7 @@ class Arrivals:
         self._waiting: dict[StudyInstanceUID, datetime] = {}  # when to look again
         self._looked_at = datetime.min.replace(tzinfo=UTC)  # by a clock that somebody may set
         self._adopted_at = datetime.min.replace(tzinfo=UTC)
-        self._unreadable: set[str] = set()  # told once, not at every look
+        self._damaged: dict[tuple[StudyInstanceUID, SOPInstanceUID], str] = {}  # code; told once
 
     def recover(self) -> None:
         """After a start: look at what was taken and not looked at, and at what no revision holds yet.
@@ -176,6 +177,8 @@ class Arrivals:
         noted = [(part, note) for part in parts if (note := rejection_in(self._spool, part)) is not None]
         of_results = [part for part, note in noted if is_of_results_only(self._studies, note)]
         parts = [part for part in parts if part not in of_results]
+        for part, note in noted:  # before it is recorded: a crash in between forgets nothing
+            tell(self._studies, part, note)
         parts = [part for part in parts if self._is_shared(part)]
         for group in self._by_person(parts, known=current is not None):
             arrived = merge(group)
@@ -183,6 +186,7 @@ class Arrivals:
             log.info("instances_recorded", study=uid, instances=added, sender=arrived.calling_ae_title)
         for part, note in noted:
             tell(self._studies, part, note)
+        tell_damaged(self._studies, uid, self._damaged)
 
     def _by_person(self, parts: Sequence[Study], *, known: bool) -> Iterator[Sequence[Study]]:
         """The parts in the order in which they are recorded: of somebody else only after that was told.
@@ -206,7 +210,7 @@ class Arrivals:
             try:
                 self._originals.share(part.instances[0])
             except IntakeError as error:
-                log.error("spooled_file_unreadable", study=part.study_instance_uid, code=error.code)
+                self._cannot_read(part.study_instance_uid, part.instances[0].sop_instance_uid, error)
                 return False
         return True
 
@@ -225,8 +229,10 @@ class Arrivals:
             try:
                 parts.append(read_spooled(self._spool, one, self._settings.site.zone))
             except IntakeError as error:
-                name = str(one.path)
-                if name not in self._unreadable:
-                    self._unreadable.add(name)
-                    log.error("spooled_file_unreadable", study=uid, code=error.code)
+                self._cannot_read(uid, SOPInstanceUID(one.path.stem), error)
         return parts
+
+    def _cannot_read(self, uid: StudyInstanceUID, instance: SOPInstanceUID, error: IntakeError) -> None:
+        if (uid, instance) not in self._damaged:
+            self._damaged[uid, instance] = error.code
+            log.error("spooled_file_unreadable", study=uid, instance=instance, code=error.code)

@@ -137,6 +137,7 @@ class Corrections:
     def retract(self, study: StudyInstanceUID) -> None:
         """Write what takes the study's reports back from a former patient; before any new report of it."""
         from hoichan.encoding.retraction import (  # noqa: PLC0415
+            BY_A_NOTE,
             BY_A_READER,
             WITHDRAWN,
             retraction_uid,
@@ -145,7 +146,7 @@ class Corrections:
 
         for retraction in self._retractions.pending(study):
             now = self._clock.now().astimezone(self._settings.site.zone)
-            words = BY_A_READER if retraction.by_reader else WITHDRAWN
+            words = BY_A_READER if retraction.by_reader else BY_A_NOTE if retraction.by_note else WITHDRAWN
             sent = self._retractions.sent(retraction)
             made = withdraw(sent, language=self._settings.site.language, now=now, words=words)
             uid = SOPInstanceUID(retraction_uid(retraction.report_uid))

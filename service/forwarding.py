@@ -127,7 +127,7 @@ class Forwarding:
                 except StudyUnknown:
                     errands = []
                 if rule.deidentify is not None and errands:  # no note can follow them to take them back
-                    rejected = withdrawn(self._spool, study)
+                    rejected = withdrawn(self._spool, study) | self._studies.rejected(revision.study)
                     errands = [one for one in errands if one.sop_instance_uid not in rejected]
                 planned += self._forwards.plan(rule.name, revision, stage, errands)
         return planned

@@ -7,24 +7,26 @@ says that anything was compared. A source that does not answer in time holds nob
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as OutOfTime
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta, tzinfo
 
 import structlog
 
 from hoichan.adapters.sources_sql import SourcesSql
 from hoichan.errors import HoichanError
-from hoichan.intake.priors import PriorNote, is_prior, mark_prior
+from hoichan.intake.priors import PriorNote, body_parts, is_prior, mark_prior, may_compare
 from hoichan.ports import Archive, Clock, Holding, Spool, Studies
+from hoichan.privacy import Phi
 from hoichan.settings import AnySource
-from hoichan.types import SOPInstanceUID, Study, StudyInstanceUID
+from hoichan.types import Patient, SOPInstanceUID, Study, StudyInstanceUID
 from service.catch_up import lacking
 
 log = structlog.get_logger()
 
+MOST_ASKED = 40  # earlier studies of one person whose body part is asked for, newest first
 AT_A_TIME = 2  # studies whose earlier ones are fetched
 BEGINNING = datetime.min.replace(tzinfo=UTC)
 
@@ -48,7 +50,10 @@ class Priors:
         studies: Studies,
         clock: Clock,
         zone: tzinfo,
+        former_numbers: Callable[[Patient], Sequence[tuple[str, str | None]]] = lambda patient: (),
     ) -> None:
+        """`former_numbers`: numbers and issuers that were merged into a patient's."""
+        self._former_numbers = former_numbers
         self._zone = zone
         self._sources = [one for one in sources if one.source.priors]
         self._record = record
@@ -102,20 +107,45 @@ class Priors:
         contact = self._record.contact(one.source.name)
         if contact.next_at is not None and self._clock.now() < contact.next_at:
             return None  # it is known to be down
-        found = self._chosen(one, study, one.archive.studies_of(study.patient))
+        found, unsure = self._chosen(one, study, self._studies_of(one, study.patient))
         if not found:
             return None
         here = [holding for holding in found if self._fetch(one, study, holding)]
         counts = {"priors": len(found), "here": len(here)}
         name = one.source.name
         self._studies.note(study.study_instance_uid, "priors_available", sender=name, **counts)
-        log.info("priors_available", study=study.study_instance_uid, source=name, **counts)
+        if unsure:
+            self._studies.note(study.study_instance_uid, "priors_by_modality", sender=name, priors=unsure)
+        log.info("priors_available", study=study.study_instance_uid, source=name, unsure=unsure, **counts)
         return tuple(
             holding.study_datetime.astimezone(self._zone).date() for holding in here if holding.study_datetime
         )
 
-    def _chosen(self, one: PriorSource, study: Study, found: Sequence[Holding]) -> list[Holding]:
-        """The newest that are older than this one, of its modality, and that nobody waits to have judged."""
+    def _studies_of(self, one: PriorSource, patient: Patient) -> Sequence[Holding]:
+        """What the source has under the patient's number and those that were merged into it, each once."""
+        found = {holding.study_instance_uid: holding for holding in one.archive.studies_of(patient)}
+        for number, issuer in self._former_numbers(patient):
+            former = replace(patient, patient_id=Phi(number), issuer_of_patient_id=issuer)
+            for holding in one.archive.studies_of(former):
+                found.setdefault(holding.study_instance_uid, holding)
+        return list(found.values())
+
+    def _chosen(self, one: PriorSource, study: Study, found: Sequence[Holding]) -> tuple[list[Holding], int]:
+        """The newest that show the same, and of how many of them nobody could tell the body part."""
+        wanted = body_parts(series.body_part_examined for series in study.series)
+        chosen: list[Holding] = []
+        unsure = 0
+        for holding in self._fitting(one, study, found)[:MOST_ASKED]:
+            theirs = body_parts(one.archive.body_parts(holding.study_instance_uid) if wanted else ())
+            if may_compare(wanted, theirs):
+                chosen.append(holding)
+                unsure += not wanted or not theirs
+            if len(chosen) == one.source.priors:
+                break
+        return chosen, unsure
+
+    def _fitting(self, one: PriorSource, study: Study, found: Sequence[Holding]) -> list[Holding]:
+        """Those that are older than this one, of its modality, and that nobody waits to have judged."""
         modalities = {series.modality.upper() for series in study.series}
         at = study.study_datetime or self._clock.now()
         fitting = [
@@ -126,8 +156,7 @@ class Priors:
             and (not holding.modalities or not modalities.isdisjoint(holding.modalities))
             and not self._may_be_new(one, holding)
         ]
-        fitting.sort(key=lambda holding: holding.study_datetime or BEGINNING, reverse=True)
-        return fitting[: one.source.priors]
+        return sorted(fitting, key=lambda holding: holding.study_datetime or BEGINNING, reverse=True)
 
     def _may_be_new(self, one: PriorSource, holding: Holding) -> bool:
         """Whether the catch-up has it in hand: a study that was missed is to be judged, not only kept."""

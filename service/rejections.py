@@ -1,7 +1,9 @@
 """What a rejection note does when it arrives: a line on the trail of every study that it names, once.
 
-One that takes images back is an arrival like any other: the revision that it makes supersedes the answer. One
-that names nothing but results of ours changes no image, so it must not have the same answer given again.
+One that takes images of its own study back is an arrival like any other: the revision that it makes
+supersedes the answer. One that lies elsewhere makes that revision through the record, at once or when the
+images come. One that names the SR of our answer has it taken back from every receiver, and changes no image:
+the same answer is not given again.
 """
 
 from __future__ import annotations
@@ -35,24 +37,30 @@ def is_of_results_only(studies: Studies, rejection: Rejection) -> bool:
 
 
 def tell(studies: Studies, part: Study, rejection: Rejection) -> None:
-    """Writes the trail; a second time changes nothing."""
+    """Has a note take effect, and writes the trail; a second time changes nothing."""
     (instance,) = part.instances
+    note = instance.sop_instance_uid
     for study, named in rejection.instances.items():
+        results = studies.own(list(named))
+        images = named - results
+        if rejection.withdraws:
+            elsewhere = study != part.study_instance_uid
+            revision = studies.reject(study, images, note=note, title=rejection.title, revise=elsewhere)
+            if revision is not None:
+                log.info("study_revised_by_note", study=study, revision=revision)
+            for report in studies.take_back(study, results, note=note, title=rejection.title):
+                log.warning("report_rejected", study=study, report=report, title=rejection.title)
         if studies.current(study) is None:
             continue
-        results = studies.own(list(named))
-        for event, count in (
-            ("rejection_received", len(named - results)),
-            ("result_rejected", len(results)),
-        ):
-            if count and not _is_told(studies, study, event, instance.sop_instance_uid):
+        for event, count in (("rejection_received", len(images)), ("result_rejected", len(results))):
+            if count and not _is_told(studies, study, event, note):
                 studies.note(
                     study,
                     event,
                     title=rejection.title,
                     instances=count,
                     sender=part.calling_ae_title,
-                    note=instance.sop_instance_uid,
+                    note=note,
                 )
                 log.info(event, study=study, title=rejection.title, instances=count)
 

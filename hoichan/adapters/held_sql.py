@@ -24,6 +24,7 @@ from pydicom.tag import Tag
 
 from hoichan.adapters.objects_disk import ObjectsDisk, write_whole
 from hoichan.adapters.schema import documents, instances, reports, series, studies
+from hoichan.adapters.schema_front_door import rejected_instances
 from hoichan.adapters.sight import EVERYTHING, Sight
 from hoichan.analysis.imaging import DECODING_ERRORS
 from hoichan.errors import IntakeError, NotDicom, NotHeld, ObjectUnknown, RecordsUnavailable
@@ -216,13 +217,16 @@ class HeldSql:
         ]
 
     def _rejected(self, connection: sa.Connection, study: str) -> frozenset[str]:
-        """What the rejection notes of the study itself take back."""
+        """What rejection notes take back: those of the study itself, and what the record knows of others."""
         notes = connection.execute(
             sa.select(instances.c.path).where(
                 instances.c.study_instance_uid == study, instances.c.sop_class_uid == KEY_OBJECT_SELECTION
             )
         ).scalars()
-        rejected: set[str] = set()
+        elsewhere = sa.select(rejected_instances.c.sop_instance_uid).where(
+            rejected_instances.c.study_instance_uid == study
+        )
+        rejected: set[str] = set(connection.execute(elsewhere).scalars())
         for path in notes:
             try:
                 note = read_rejection(self._spool, PurePosixPath(path))

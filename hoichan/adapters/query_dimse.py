@@ -99,6 +99,15 @@ class DimseArchive:
             answers = self._find(association, question)
             return [_holding(found, self._zone) for found in answers if is_of(found, patient)]
 
+    def body_parts(self, study: StudyInstanceUID) -> Sequence[str]:
+        """Asked of the series; an optional key, so that a PACS may leave it out (PS3.4 C.6.2.1)."""
+        question = Dataset()
+        question.QueryRetrieveLevel, question.StudyInstanceUID = "SERIES", study
+        question.SeriesInstanceUID = question.BodyPartExamined = ""
+        with self._association([FIND]) as association:
+            texts = [one.text("BodyPartExamined") for one in self._find(association, question)]
+        return [text for text in texts if text]
+
     def _studies(self, question: Dataset) -> list[Holding]:
         with self._association([FIND]) as association:
             return [

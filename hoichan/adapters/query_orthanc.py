@@ -99,6 +99,14 @@ class OrthancArchive:
                     ids.append(str(one.get("ID", "")))
             return self._holdings(session, ids)
 
+    def body_parts(self, study: StudyInstanceUID) -> Sequence[str]:
+        """Of the series of a study, from its main tags."""
+        with self._http.session() as session:
+            orthanc_id = _id_of(session, study)
+            series = [] if orthanc_id is None else session.get(f"studies/{orthanc_id}/series") or []
+        texts = (str(one.get("MainDicomTags", {}).get("BodyPartExamined", "")) for one in series)
+        return [text for text in texts if text]
+
     def fetch(self, study: StudyInstanceUID, wanted: Mapping[SOPInstanceUID, SeriesInstanceUID]) -> Fetched:
         """Its files, one after another."""
         intake = SourceIntake(self._spool, study, sender=sender_title(self._source))

@@ -22,6 +22,7 @@ JSON = "application/dicom+json"
 DICOM = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 PAGE = 200  # studies or instances in one answer
 STUDY_UID, SERIES_UID, SOP_UID = "0020000D", "0020000E", "00080018"
+BODY_PART = "00180015"
 MODALITIES, COUNT, STUDY_DATE, STUDY_TIME = "00080061", "00201208", "00080020", "00080030"
 
 
@@ -68,6 +69,12 @@ class DicomwebArchive:
     def studies_of(self, patient: Patient) -> Sequence[Holding]:
         """Never asked: a URL would carry the patient's number (see the settings of this kind)."""
         return []
+
+    def body_parts(self, study: StudyInstanceUID) -> Sequence[str]:
+        """Of the series of a study; servers may leave the attribute out."""
+        with self._http.session() as session:
+            found = _pages(session, f"studies/{study}/series", {"includefield": [BODY_PART]}, SERIES_UID)
+            return [text for one in found if (text := _text(one, BODY_PART))]
 
     def fetch(self, study: StudyInstanceUID, wanted: Mapping[SOPInstanceUID, SeriesInstanceUID]) -> Fetched:
         """By WADO-RS, one instance after another."""

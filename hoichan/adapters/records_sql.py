@@ -12,7 +12,7 @@ from dataclasses import replace
 import sqlalchemy as sa
 
 from hoichan.adapters import patients_sql, rows
-from hoichan.adapters.deliveries_sql import DeliveriesSql
+from hoichan.adapters.rejections_sql import RejectionsSql
 from hoichan.adapters.review_standing import not_over_a_signature, standing
 from hoichan.adapters.schema import (
     deliveries,
@@ -41,7 +41,7 @@ from hoichan.types import (
 )
 
 
-class StudiesSql(DeliveriesSql):
+class StudiesSql(RejectionsSql):
     """The `Studies` port on a SQL database and a store of documents."""
 
     # ------------------------------------------------------------------ arrival and assembly

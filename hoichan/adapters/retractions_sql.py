@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from hoichan.adapters import rows
 from hoichan.adapters.deliveries_sql import DeliveriesSql
 from hoichan.adapters.schema import deliveries, documents, reports
+from hoichan.adapters.schema_front_door import rejected_reports
 from hoichan.adapters.schema_orders import retractions
 from hoichan.adapters.schema_reviews import reviews
 from hoichan.adapters.transactions import transaction
@@ -32,6 +33,7 @@ class Retraction:
     revision: int
     destinations: tuple[str, ...]  # that have it, or may have it
     by_reader: bool = False  # a person withdrew it after signing
+    by_note: bool = False  # a rejection note named its SR
 
 
 class RetractionsSql(DeliveriesSql):
@@ -46,8 +48,9 @@ class RetractionsSql(DeliveriesSql):
             withdrawn = sa.exists().where(
                 reviews.c.predecessor == retractions.c.report_uid, reviews.c.kind == ReviewKind.WITHDRAWAL
             )
+            noted = sa.exists().where(rejected_reports.c.report_uid == retractions.c.report_uid)
             found = connection.execute(
-                sa.select(retractions, withdrawn.label("by_reader"))
+                sa.select(retractions, withdrawn.label("by_reader"), noted.label("by_note"))
                 .where(*wanted)
                 .order_by(retractions.c.asked_at, retractions.c.revision)
             ).mappings()
@@ -58,6 +61,7 @@ class RetractionsSql(DeliveriesSql):
                     revision=row["revision"],
                     destinations=tuple(row["destinations"]),
                     by_reader=bool(row["by_reader"]),
+                    by_note=bool(row["by_note"]),
                 )
                 for row in found
             )

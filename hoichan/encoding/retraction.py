@@ -33,6 +33,10 @@ BY_A_READER = {
     "vi": "KẾT QUẢ NÀY ĐÃ ĐƯỢC BÁC SĨ RÚT LẠI. Không sử dụng kết quả này.",
     "en": "THIS REPORT WAS WITHDRAWN BY A PHYSICIAN. Do not use it.",
 }
+BY_A_NOTE = {
+    "vi": "KẾT QUẢ AI NÀY ĐÃ BỊ LOẠI BỎ TẠI HỆ THỐNG LƯU TRỮ HÌNH ẢNH. Không sử dụng kết quả này.",
+    "en": "THIS AI RESULT WAS REJECTED AT THE IMAGE ARCHIVE. Do not use it.",
+}
 _TAKEN_BACK = ("DiagnosticReport", "Observation", "Media")
 _POINTERS = ("partOf", "derivedFrom", "device", "imagingStudy", "operator")  # to entries that are left out
 

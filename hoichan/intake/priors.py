@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from hoichan.intake.orders import region
 from hoichan.ports import Notes
 from hoichan.types import SOPInstanceUID, StudyInstanceUID
 
@@ -27,6 +28,17 @@ class PriorNote:
     fetched_for: StudyInstanceUID
     source: str  # name in settings
     instances: frozenset[SOPInstanceUID]  # that were asked for
+
+
+def body_parts(texts: Iterable[str | None]) -> frozenset[str]:
+    """What the series of a study say of their body part, words for the same part as one; empty: nothing."""
+    plain = (" ".join((text or "").upper().replace("_", " ").split()) for text in texts)
+    return frozenset(region(text) or text for text in plain if text)
+
+
+def may_compare(ours: frozenset[str], theirs: frozenset[str]) -> bool:
+    """Whether two studies may show the same part: not where both say it and nothing is in common."""
+    return not ours or not theirs or not ours.isdisjoint(theirs)
 
 
 def mark_prior(notes: Notes, prior: PriorNote) -> None:

@@ -71,7 +71,7 @@ def rejection_of(header: Header) -> Rejection | None:
 
 
 def withdrawn(spool: Spool, study: Study) -> frozenset[SOPInstanceUID]:
-    """The instances of a study that its own rejection notes withdraw. Raises OSError."""
+    """The instances of a study that the notes in it withdraw; of others the record knows. Raises OSError."""
     found: frozenset[SOPInstanceUID] = frozenset()
     for instance in study.instances:
         if instance.sop_class_uid != KEY_OBJECT_SELECTION:

@@ -56,6 +56,10 @@ class Archive(Protocol):
         """Every study of one person, by the patient's number; none where that is empty or has wildcards."""
         ...
 
+    def body_parts(self, study: StudyInstanceUID) -> Sequence[str]:
+        """Body Part Examined (0018,0015) of the series of a study; none where the archive does not say."""
+        ...
+
     def fetch(self, study: StudyInstanceUID, wanted: Mapping[SOPInstanceUID, SeriesInstanceUID]) -> Fetched:
         """Brings instances of a study into the spool. Raises SpoolFull, too."""
         ...

@@ -89,6 +89,28 @@ class Studies(Protocol):
         """Those of the instances that are documents of ours, come back from a PACS."""
         ...
 
+    def rejected(self, study: StudyInstanceUID) -> frozenset[SOPInstanceUID]:
+        """The images of a study that notes took back, those notes included that lie elsewhere."""
+        ...
+
+    def reject(
+        self,
+        study: StudyInstanceUID,
+        named: Collection[SOPInstanceUID],
+        *,
+        note: SOPInstanceUID,
+        title: str,
+        revise: bool,
+    ) -> int | None:
+        """Write down what a note takes back; `revise`: by a revision of its own, whose number is returned."""
+        ...
+
+    def take_back(
+        self, study: StudyInstanceUID, named: Collection[SOPInstanceUID], *, note: SOPInstanceUID, title: str
+    ) -> Collection[SOPInstanceUID]:
+        """Have the report that stands taken back from its receivers, if a note names its SR; which ones."""
+        ...
+
     def documents(self, delivery: Delivery) -> Sequence[Document]:
         """The kept bytes that one delivery has to hand over, in sending order."""
         ...

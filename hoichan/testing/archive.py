@@ -27,6 +27,7 @@ class FakeArchive:
         self.refuses = False
         self.withholds: set[str] = set()  # SOP Instance UIDs that it names and does not give
         self.tells_counts = True
+        self.tells_parts = True
         self.questions: list[str] = []  # names of the calls, in order
 
     def put(self, *data_sets: Dataset) -> None:
@@ -64,6 +65,13 @@ class FakeArchive:
             for study, held in self._held.items()
             if number and any(str(one.PatientID) == number for one in held.values())
         ]
+
+    def body_parts(self, study: StudyInstanceUID) -> Sequence[str]:
+        """Those of its series, unless it does not tell."""
+        self._asked("body_parts")
+        if not self.tells_parts:
+            return []
+        return [str(one.get("BodyPartExamined", "")) for one in self._held.get(study, {}).values()]
 
     def fetch(self, study: StudyInstanceUID, wanted: Mapping[SOPInstanceUID, SeriesInstanceUID]) -> Fetched:
         """Into the spool."""

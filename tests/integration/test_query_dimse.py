@@ -236,3 +236,13 @@ def test_earlier_studies_are_of_this_person_only(site):
 )
 def test_the_first_day_to_ask_for(mark, day):
     assert since_day(mark, NOW, 24, ZONE) == day
+
+
+def test_the_body_part_is_asked_of_the_series(site):
+    pacs, spool = site
+    asking = archive(pacs, spool)
+    assert set(asking.body_parts(STUDY)) == {"CHEST"}
+    assert pacs.asked[-1].QueryRetrieveLevel == "SERIES" and pacs.asked[-1].StudyInstanceUID == STUDY
+    for one in pacs.held:
+        del one.BodyPartExamined
+    assert asking.body_parts(STUDY) == []

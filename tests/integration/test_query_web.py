@@ -228,3 +228,19 @@ def test_changes_are_followed_to_their_end(server, spool):
     (holding,) = changes.holdings
     assert (holding.study_instance_uid, holding.instances, holding.modalities) == (STUDY, 3, ("CR",))
     assert holding.study_datetime == datetime(2026, 11, 20, 1, 15, 30, tzinfo=UTC)
+
+
+def test_the_body_parts_of_a_study(server, spool):
+    def series(asked):
+        assert asked[1]["includefield"] == ["00180015"]
+        first, second = {"0020000E": text("1.2.1"), "00180015": text("CHEST")}, {"0020000E": text("1.2.2")}
+        return 200, "application/dicom+json", [first, second] if asked[1]["offset"] == ["0"] else []
+
+    server.answers[f"studies/{STUDY}/series"] = series
+    assert dicomweb(server, spool).body_parts(STUDY) == ["CHEST"]
+    tags = [{"MainDicomTags": {"BodyPartExamined": "HAND"}}, {"MainDicomTags": {}}]
+    server.answers["tools/lookup"] = (200, "application/json", [{"ID": "a", "Type": "Study"}])
+    server.answers["studies/a/series"] = (200, "application/json", tags)
+    assert orthanc(server, spool).body_parts(STUDY) == ["HAND"]
+    server.answers["tools/lookup"] = (200, "application/json", [])
+    assert orthanc(server, spool).body_parts(STUDY) == []

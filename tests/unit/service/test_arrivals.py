@@ -15,17 +15,19 @@ from hoichan.adapters.encoder import DocumentEncoder
 from hoichan.adapters.objects_disk import ObjectsDisk
 from hoichan.adapters.recorded_sql import RecordedSql
 from hoichan.adapters.records_sql import StudiesSql
+from hoichan.adapters.retractions_sql import RetractionsSql
 from hoichan.adapters.work_sql import WorkSql
 from hoichan.errors import RecordsUnavailable
 from hoichan.intake.dataset import read_spooled
 from hoichan.intake.evidence import Notice, Source, StepState, keep
 from hoichan.intake.rejections import withdrawn
-from hoichan.settings import Settings
+from hoichan.reporting.deliveries import plan
+from hoichan.settings import FolderDestination, Settings
 from hoichan.testing import FolderOfFilms, a_film, a_report, a_study, as_bytes
 from hoichan.testing.datasets import encode, film, rejection_note
-from hoichan.testing.ports import FakeClock, FakeEngine
+from hoichan.testing.ports import FakeClock, FakeEncoder, FakeEngine
 from hoichan.testing.spool import FakeSpool
-from hoichan.types import DocumentKind, StudyState
+from hoichan.types import DeliveryState, DocumentKind, StudyState
 from service.arrivals import Arrivals
 from service.left_behind import LeftBehind
 from service.order_of_work import Line
@@ -46,6 +48,7 @@ class Door:
     """A spool, a record and the watcher between them."""
 
     def __init__(self, folder):
+        self.folder = folder
         self.clock = FakeClock()
         self.spool = FakeSpool(now=self.clock.now)
         self.database = open_database(f"sqlite:///{folder / 'records.sqlite'}")
@@ -202,6 +205,88 @@ def test_a_note_that_rejects_our_result_is_told_and_gives_no_other_answer(door, 
     told = [line.details["instances"] for line in door.studies.trail(uid) if line.event == "result_rejected"]
     assert told == [1]
     assert door.engine.studies == {}
+
+
+def a_note_elsewhere(*rejected, title="113001"):
+    """A rejection note that lies in a study of its own."""
+    note = rejection_note(*rejected, title=title)
+    note.StudyInstanceUID, note.SeriesInstanceUID = "1.2.99", "1.2.99.1"
+    return note
+
+
+def answered(door, study):
+    """The study's revision has a report that a PACS and an EMR have."""
+    report = a_report(study)
+    made = FakeEncoder().encode(study, report)
+    receivers = [FolderDestination(name=name, kind="folder", path=name) for name in ("pacs", "emr")]
+    planned = plan(report, study, receivers, made, door.clock.now())
+    door.studies.save(study, report=report, documents=made, deliveries=planned)
+    door.studies.acknowledged(planned[0].idempotency_key, "here")
+    return made
+
+
+def test_a_note_in_another_study_makes_a_revision_of_its_own_once(door):
+    uid = door.receive(film())
+    door.clock.advance(5)
+    door.arrivals.step()
+    study = door.studies.load(uid, 1)
+    answered(door, study)
+    door.receive(a_note_elsewhere(film()))
+    for _ in range(3):
+        door.clock.advance(60)
+        door.spool.mark_fresh("1.2.99")
+        door.arrivals.step()
+    told = [
+        line.details["instances"] for line in door.studies.trail(uid) if line.event == "rejection_received"
+    ]
+    assert told == [1]
+    assert door.studies.rejected(uid) == {film().SOPInstanceUID}
+    assert (uid, 2, 0) in door.engine.studies and (uid, 3, 0) not in door.engine.studies
+    assert door.studies.load(uid, 2).closed_by == "rejection_note"
+    assert len(door.studies.load(uid, 2).instances) == 1
+
+
+def test_a_note_that_comes_before_its_images_waits_for_them(door):
+    door.receive(a_note_elsewhere(film()))
+    door.clock.advance(5)
+    door.arrivals.step()
+    uid = door.receive(film())
+    door.clock.advance(5)
+    door.arrivals.step()
+    assert door.studies.rejected(uid) == {film().SOPInstanceUID}
+    assert (uid, 1, 0) in door.engine.studies and (uid, 2, 0) not in door.engine.studies
+
+
+def test_a_note_of_images_that_are_too_old_takes_nothing_back(door):
+    uid = door.receive(film())
+    door.receive(a_note_elsewhere(film(), title="113039"))
+    door.clock.advance(60)
+    door.arrivals.step()
+    assert door.studies.rejected(uid) == frozenset()
+
+
+@pytest.mark.parametrize(("title", "owed"), [("113001", ["emr", "pacs"]), ("113039", None)])
+def test_a_note_that_names_our_sr_has_it_taken_back_from_every_receiver(door, title, owed):
+    uid = door.receive(film())
+    door.clock.advance(5)
+    door.arrivals.step()
+    made = answered(door, door.studies.load(uid, 1))
+    (sr,) = (one for one in made if one.kind is DocumentKind.SR)
+    result = film()
+    result.SOPInstanceUID = sr.uid
+    door.receive(a_note_elsewhere(result, title=title))
+    for _ in range(2):
+        door.clock.advance(60)
+        door.spool.mark_fresh("1.2.99")
+        door.arrivals.step()
+    pending = RetractionsSql(door.database, ObjectsDisk(door.folder / "objects"), door.clock).pending(uid)
+    assert [(list(one.destinations), one.by_note) for one in pending] == ([(owed, True)] if owed else [])
+    assert "result_rejected" in [line.event for line in door.studies.trail(uid)]
+    assert (uid, 2, 0) not in door.engine.studies
+    waiting = {one.state for one in door.studies.deliveries(uid)}
+    assert waiting == (
+        {DeliveryState.SENT, DeliveryState.CANCELLED} if owed else {DeliveryState.SENT, DeliveryState.PENDING}
+    )
 
 
 def left_behind(door):

@@ -19,14 +19,17 @@ from hoichan.adapters import search_sql
 from hoichan.adapters.changes_sql import ChangesSql
 from hoichan.adapters.corrections_sql import CorrectionsSql
 from hoichan.adapters.database import migrate, open_database
+from hoichan.adapters.earlier_sql import EarlierSql
 from hoichan.adapters.encoder import DocumentEncoder
 from hoichan.adapters.links_sql import LinksSql
+from hoichan.adapters.merged_sql import MergedSql
 from hoichan.adapters.objects_disk import ObjectsDisk
 from hoichan.adapters.orders_sql import OrdersSql
 from hoichan.adapters.records_sql import StudiesSql
 from hoichan.adapters.retractions_sql import RetractionsSql
 from hoichan.adapters.schema import studies as studies_table
 from hoichan.adapters.schema_orders import retractions
+from hoichan.adapters.sight import EVERYTHING
 from hoichan.errors import PatientCorrected
 from hoichan.intake.orders import MatchReason
 from hoichan.intake.patients import Doubt, Source
@@ -299,6 +302,23 @@ def test_a_merge_from_before_is_known_when_the_study_comes(house):
     house.wait()
     assert late == uid and house.asked.questions() == ()
     assert house.patient(uid).patient_id.reveal() == "BN0003"
+    former = MergedSql(house.engine).of(house.patient(uid))  # under which a PACS may have earlier films
+    assert [number for number, _ in former] == ["BN0002", "BN0001"]
+
+
+def test_earlier_films_of_both_numbers_and_one_body_part_lie_beside_a_study(house):
+    before = house.receive(hanh(study="before"))
+    hand = hanh(study="hand")
+    hand.BodyPartExamined = "HAND"
+    unsaid = hanh(study="unsaid")
+    del unsaid.BodyPartExamined
+    house.receive(hand, unsaid)
+    house.tell(hl7.merge(prior="BN0001", pid=hl7.patient("BN0002")))
+    now = hanh(study="now")
+    now.PatientID = "BN0002"
+    study = house.studies.current(house.receive(now))
+    found = EarlierSql(house.engine).of(study, EVERYTHING)
+    assert sorted(found) == sorted([before, unsaid.StudyInstanceUID])
 
 
 def test_somebody_else_under_the_number_is_a_question(house):

@@ -17,11 +17,12 @@ from service.priors import Priors, PriorSource
 from tests.unit.service.test_catch_up import Station
 
 
-def earlier(name, day, *, modality="CR", patient="BN0001", number=1):
+def earlier(name, day, *, modality="CR", patient="BN0001", number=1, part="CHEST"):
     made = []
     for instance in range(number):
         data_set = film(study=name, instance=str(instance))
         data_set.StudyDate, data_set.Modality, data_set.PatientID = day, modality, patient
+        data_set.BodyPartExamined = part
         made.append(data_set)
     return made
 
@@ -35,6 +36,7 @@ class Reading(Station):
 
     def __init__(self, folder, **source):
         super().__init__(folder, **{"priors": 2, "prior_wait_seconds": 20, **source})
+        self.former = {}  # patient number -> those that were merged into it
         self.priors = Priors(
             [PriorSource(source=self.source, archive=self.archive)],
             self.record,
@@ -42,6 +44,7 @@ class Reading(Station):
             self.studies,
             self.clock,
             Settings().site.zone,
+            lambda patient: self.former.get(patient.patient_id.reveal(), ()),
         )
         self.arrivals = Arrivals(self.spool, self.studies, None, self.clock, Settings())
         self.study = described(film(), received_at=self.clock.now())
@@ -88,6 +91,39 @@ def test_the_newest_of_the_same_person_and_modality_are_fetched(make):
     assert station.held(uid("older")) == 2
     assert station.told() == [{"sender": "pacs", "priors": 2, "here": 2}]
     assert prior_note(station.spool.notes, uid("old")).fetched_for == station.study.study_instance_uid
+
+
+def test_a_hand_does_not_come_with_a_chest(make):
+    station = make()
+    station.archive.put(
+        *earlier("hand", "20260401", part="HAND"),
+        *earlier("thorax", "20260301", part="THORAX"),
+        *earlier("knee", "20260201", part="KNEE"),
+        *earlier("chest", "20260101"),
+        *earlier("older", "20250101"),
+    )
+    assert station.priors.gather(station.study) == (date(2026, 3, 1), date(2026, 1, 1))
+    assert station.told() == [{"sender": "pacs", "priors": 2, "here": 2}]
+    assert station.archive.questions.count("body_parts") == 4  # no further than needed
+
+
+def test_where_the_source_cannot_tell_the_modality_decides_and_the_trail_says_so(make):
+    station = make()
+    station.archive.tells_parts = False
+    station.archive.put(*earlier("hand", "20260401", part="HAND"), *earlier("chest", "20260101"))
+    assert station.priors.gather(station.study) == (date(2026, 4, 1), date(2026, 1, 1))
+    assert station.told() == [{"sender": "pacs", "priors": 2, "here": 2}, {"sender": "pacs", "priors": 2}]
+
+
+def test_earlier_films_under_a_number_that_was_merged_are_found(make):
+    station = make()
+    station.former["BN0001"] = [("OLD7", None)]
+    station.archive.put(
+        *earlier("before", "20260101", patient="OLD7"),
+        *earlier("after", "20260201"),
+        *earlier("other", "20260301", patient="BN0002"),
+    )
+    assert station.priors.gather(station.study) == (date(2026, 2, 1), date(2026, 1, 1))
 
 
 def test_what_was_fetched_so_is_no_arrival_also_after_a_restart(make):
