@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from io import BytesIO
 
 from pydicom import Dataset, dcmread
@@ -11,6 +12,7 @@ from pynetdicom import AE
 from pynetdicom.association import Association
 
 from hoichan.adapters.associations import release
+from hoichan.adapters.images_there import FindScu, Waiting
 from hoichan.adapters.reasons import knock
 from hoichan.adapters.tls import client_args
 from hoichan.errors import Refused, Unreachable
@@ -30,23 +32,33 @@ REJECTED_TRANSIENT = 0x02  # PS3.8 9.3.4, result of an A-ASSOCIATE-RJ
 class DimseSink:
     """One PACS. The same bytes sent again are the same instance there: SOP Instance UIDs are derived."""
 
-    def __init__(self, destination: DicomDestination, calling_ae_title: str) -> None:
+    def __init__(
+        self,
+        destination: DicomDestination,
+        calling_ae_title: str,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._destination = destination
         self._calling_ae_title = destination.calling_ae_title or calling_ae_title
+        self._waiting = Waiting(destination.name, destination.wait_for_images_seconds, monotonic)
 
     def deliver(self, delivery: Delivery, documents: Sequence[Document]) -> str:
         """C-STORE each document in the delivery's order; "0x0000" when all are stored.
 
-        Raises Unreachable (no association, no answer, 0xA7xx: try again) or Refused (any other status, or a
-        presentation context that was not accepted: never by itself).
+        Raises Unreachable (no association, no answer, 0xA7xx, or the images are not there yet: try again) or
+        Refused (any other status, or a presentation context that was not accepted: never by itself).
         """
-        data_sets = {document.kind: _read(document) for document in _ordered(delivery, documents)}
-        association = self._associate(list(data_sets.values()))
+        asking = FindScu(self._destination, self._calling_ae_title)
+        self._waiting.check(delivery, _ordered(delivery, documents), asking.holds)
+        data_sets = [(document.kind, _read(document)) for document in _ordered(delivery, documents)]
+        association = self._associate([data_set for _, data_set in data_sets])
         try:
             for data_set in _one_form(data_sets, association):
                 self._store(association, data_set)
         finally:
             release(association)
+        self._waiting.over(delivery)
         return f"0x{SUCCESS:04X}"
 
     def _associate(self, data_sets: Sequence[Dataset]) -> Association:
@@ -106,18 +118,20 @@ class DimseSink:
         raise Refused(self._destination.name, f"0x{status:04X}")
 
 
-def _one_form(data_sets: Mapping[DocumentKind, Dataset], association: Association) -> list[Dataset]:
+def _one_form(
+    data_sets: Sequence[tuple[DocumentKind, Dataset]], association: Association
+) -> list[Dataset]:
     """Of the forms of the SR the first that the peer accepted, else the first, to be refused."""
     accepted = {context.abstract_syntax for context in association.accepted_contexts}
-    forms = [kind for kind in SR_FORMS if kind in data_sets]
-    taken = [kind for kind in forms if data_sets[kind].SOPClassUID in accepted]
+    classes = {kind: data_set.SOPClassUID for kind, data_set in data_sets}
+    forms = [kind for kind in SR_FORMS if kind in classes]
+    taken = [kind for kind in forms if classes[kind] in accepted]
     left_out = set(forms) - set((taken or forms)[:1])
-    return [data_set for kind, data_set in data_sets.items() if kind not in left_out]
+    return [data_set for kind, data_set in data_sets if kind not in left_out]
 
 
 def _ordered(delivery: Delivery, documents: Sequence[Document]) -> list[Document]:
-    by_kind = {document.kind: document for document in documents}
-    return [by_kind[kind] for kind in delivery.documents if kind in by_kind]
+    return [document for kind in delivery.documents for document in documents if document.kind is kind]
 
 
 def _read(document: Document) -> Dataset:

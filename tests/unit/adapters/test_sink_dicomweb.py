@@ -8,7 +8,8 @@ import pytest
 from pydicom import dcmread
 
 from hoichan.adapters.encoder import DocumentEncoder
-from hoichan.adapters.sink_dicomweb import DicomwebSink, images_of
+from hoichan.adapters.images_there import references_of
+from hoichan.adapters.sink_dicomweb import DicomwebSink
 from hoichan.errors import Refused, Unreachable
 from hoichan.reporting import plan
 from hoichan.settings import DicomwebDestination, Settings
@@ -101,8 +102,13 @@ def test_results_wait_for_their_images_but_not_for_ever(documents):
 
 
 def test_results_go_as_soon_as_the_images_are_there(documents):
-    (asked,) = images_of(documents).values()
-    images = [uid for uid in asked if uid in {one.sop_instance_uid for one in STUDY.instances}]
+    (series,) = references_of(documents).values()
+    images = [
+        uid
+        for uids in series.values()
+        for uid in uids
+        if uid in {one.sop_instance_uid for one in STUDY.instances}
+    ]
     archive = Archive(images=images)
     assert deliver(*sink(archive, wait_for_images_seconds=60), documents)
     assert images

@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from io import BytesIO
 
 import pytest
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, evt
 
 from hoichan.adapters.encoder import DocumentEncoder
+from hoichan.adapters.images_there import FIND
 from hoichan.adapters.sink_dimse import DimseSink
 from hoichan.encoding.images import SC_IMAGE_STORAGE
 from hoichan.errors import Refused, Unreachable
@@ -38,10 +39,22 @@ class Pacs:
 
     def __init__(self, status: int = 0x0000) -> None:
         self.status, self.received, self.associations, self.callers = status, [], 0, []
+        self.images, self.find_status = set(), 0x0000
 
     def store(self, event):
         self.received.append((event.dataset.SOPClassUID, event.encoded_dataset(include_meta=False)))
         return self.status
+
+    def find(self, event):
+        asked = event.identifier
+        assert asked.QueryRetrieveLevel == "IMAGE" and asked.StudyInstanceUID and asked.SeriesInstanceUID
+        uids = asked.SOPInstanceUID
+        for uid in [uids] if isinstance(uids, str) else uids:
+            if uid in self.images and self.find_status == 0x0000:
+                found = Dataset()
+                found.QueryRetrieveLevel, found.SOPInstanceUID = "IMAGE", uid
+                yield 0xFF00, found
+        yield self.find_status, None
 
     def accepted(self, event):
         self.associations += 1
@@ -56,7 +69,7 @@ def listening(pacs: Pacs, *, contexts=BOTH, title="PACS", syntax=ExplicitVRLittl
         setattr(ae, name, value)
     for context in contexts:
         ae.add_supported_context(context, syntax)
-    handlers = [(evt.EVT_C_STORE, pacs.store), (evt.EVT_ACCEPTED, pacs.accepted)]
+    handlers = [(evt.EVT_C_STORE, pacs.store), (evt.EVT_C_FIND, pacs.find), (evt.EVT_ACCEPTED, pacs.accepted)]
     server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
     try:
         yield DicomDestination(
@@ -236,3 +249,42 @@ def test_marks_and_page_go_where_they_are_asked_for(every_form):
 def test_only_what_somebody_asks_for_is_made(documents, every_form):
     assert {document.kind for document in documents} == {DocumentKind.SC, DocumentKind.SR, DocumentKind.FHIR}
     assert DocumentKind.KOS not in {document.kind for document in every_form}  # nothing is taken back
+
+
+# ------------------------------------------------------------------ the images first
+def waiting(destination, documents, clock=lambda: 0.0):
+    asked = destination.model_copy(update={"wait_for_images_seconds": 60.0})
+    (delivery,) = plan(a_report(a_study()), a_study(), [asked], documents, REPORTED_AT)
+    sink = DimseSink(asked, "HOICHAN", monotonic=clock)
+    return lambda: sink.deliver(delivery, documents)
+
+
+def test_results_wait_until_the_pacs_has_the_film(documents):
+    pacs = Pacs()
+    with listening(pacs, contexts=(*BOTH, FIND)) as destination:
+        send = waiting(destination, documents)
+        with pytest.raises(Unreachable) as caught:
+            send()
+        assert caught.value.detail == "images_not_there" and not pacs.received
+        pacs.images = {one.sop_instance_uid for one in a_study().instances}
+        assert send() == "0x0000"
+    assert len(pacs.received) == len(BOTH)
+
+
+def test_nobody_waits_longer_than_agreed(documents):
+    pacs, now = Pacs(), [0.0]
+    with listening(pacs, contexts=(*BOTH, FIND)) as destination:
+        send = waiting(destination, documents, lambda: now[0])
+        with pytest.raises(Unreachable):
+            send()
+        now[0] = 60.0
+        assert send() == "0x0000"
+
+
+def test_a_pacs_that_answers_no_questions_gets_its_results(documents):
+    with listening(Pacs()) as destination:  # no C-FIND
+        assert waiting(destination, documents)() == "0x0000"
+    pacs = Pacs()
+    pacs.find_status = 0xA900
+    with listening(pacs, contexts=(*BOTH, FIND)) as destination:
+        assert waiting(destination, documents)() == "0x0000"
