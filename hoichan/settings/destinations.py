@@ -53,9 +53,13 @@ class DicomDestination(_Destination):
     ae_title: AeTitle
     calling_ae_title: AeTitle | None = None  # None: the listener's own title
     tls: ClientTls | None = None  # None: plain DICOM
-    send: tuple[Literal["sr", "sc", "gsps", "pdf", "kos"], ...] = ("sc", "sr")
+    send: tuple[Literal["sr", "sc", "seg", "gsps", "pdf", "kos"], ...] = ("sc", "sr")
+    # how outlines of volumes are written: yes or no for each voxel, or probabilities
+    seg_form: Literal["binary", "fractional"] = "binary"
     # auto: the newest that it accepts; one of the three: that one only
     sr_class: Literal["auto", "comprehensive_3d", "comprehensive", "enhanced"] = "auto"
+    # Results wait so long until C-FIND says that the images they speak of are there; 0: they do not wait.
+    wait_for_images_seconds: float = Field(0, ge=0)
     commitment: bool = False  # ask it for storage commitment, and send again what it does not hold
     commitment_wait_seconds: float = Field(600, gt=0)  # without a report for so long: it is asked again
 
@@ -67,7 +71,9 @@ class DicomwebDestination(_Destination):
     url: AnyHttpUrl  # base of its DICOMweb services: `/studies` follows
     auth: Auth = Auth()
     tls: ClientTls | None = None  # None: https is checked against the system's authorities
-    send: tuple[Literal["sr", "sc", "gsps", "pdf", "kos"], ...] = ("sc", "sr")
+    send: tuple[Literal["sr", "sc", "seg", "gsps", "pdf", "kos"], ...] = ("sc", "sr")
+    # how outlines of volumes are written: yes or no for each voxel, or probabilities
+    seg_form: Literal["binary", "fractional"] = "binary"
     sr_class: Literal["auto", "comprehensive_3d", "comprehensive", "enhanced"] = "auto"
     # Results wait so long until QIDO-RS says that the images they speak of are there; 0: they do not wait.
     wait_for_images_seconds: float = Field(0, ge=0)
@@ -87,6 +93,8 @@ class FhirDestination(_Destination):
     # Look the patient up there first: two of name, birth date and sex must be those of the study. Needs the
     # right to search Patient.
     compare_patient: bool = False
+    # imr: signed reports only, as IHE IMR wants them [RAD-141]: report and study, the words as HTML and PDF
+    content: Literal["full", "imr"] = "full"
 
 
 Hl7Name = Annotated[str, Field(max_length=20, pattern=r"^[^|^~\\&\s]*$")]  # HD.1, a namespace id
@@ -119,7 +127,7 @@ class FolderDestination(_Destination):
 
     kind: Literal["folder"]
     path: Path
-    send: tuple[Literal["sr", "sc", "fhir"], ...] = ("sc", "sr", "fhir")  # (): for forwarded images only
+    send: tuple[Literal["sr", "sc", "seg", "fhir"], ...] = ("sc", "sr", "fhir")  # (): for forwarded images only
 
 
 AnyDestination = DicomDestination | DicomwebDestination | FhirDestination | Hl7Destination | FolderDestination
