@@ -41,6 +41,7 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Check every record against the one before it, and every signed review against its hash."""
+    from hoichan.adapters.page_seal import PageSeal  # noqa: PLC0415
     from hoichan.adapters.reviews_sql import ReviewsSql  # noqa: PLC0415
     from service.reviews_check import check_reviews  # noqa: PLC0415
     from service.wiring import open_house  # noqa: PLC0415
@@ -50,7 +51,9 @@ def verify(
     log = house.audit
     broken = log.verify(exported)
     length = log.head().length
-    checked = check_reviews(ReviewsSql(house.engine, house.objects, house.clock), log)
+    pades = house.settings.pades
+    seal = PageSeal(pades) if pades is not None else None
+    checked = check_reviews(ReviewsSql(house.engine, house.objects, house.clock), log, seal)
     if as_json:
         told = {
             "intact": broken is None and checked.is_intact,
@@ -59,6 +62,8 @@ def verify(
             "reviews": checked.reviews,
             "changed_reviews": list(checked.changed),
             "missing_reviews": list(checked.missing),
+            "sealed_pages": checked.sealed_pages,
+            "bad_pages": dict(checked.bad_pages),
         }
         print(json.dumps(told))
         raise typer.Exit(0 if told["intact"] else 1)
@@ -136,6 +141,11 @@ def _tell_reviews(checked: Checked, *, told: bool) -> None:
         print(f"The signed review {uid} is not as it was signed.")
     for uid in checked.missing:
         print(f"The signed review {uid} is missing.")
+    if checked.sealed_pages and told:
+        good = checked.sealed_pages - len(checked.bad_pages)
+        print(f"{good} of {checked.sealed_pages} pages that a certificate signed are as they were signed.")
+    for uid, problem in checked.bad_pages:
+        print(f"The page of {uid} is not as it was signed: {problem}.")
 
 
 def _parse(text: str) -> Head:

@@ -9,15 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from hoichan.adapters.page_seal import digest, is_sealed_page
 from hoichan.adapters.reviews_sql import ReviewsSql
+from hoichan.encoding.signed_page_of import signed_page_of
 from hoichan.errors import DraftChanged, HoichanError, ReportChanged, StepRefused, StudyUnknown
 from hoichan.ports import Clock, Encoder, Studies
 from hoichan.reporting.deliveries import plan
+from hoichan.reporting.begun import begun_report
 from hoichan.reporting.reviews import Signer, sign, withdraw
 from hoichan.reporting.signed import signed_report
 from hoichan.settings import Settings
 from hoichan.types import (
     Report,
+    Document,
     Review,
     ReviewDraft,
     ReviewKind,
@@ -26,7 +30,9 @@ from hoichan.types import (
     StudyInstanceUID,
 )
 
-Witness = Callable[[Review, bool], None]  # a review that is about to be kept; one that was not, after all
+# A review that is about to be kept (or that was not, after all), and the hash of its page where a certificate
+# signed it.
+Witness = Callable[[Review, bool, str], None]
 TIME_FORMAT = "%H:%M %d/%m/%Y"
 
 
@@ -58,6 +64,20 @@ class Signing:
     def sign(
         self,
         uid: StudyInstanceUID,
+    def begin(self, uid: StudyInstanceUID, *, who: str) -> Report:
+        """The report that a study without a machine's gets from a person; that which is there, where one is.
+
+        Raises StudyUnknown, or StepRefused while images still come in.
+        """
+        study, report = self.read(uid)
+        if report is not None:
+            return report
+        if study.revision < 1:
+            raise StepRefused("The study is not complete yet.")
+        begun = begun_report(study, self._clock.now())
+        self._reviews.begin(begun, who=who)
+        return begun
+
         *,
         version: int,
         signer: Signer,
@@ -92,7 +112,7 @@ class Signing:
         )
         made = self._encoder().encode(read, signed)
         planned = plan(signed, read, self._settings.effective_destinations, made, now)
-        with _witnessed(witness, review):
+        with _witnessed(witness, review, _page_sha256(made)):
             self._reviews.sign(review, signed, draft_version=version, made=made, planned=planned)
         return review
 
@@ -123,11 +143,17 @@ class Signing:
 
 
 @contextmanager
-def _witnessed(witness: Witness, review: Review) -> Iterator[None]:
+def _witnessed(witness: Witness, review: Review, page_sha256: str = "") -> Iterator[None]:
     """What cannot be recorded is not kept; what was recorded and not kept is recorded as such."""
-    witness(review, True)
+    witness(review, True, page_sha256)
     try:
         yield
     except HoichanError:
-        witness(review, False)
+        witness(review, False, page_sha256)
         raise
+
+
+def _page_sha256(made: Sequence[Document]) -> str:
+    """The hash of the page, where a certificate signed it; else ""."""
+    page = signed_page_of(made)
+    return digest(page) if is_sealed_page(page) else ""

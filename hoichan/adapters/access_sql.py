@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
+from hoichan.adapters.opinions_sql import lent
 from hoichan.adapters.schema import deliveries, studies, trail, users
 from hoichan.adapters.schema_access import account_scopes, emergency_accesses
 from hoichan.adapters.sight import EVERYTHING, Sight
@@ -53,7 +55,9 @@ class AccessSql:
                 )
             ).scalars()
             senders = [self._senders.get(code, frozenset()) for code in bound]
-            return Sight(senders=frozenset().union(*senders), opened=frozenset(opened))
+            broken = frozenset(opened)
+            asked = lent(connection, user_name, bound)
+            return Sight(senders=frozenset().union(*senders), opened=broken | asked, lent=asked - broken)
 
     def facilities(self, user_name: str) -> tuple[str, ...] | None:
         """The codes an account is bound to; None where it sees all."""
@@ -86,6 +90,12 @@ class AccessSql:
                         changed_at=self._clock.now(),
                     )
                 )
+
+    def is_lent(self, sight: Sight, study: str) -> bool:
+        """Whether a study is seen for no other reason than that a colleague asks about it."""
+        if study not in sight.lent:
+            return False
+        return not self.sees(replace(sight, opened=sight.opened - sight.lent), study)
 
     # ------------------------------------------------------------------ break-glass
     def sees(self, sight: Sight, study: str) -> bool | None:

@@ -31,6 +31,7 @@ class DocumentEncoder:
         self._spool = spool
         self._site = settings.site
         self._wanted = {
+        self._pades = settings.pades
             kind for destination in settings.effective_destinations for kind in wanted(destination)
         }
         self._hl7_destinations = [
@@ -91,6 +92,10 @@ class DocumentEncoder:
                 yield document
         yield Document(
             kind=DocumentKind.FHIR,
+        if self._pades is not None:  # the same signed bytes go into every form
+            from hoichan.adapters.page_seal import PageSeal  # noqa: PLC0415
+
+            page = PageSeal(self._pades).sign(page, review)
             uid=context.uid("fhir"),
             sop_class_uid=None,
             media_type="application/fhir+json",

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from hoichan.adapters import review_rows, rows
 from hoichan.adapters.deliveries_sql import DeliveriesSql
 from hoichan.adapters.person_rows import PERSON
+from hoichan.adapters.review_receivers import have_it, stop_unsent
 from hoichan.adapters.review_standing import standing
 from hoichan.adapters.schema import (
     UtcDateTime,
@@ -26,11 +27,11 @@ from hoichan.adapters.schema import (
 )
 from hoichan.adapters.schema_orders import retractions
 from hoichan.adapters.schema_reviews import review_drafts, review_locks, reviews
+from hoichan.adapters.signed_pages import stored_page
 from hoichan.adapters.transactions import transaction
 from hoichan.errors import DraftChanged, ReportChanged, StepRefused, StudyUnknown
 from hoichan.types import (
     Delivery,
-    DeliveryState,
     Document,
     Report,
     ReportStatus,
@@ -80,6 +81,20 @@ class ReviewsSql(DeliveriesSql):
                 ).mappings()
             )
         return review_rows.machine_report(row, ran, study)
+
+    def begin(self, report: Report, *, who: str) -> bool:
+        """Keep a report that begins with a person; False where it is there already. Nothing is sent."""
+        with transaction(self._engine) as connection:
+            self._hold(connection, report.study_instance_uid)
+            if not rows.insert_once(connection, reports, rows.report_row(report)):
+                return False
+            self._trail(
+                connection,
+                report.study_instance_uid,
+                "report_begun",
+                {"user": who, "revision": report.revision},
+            )
+            return True
 
     def report(self, report_uid: SOPInstanceUID, study: Study) -> Report | None:
         """One report of the machine, also one that a newer one has replaced."""
@@ -234,6 +249,10 @@ class ReviewsSql(DeliveriesSql):
                 yield review_rows.review(row)
             last = page[-1]["report_uid"]
 
+    def signed_page(self, report_uid: SOPInstanceUID) -> bytes:
+        """The page of a signed report as it was kept; b"" where there is none, or it is lost."""
+        return stored_page(self._engine, self._objects, report_uid)
+
     def marks(self, wanted: Collection[StudyInstanceUID]) -> Mapping[StudyInstanceUID, Mark]:
         """What the list shows of each of these studies; nothing where nobody has touched it."""
         uids = list(wanted)
@@ -329,12 +348,12 @@ class ReviewsSql(DeliveriesSql):
                     study_instance_uid=uid,
                     revision=review.revision,
                     asked_at=self._clock.now(),
-                    destinations=_have_it(connection, report_uid),
+                    destinations=have_it(connection, report_uid),
                     accession_number=head["accession_number"],
                     **{name: head[name] for name in PERSON},
                 )
             )
-            _stop_unsent(connection, report_uid)
+            stop_unsent(connection, report_uid)
             connection.execute(review_drafts.delete().where(review_drafts.c.study_instance_uid == uid))
             self._move(connection, uid, StudyState.REPORTED, state_reason=None)
             self._trail(
@@ -381,28 +400,3 @@ def _signed(connection: sa.Connection, study: StudyInstanceUID) -> tuple[Review,
         sa.select(reviews).where(reviews.c.study_instance_uid == study).order_by(reviews.c.number)
     ).mappings()
     return tuple(review_rows.review(row) for row in found)
-
-
-def _stop_unsent(connection: sa.Connection, report_uid: SOPInstanceUID) -> None:
-    """What waits is not sent any more."""
-    connection.execute(
-        deliveries.update()
-        .where(
-            deliveries.c.report_uid == report_uid,
-            deliveries.c.state.in_([DeliveryState.PENDING, DeliveryState.DEAD]),
-        )
-        .values(state=DeliveryState.CANCELLED, acknowledgement="withdrawn")
-    )
-
-
-def _have_it(connection: sa.Connection, report_uid: SOPInstanceUID) -> list[str]:
-    """The receivers that have a report, or may have it: one that waits may be on its way."""
-    found = connection.execute(
-        sa.select(deliveries.c.destination)
-        .where(
-            deliveries.c.report_uid == report_uid,
-            deliveries.c.state.in_([DeliveryState.PENDING, DeliveryState.SENT]),
-        )
-        .order_by(deliveries.c.destination)
-    )
-    return [name for (name,) in found]

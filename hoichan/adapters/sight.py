@@ -20,6 +20,7 @@ class Sight:
 
     senders: frozenset[str] | None = None  # AE titles; None: every sender, and `opened` says nothing more
     opened: frozenset[str] = frozenset()
+    lent: frozenset[str] = frozenset()  # of `opened`: only to read and to answer a colleague's question
 
     @property
     def is_bound(self) -> bool:

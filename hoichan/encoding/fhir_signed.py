@@ -13,6 +13,7 @@ import hashlib
 from hoichan import codes
 from hoichan.encoding.fhir_parts import Json, coding, concept, dicom_identifier, v2
 from hoichan.encoding.signer import rejection
+from hoichan.reporting.begun import is_begun
 from hoichan.reporting.review_words import SIDE_CODES, SITES
 from hoichan.reporting.reviews import finding_id
 from hoichan.reporting.signed import is_added, judgement_of
@@ -121,7 +122,8 @@ def sign_provenance(entry: Json, review: Review, *, system: str, doctor: Json) -
         *resource["agent"],
     ]
     sources: list[Json] = resource["entity"]
-    if review.judged != review.predecessor:
+    begun = is_begun(review.judged, review.study_instance_uid, review.revision)
+    if review.judged != review.predecessor and not begun:
         sources.append({"role": "derivation", "what": {"identifier": dicom_identifier(review.judged)}})
     digest = {"system": system, "value": review.content_sha256}
     sources.append(

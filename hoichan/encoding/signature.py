@@ -20,6 +20,7 @@ from hoichan import codes
 from hoichan.encoding.equipment import long_string
 from hoichan.encoding.signer import dicom_name, rejection
 from hoichan.encoding.source import DocumentContext, offset_text
+from hoichan.reporting.begun import begun_uid
 from hoichan.reporting.review_words import SENTENCES, SIDE_CODES, SITES
 from hoichan.reporting.signed import is_added, judgement_of
 from hoichan.types import Code, Finding, Presence, Report, Review, ReviewKind, Verdict
@@ -81,7 +82,9 @@ def verify(document: Dataset, context: DocumentContext, review: Review) -> None:
 
 def replaced(review: Review) -> tuple[str, ...]:
     """The reports that a signed one replaces: the signature before, and the machine's that it judges."""
-    return tuple(dict.fromkeys((review.predecessor, review.judged)))
+    former = dict.fromkeys((review.predecessor, review.judged))
+    never_sent = begun_uid(review.study_instance_uid, review.revision)
+    return tuple(uid for uid in former if uid != never_sent)
 
 
 def sites(finding: Finding, review: Review) -> list[FindingSite] | None:

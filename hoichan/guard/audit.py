@@ -82,6 +82,9 @@ class Audited(StrEnum):
     RESULT_WITHDRAWN = "result_withdrawn"
     CRITICAL_TOLD = "critical_told"  # a critical finding to people, or that they acknowledged it
     FOLLOW_UP_CHANGED = "follow_up_changed"  # asked for, or closed
+    OPINION_CHANGED = "opinion_changed"  # a colleague was asked, said something, or the question ended
+    SHARE_CHANGED = "share_changed"  # a link for an outsider was made or taken back
+    SHARE_OPENED = "share_opened"  # somebody looked at a signed report through such a link
     PATIENT_CORRECTED = "patient_corrected"
     QUERIED = "queried"
     WORK_CANCELLED = "work_cancelled"
@@ -114,6 +117,9 @@ EVENTS: Mapping[Audited, Event] = {
         (Audited.RESULT_WITHDRAWN, _PROCEDURE, None, "D"),
         (Audited.CRITICAL_TOLD, _PROCEDURE, None, "U"),
         (Audited.FOLLOW_UP_CHANGED, _PROCEDURE, None, "U"),
+        (Audited.OPINION_CHANGED, _PROCEDURE, None, "U"),
+        (Audited.SHARE_CHANGED, _EXPORT, None, "C"),
+        (Audited.SHARE_OPENED, _EXPORT, None, "R"),
         (Audited.PATIENT_CORRECTED, _PATIENT, None, "U"),
         (Audited.QUERIED, _QUERY, None, "E"),
         (Audited.WORK_CANCELLED, _PROCEDURE, None, "U"),

@@ -25,6 +25,7 @@ class Role(StrEnum):
     AUDITOR = "auditor"  # reads who did what; sees no patient
     LOCAL = "local"  # whoever sits at this machine while there is no account at all
     PROGRAM = "program"  # a program with a token; what it may do is in its scopes, not here
+    HOLDER = "holder"  # of a link to one signed report; no account
 
 
 class Action(StrEnum):
@@ -36,6 +37,8 @@ class Action(StrEnum):
     STUDY_SIGN = "study_sign"  # sign a report, or withdraw one, with the own password
     NOTICE_ACKNOWLEDGE = "notice_acknowledge"  # take note of a critical finding
     FOLLOW_UP_KEEP = "follow_up_keep"  # say what follows a finding, and how it ended
+    OPINION_KEEP = "opinion_keep"  # ask a colleague about a study, answer, end it
+    SHARE_KEEP = "share_keep"  # make a link to a signed report for an outsider, take it back
     TRAIL_READ = "trail_read"  # what happened to one study: identifiers and codes only
     DOCUMENT_READ = "document_read"  # take a report away as a file
     INSTANCES_READ = "instances_read"  # the images themselves, and results as DICOM objects
@@ -54,7 +57,7 @@ class Action(StrEnum):
     ACCOUNT_OWN = "account_own"  # one's own account: password, sign out
 
 
-ASSIGNABLE = tuple(role for role in Role if role not in (Role.LOCAL, Role.PROGRAM))
+ASSIGNABLE = tuple(role for role in Role if role not in (Role.LOCAL, Role.PROGRAM, Role.HOLDER))
 
 _EVERYBODY = frozenset({Action.API_READ, Action.ACCOUNT_OWN})
 _STEERS = frozenset({Action.QUEUE_READ, Action.STUDY_STEER, Action.DELIVERY_REPLAY})
@@ -66,6 +69,7 @@ _FOLLOWS = frozenset({Action.NOTICE_ACKNOWLEDGE, Action.FOLLOW_UP_KEEP})
 ALLOWED: Mapping[Role, frozenset[Action]] = {
     Role.RADIOLOGIST: _EVERYBODY
     | _REVIEWS
+_CONSULTS = frozenset({Action.OPINION_KEEP, Action.SHARE_KEEP})
     | _READER
     | _STEERS
     | _DECIDES
@@ -73,11 +77,17 @@ ALLOWED: Mapping[Role, frozenset[Action]] = {
     | _FOLLOWS
     | {Action.DOCUMENT_READ},
     Role.TECHNICIAN: _EVERYBODY | _READER | _STEERS | _DECIDES | _BREAKS,
-    Role.CLINICIAN: _EVERYBODY | _READER | _BREAKS | _FOLLOWS | {Action.DOCUMENT_READ},
+    Role.CLINICIAN: _EVERYBODY | _READER | _BREAKS | _FOLLOWS | _CONSULTS | {Action.DOCUMENT_READ},
+    | _CONSULTS
     Role.ML_ENGINEER: _EVERYBODY | {Action.METRICS_READ},
     Role.IT_ADMIN: _EVERYBODY
     | _STEERS
-    | {Action.LIST_READ, Action.TRAIL_READ, Action.METRICS_READ, Action.PEOPLE_MANAGE},
+    | {
+        Action.LIST_READ,
+        Action.TRAIL_READ,
+        Action.METRICS_READ,
+        Action.PEOPLE_MANAGE,
+    },
     Role.AUDITOR: _EVERYBODY | {Action.TRAIL_READ, Action.AUDIT_READ},
     Role.LOCAL: _READER
     | _STEERS
@@ -93,6 +103,7 @@ ALLOWED: Mapping[Role, frozenset[Action]] = {
 # What is about every facility at once: closed to an account that is bound to some, whatever its role.
 OF_THE_WHOLE_SITE = frozenset(
     {
+    Role.HOLDER: frozenset(),
         Action.QUEUE_READ,
         Action.PATIENT_DECIDE,
         Action.AUDIT_READ,

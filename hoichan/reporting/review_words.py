@@ -110,6 +110,10 @@ SENTENCES: Mapping[str, Texts] = {
         "vi": "Bác sĩ {name}, số CCHN {licence} đã xem và xác nhận lúc {time}. AI đã được sử dụng để hỗ trợ.",
         "en": "Read and confirmed by {name}, licence number {licence}, at {time}. AI was used as support.",
     },
+    "signed_alone": {
+        "vi": "Bác sĩ {name}, số CCHN {licence} đã đọc và xác nhận lúc {time}. Ca này không có kết quả của máy.",
+        "en": "Read and confirmed by {name}, licence number {licence}, at {time}. No machine's result was there.",
+    },
 }
 HEADINGS: Mapping[str, Texts] = {
     "description": {"vi": "Mô tả", "en": "Description"},

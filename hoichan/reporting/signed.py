@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hoichan import codes
+from hoichan.reporting.begun import is_begun
 from hoichan.reporting.review_words import HEADINGS, REASON_OF, SENTENCES
 from hoichan.reporting.reviews import finding_id
 from hoichan.types import (
@@ -45,6 +46,8 @@ def signed_report(report: Report, review: Review, study: Study, *, time: str) ->
         _added(one, number, _image(report, study)) for number, one in enumerate(additions(review), start=1)
     ]
     words = spoken(review)
+    alone = is_begun(review.judged, review.study_instance_uid, review.revision)
+    sentences = SENTENCES["signed_alone" if alone else "signed"]
     present = any(finding.presence is Presence.PRESENT for finding in findings)
     return replace(
         report,
@@ -53,12 +56,12 @@ def signed_report(report: Report, review: Review, study: Study, *, time: str) ->
         outcome=_outcome(report.outcome, present=present),
         findings=tuple(findings),
         refusals=(),
-        conclusion=dict.fromkeys(SENTENCES["signed"], words),
+        conclusion=dict.fromkeys(sentences, words),
         disclaimer={
             language: text.format(name=review.reviewer_name, licence=review.licence_number, time=time)
-            for language, text in SENTENCES["signed"].items()
+            for language, text in sentences.items()
         },
-        predecessor=review.predecessor,
+        predecessor=None if alone and review.predecessor == review.judged else review.predecessor,
         created_at=review.signed_at,
         review=review,
     )

@@ -28,6 +28,7 @@ from service.api import (
     accounts,
     audit_fhir,
     auditing,
+    beginning,
     dicomweb_pixels,
     dicomweb_retrieve,
     dicomweb_search,
@@ -42,6 +43,7 @@ from service.api import (
     notices,
     oidc,
     pages,
+    opinions,
     people,
     problems,
     questions,
@@ -51,6 +53,8 @@ from service.api import (
     second_factor,
     steering,
     studies,
+    shared,
+    shares,
     unmatched,
     ups,
     xml4,
@@ -73,6 +77,8 @@ API_ROUTERS = (
     xml4.router,
     fhir_tasks.router,
     ups.router,
+    opinions.router,
+    shares.router,
     search.router,
     reading.router,
     retraction.router,
@@ -83,6 +89,7 @@ API_ROUTERS = (
     health.router,
     metrics.router,
 )
+    beginning.router,
 DICOMWEB_ROUTERS = (dicomweb_search.router, dicomweb_retrieve.router, dicomweb_pixels.router)
 PAGE_ROUTERS = (
     pages.router,
@@ -99,6 +106,10 @@ PAGE_ROUTERS = (
     oidc.router,
     auditing.router,
     steering.page_router,
+    beginning.page_router,
+    opinions.page_router,
+    shares.page_router,
+    shared.router,
     retraction.page_router,
 )
 

@@ -25,6 +25,7 @@ from hoichan.settings import is_loopback
 
 SESSION = "hoichan_session"
 VISIT = "hoichan_visit"
+SHARE = "hoichan_share"  # that the PIN of a link was right, for a while
 STEP = "hoichan_step"  # between the password and the second factor
 STATE = "hoichan_state"  # of a sign-in that went to the issuer: it comes back to the same browser
 TOKEN_FIELD = "csrf_token"

@@ -52,6 +52,7 @@ class Open(Enum):
 
     TO_MACHINES = "health checks: nobody is looked up"
     TO_SIGN_IN = "whoever is there may ask"
+    TO_HOLDER = "whoever holds the link: 256 random bits in the address"
 
 
 _OF_INSTANCE = "/series/{series_uid}/instances/{instance_uid}"
@@ -93,6 +94,26 @@ ROUTES: Mapping[tuple[str, str], Action | Open] = {
     ("POST", "/notices/{number}/acknowledge"): Action.NOTICE_ACKNOWLEDGE,
     ("GET", "/api/v1/notices"): Action.STUDY_READ,
     ("POST", "/api/v1/notices/{number}/acknowledge"): Action.NOTICE_ACKNOWLEDGE,
+    ("GET", "/opinions"): Action.OPINION_KEEP,
+    ("POST", "/opinions/{number}/words"): Action.OPINION_KEEP,
+    ("POST", "/opinions/{number}/close"): Action.OPINION_KEEP,
+    ("GET", "/studies/{study_uid}/opinions"): Action.OPINION_KEEP,
+    ("POST", "/studies/{study_uid}/opinions"): Action.OPINION_KEEP,
+    ("GET", "/api/v1/opinions"): Action.OPINION_KEEP,
+    ("POST", "/api/v1/opinions/{number}/words"): Action.OPINION_KEEP,
+    ("POST", "/api/v1/opinions/{number}/close"): Action.OPINION_KEEP,
+    ("GET", "/api/v1/studies/{study_uid}/opinions"): Action.OPINION_KEEP,
+    ("POST", "/api/v1/studies/{study_uid}/opinions"): Action.OPINION_KEEP,
+    ("GET", "/studies/{study_uid}/shares"): Action.SHARE_KEEP,
+    ("POST", "/studies/{study_uid}/shares"): Action.SHARE_KEEP,
+    ("POST", "/shares/{number}/revoke"): Action.SHARE_KEEP,
+    ("GET", "/api/v1/studies/{study_uid}/shares"): Action.SHARE_KEEP,
+    ("POST", "/api/v1/studies/{study_uid}/shares"): Action.SHARE_KEEP,
+    ("POST", "/api/v1/shares/{number}/revoke"): Action.SHARE_KEEP,
+    ("GET", "/shared/{token}"): Open.TO_HOLDER,
+    ("POST", "/shared/{token}"): Open.TO_HOLDER,
+    ("GET", "/shared/{token}/report.pdf"): Open.TO_HOLDER,
+    ("GET", "/shared/{token}/pictures/{number}"): Open.TO_HOLDER,
     ("GET", "/follow-ups"): Action.STUDY_READ,
     ("POST", "/follow-ups/{number}/close"): Action.FOLLOW_UP_KEEP,
     ("GET", "/api/v1/follow-ups"): Action.STUDY_READ,
@@ -151,6 +172,8 @@ ROUTES: Mapping[tuple[str, str], Action | Open] = {
     ("GET", "/api/v1/studies/{study_uid}/documents/{kind}"): Action.DOCUMENT_READ,
     ("POST", "/api/v1/deliveries/{idempotency_key}/replay"): Action.DELIVERY_REPLAY,
     ("GET", "/fhir/metadata"): Action.API_READ,
+    ("POST", "/studies/{study_uid}/begin"): Action.STUDY_REVIEW,
+    ("POST", "/api/v1/studies/{study_uid}/begin"): Action.STUDY_REVIEW,
     ("GET", "/fhir/AuditEvent"): Action.AUDIT_READ,
     ("GET", "/fhir/{resource_type}"): Action.DOCUMENT_READ,
     ("GET", "/fhir/{resource_type}/{resource_id}"): Action.DOCUMENT_READ,
@@ -195,10 +218,15 @@ async def admit(request: Request, desk: AtWholeDesk) -> None:
     request.state.caller = None
     request.state.fields = {}
     if request.method in CHANGES and bearer(request.headers) is None:  # no page of another site can add one
+        *("/opinions", "/opinions/{number}/words", "/opinions/{number}/close"),
+        *("/api/v1/opinions", "/api/v1/opinions/{number}/words", "/api/v1/opinions/{number}/close"),
+        *("/shares/{number}/revoke", "/api/v1/shares/{number}/revoke"),
         if not is_same_origin(request.headers):
             raise CrossOrigin
         request.state.fields = await _fields(request)
     await run_in_threadpool(_admit, request, desk)
+# What may be done with a study that is seen only because a colleague asks about it.
+OF_LENT = frozenset({Action.LIST_READ, Action.STUDY_READ, Action.INSTANCES_READ, Action.OPINION_KEEP})
 
 
 def lifetime(web: Web) -> Lifetime:
@@ -227,12 +255,12 @@ def _admit(request: Request, desk: Desk) -> None:
         return
     caller = _caller(request, desk)
     request.state.caller = caller
-    if wanted is not Open.TO_SIGN_IN and caller is None:
+    if not isinstance(wanted, Open) and caller is None:
         raise SignInRequired
     is_program = caller is not None and caller.is_program
     if request.method in CHANGES and not is_program and not is_token(request, request.state.fields):
         raise TokenMissing
-    if wanted is Open.TO_SIGN_IN:
+    if isinstance(wanted, Open):
         return
     if caller is None or wanted is None or not caller.may(wanted):
         _refuse(request, desk, str(wanted))
@@ -262,6 +290,33 @@ def _refuse(request: Request, desk: Desk, detail: str) -> None:
 def _is_in_sight(request: Request, desk: Desk, caller: Caller, wanted: Action) -> bool:
     """Whether an account that is bound may ask this. That a study is unknown is told by its handler."""
     study = request.path_params.get("study_uid")
+def admitted(request: Request, desk: Desk, wanted: Action) -> Caller:
+    """Who asks an application that is mounted below ours, from our page. Raises an AccessError.
+
+    An account that is bound to facilities is turned away: what it would do there is of no facility yet.
+    """
+    request.state.caller = None
+    if not is_same_origin(request.headers):
+        raise CrossOrigin
+    if bearer(request.headers) is not None:
+        raise Forbidden
+    caller = _caller(request, desk)
+    if caller is None:
+        raise SignInRequired
+    request.state.caller = caller
+    if not is_token(request, {}):
+        raise TokenMissing
+    if not caller.may(wanted):
+        _refuse(request, desk, str(wanted))
+        raise Forbidden
+    if _lacks_second_factor(desk, caller):
+        raise SecondFactorRequired
+    if caller.sight.is_bound:
+        _refuse(request, desk, f"scope {wanted}")
+        raise OutOfScope
+    return caller
+
+
     if study is None and (key := request.path_params.get("idempotency_key")) is not None:
         study = desk.access.study_of(key)
         if study is None:
@@ -285,6 +340,8 @@ def _caller(request: Request, desk: Desk) -> Caller | None:
         user = desk.people.signed_in(session_id, lifetime(desk.settings.web), by_hand=by_hand)
         if user is not None:
             return Caller(
+        if wanted not in OF_LENT and desk.access.is_lent(caller.sight, study):
+            return False
                 user_name=user.user_name,
                 display_name=user.display_name,
                 role=user.role,

@@ -73,6 +73,7 @@ def show_reading(request: Request, desk: AtDesk, study_uid: StudyUid) -> Reading
     lock = reviews.locked(uid)
     draft = _current_draft(reviews, study, report)
     return ReadingOut(
+    lent = desk.access.is_lent(reader.sight, uid)  # a colleague asks: to be looked at, not to be signed
         study=ReaderStudyOut.of(study),
         report=ReadReportOut.of(report, status_after(signed, stands=stands)) if report else None,
         findings=_findings(reviews, uid, report) if report else [],
@@ -90,8 +91,8 @@ def show_reading(request: Request, desk: AtDesk, study_uid: StudyUid) -> Reading
         rejection_reasons=reasons(),
         settings=RoomSettingsOut(read_first=desk.settings.web.read_first),
         may=MayOut(
-            review=reader.may(Action.STUDY_REVIEW),
-            sign=reader.may(Action.STUDY_SIGN) and bool(_licence(desk, reader)),
+            review=reader.may(Action.STUDY_REVIEW) and not lent,
+            sign=reader.may(Action.STUDY_SIGN) and not lent and bool(_licence(desk, reader)),
         ),
     )
 
@@ -292,14 +293,14 @@ def _signer(request: Request, desk: Desk, uid: StudyInstanceUID, password: str) 
 def _witness(request: Request, desk: Desk, what: Audited) -> Witness:
     """What records a signature before it is kept; nothing is signed that could not be recorded."""
 
-    def record(review: Review, kept: bool) -> None:
+    def record(review: Review, kept: bool, page_sha256: str) -> None:
         desk.witness.record(
             request,
             what,
             review.study_instance_uid,
             review.report_uid,
             review.predecessor,
-            detail=f"{review.kind.value} {review.content_sha256}",
+            detail=f"{review.kind.value} {review.content_sha256} {page_sha256}".strip(),
             outcome=Outcome.SUCCESS if kept else Outcome.SERIOUS_FAILURE,
         )
 

@@ -7,7 +7,9 @@ from urllib.parse import urlencode
 from fastapi import Request
 from starlette.responses import HTMLResponse
 
-from service.api.caller import frame, remember_visit
+from hoichan.adapters.opinions_sql import OpinionsSql
+from hoichan.guard.roles import Action
+from service.api.caller import caller_of, frame, remember_visit
 from service.api.desk import Desk
 from service.web.rendering import COOKIE, LANGUAGES
 
@@ -25,6 +27,7 @@ def show(request: Request, desk: Desk, template: str, **values: object) -> HTMLR
         kept={key: value for key, value in request.query_params.items() if key in _KEPT},
         now=desk.clock.now(),
         query=query,
+        opinions_waiting=_questions(request, desk),
         **frame(request),
         **values,
     )
@@ -39,3 +42,11 @@ def query(**values: object) -> str:
     """`?a=b` of what is not None; "" when nothing is left."""
     kept = {key: str(value) for key, value in values.items() if value is not None}
     return f"?{urlencode(kept)}" if kept else ""
+
+
+def _questions(request: Request, desk: Desk) -> int:
+    """How many second opinions wait for the reader."""
+    caller = caller_of(request)
+    if caller is None or not caller.session_id or not caller.may(Action.OPINION_KEEP):
+        return 0
+    return OpinionsSql(desk.reading.engine, desk.clock, desk.sight).waiting(caller.user_name)

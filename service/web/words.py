@@ -26,6 +26,7 @@ BY_A_PERSON = frozenset(
         *("delivery_revived", "analysis_requested_again", "assembly_requested_again", "work_cancelled"),
         *("report_signed", "review_withdrawn", "notice_acknowledged"),
         *("follow_up_asked", "follow_up_closed"),
+        *("report_begun", "opinion_asked", "opinion_given", "opinion_closed", "share_made", "share_revoked"),
     }
 )
 AGE_KEYS = ("now", "minutes", "hours", "days")

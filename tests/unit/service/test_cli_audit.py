@@ -60,6 +60,8 @@ def test_an_intact_log(hoichan, record):
         "reviews": 0,
         "changed_reviews": [],
         "missing_reviews": [],
+        "sealed_pages": 0,
+        "bad_pages": {},
     }
 
 

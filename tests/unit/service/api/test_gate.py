@@ -55,7 +55,10 @@ class Site:
             resource_id="1.2.3",
             workitem_uid="1.2.3",
             requester="AI2",
+            ae_title="AI2",
+            message_key="0" * 64,
             number="1",
+            token="x" * 43,
             tag="7FE00010",
             kind="sr",
             idempotency_key=f"1.2.3:{self.record.settings.site.language}",
@@ -114,6 +117,8 @@ def test_only_these_are_open():
         *(("GET", "/healthz"), ("GET", "/readyz")),
         *(("GET", "/login"), ("POST", "/login"), ("GET", "/login/code"), ("POST", "/login/code")),
         *(("GET", "/login/oidc"), ("GET", "/login/oidc/back")),
+        *(("GET", "/shared/{token}"), ("POST", "/shared/{token}")),
+        *(("GET", "/shared/{token}/report.pdf"), ("GET", "/shared/{token}/pictures/{number}")),
     }
 
 

@@ -48,7 +48,7 @@ class Site:
         self.app = an_app(self.record)
         self.access = self.app.state.desk.access
         for role in Role:
-            if role not in (Role.LOCAL, Role.PROGRAM):
+            if role not in (Role.LOCAL, Role.PROGRAM, Role.HOLDER):
                 add_user(self.record, f"{role.value}.d", role)
                 self.access.bind(f"{role.value}.d", ["79002"])
         add_user(self.record, "whole", Role.RADIOLOGIST)

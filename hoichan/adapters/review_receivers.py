@@ -1,0 +1,33 @@
+"""Who has a signed report, and what of it has not left yet."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from hoichan.adapters.schema import deliveries
+from hoichan.types import DeliveryState, SOPInstanceUID
+
+
+def stop_unsent(connection: sa.Connection, report_uid: SOPInstanceUID) -> None:
+    """What waits is not sent any more."""
+    connection.execute(
+        deliveries.update()
+        .where(
+            deliveries.c.report_uid == report_uid,
+            deliveries.c.state.in_([DeliveryState.PENDING, DeliveryState.DEAD]),
+        )
+        .values(state=DeliveryState.CANCELLED, acknowledgement="withdrawn")
+    )
+
+
+def have_it(connection: sa.Connection, report_uid: SOPInstanceUID) -> list[str]:
+    """The receivers that have a report, or may have it: one that waits may be on its way."""
+    found = connection.execute(
+        sa.select(deliveries.c.destination)
+        .where(
+            deliveries.c.report_uid == report_uid,
+            deliveries.c.state.in_([DeliveryState.PENDING, DeliveryState.SENT]),
+        )
+        .order_by(deliveries.c.destination)
+    )
+    return [name for (name,) in found]

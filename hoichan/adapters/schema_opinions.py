@@ -1,0 +1,52 @@
+"""The tables of second opinions and of links that show one signed report to an outsider (migration 0017)."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from hoichan.adapters.schema import UtcDateTime, metadata
+
+_UID = sa.String(64)
+_NAME = sa.String(32)
+
+# One question to a colleague, or to everybody of a facility. Who is asked sees the study while it is open.
+opinions = sa.Table(
+    "opinions",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("study_instance_uid", _UID, nullable=False, index=True),
+    sa.Column("asked_by", _NAME, nullable=False),
+    sa.Column("asked_user", _NAME),  # either this one …
+    sa.Column("asked_facility", _NAME),  # … or the accounts that are bound to this one
+    sa.Column("asked_at", UtcDateTime, nullable=False),
+    sa.Column("closed_at", UtcDateTime, index=True),  # None: open
+    sa.Column("closed_by", _NAME),
+)
+
+# What was said about it, the question first. Rows are only added.
+opinion_words = sa.Table(
+    "opinion_words",
+    metadata,
+    sa.Column("number", sa.Integer, sa.ForeignKey("opinions.number"), primary_key=True),
+    sa.Column("place", sa.Integer, primary_key=True),  # 1, 2, 3, …
+    sa.Column("author", _NAME, nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("words", sa.Text, nullable=False),
+)
+
+# Links for outsiders. The link itself is kept nowhere: a digest of 256 random bits is.
+shares = sa.Table(
+    "shares",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("token_sha256", sa.String(64), nullable=False, unique=True),
+    sa.Column("study_instance_uid", _UID, nullable=False, index=True),
+    sa.Column("made_by", _NAME, nullable=False),
+    sa.Column("made_at", UtcDateTime, nullable=False),
+    sa.Column("ends_at", UtcDateTime, nullable=False),
+    sa.Column("pin_hash", sa.Text),  # argon2id; None: the link alone opens it
+    sa.Column("opened", sa.Integer, nullable=False),
+    sa.Column("last_opened_at", UtcDateTime),
+    sa.Column("revoked_at", UtcDateTime),
+    sa.Column("revoked_by", _NAME),
+)
