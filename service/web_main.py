@@ -23,8 +23,10 @@ from hoichan.adapters.tls import page_context
 from hoichan.errors import ConfigurationError, PortInUse
 from hoichan.guard.scopes import Scope
 from hoichan.settings import Settings, is_loopback
+from service.api import upload
 from service.api.app import create_app
-from service.api.stow import StowDoor, stow_app
+from service.api.desk import Desk
+from service.api.stow import Admit, StowDoor, stow_app
 from service.api.stow_access import StowAccess
 from service.processes import announce, stop_event
 from service.wiring import House, open_house
@@ -33,6 +35,7 @@ log = structlog.get_logger()
 
 USED_WRONGLY = 2  # exit code (DESIGN §4)
 GRACE_SECONDS = 5
+LONGEST_WORD = 16 * 1024  # bytes of what comes through a WebSocket: nothing of it is read
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -92,15 +95,7 @@ def serve(settings: Settings, door: socket.socket, *, ready_file: Path | None, l
         ),
         spool_root=settings.storage.spool_dir,
     )
-    if settings.web.stow:
-        stow = StowDoor(
-            house.spool,
-            settings.storage.data_dir,
-            admit=StowAccess(house.tokens, house.people, app.state.desk.witness, host=settings.web.host),
-            maximum_bytes=settings.web.stow_maximum_bytes,
-            reserve_bytes=settings.storage.reserve_bytes,
-        )
-        app.mount("/dicom-web", stow_app(stow))
+    _mount_doors(app, house)
     server = _Server(_configuration(settings, app), ready_file)
     # uvicorn takes the signals while it serves and raises them again when it has shut down: this event's
     # handlers then have nothing left to do. The end of the lifeline reaches the server through the event.
@@ -112,6 +107,27 @@ def serve(settings: Settings, door: socket.socket, *, ready_file: Path | None, l
         house.engine.dispose()
 
 
+def _mount_doors(app: FastAPI, house: House) -> None:
+    """STOW-RS for programs and the upload for people, where they are open."""
+    settings = house.settings
+    desk: Desk = app.state.desk
+
+    def door(admit: Admit) -> StowDoor:
+        return StowDoor(
+            house.spool,
+            settings.storage.data_dir,
+            admit=admit,
+            maximum_bytes=settings.web.stow_maximum_bytes,
+            reserve_bytes=settings.storage.reserve_bytes,
+        )
+
+    if settings.web.stow:
+        programs = StowAccess(house.tokens, house.people, desk.witness, host=settings.web.host)
+        app.mount("/dicom-web", stow_app(door(programs)))
+    if settings.web.upload:
+        app.mount(upload.PLACE, stow_app(door(upload.UploadAccess(desk))))
+
+
 def _configuration(settings: Settings, app: FastAPI) -> uvicorn.Config:
     configuration = uvicorn.Config(
         app,
@@ -121,6 +137,7 @@ def _configuration(settings: Settings, app: FastAPI) -> uvicorn.Config:
         proxy_headers=bool(settings.web.trusted_proxies),
         forwarded_allow_ips=list(settings.web.trusted_proxies),
         timeout_graceful_shutdown=GRACE_SECONDS,
+        ws_max_size=LONGEST_WORD,
     )
     configuration.load()
     if settings.web.tls is not None:

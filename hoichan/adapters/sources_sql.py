@@ -120,6 +120,31 @@ class SourcesSql:
         connection.execute(source_studies.update().where(key).values(**values))
         return changed and row["state"] != WantedState.WANTED
 
+    def ask_for(self, study: StudyInstanceUID, names: Sequence[str], *, now: datetime) -> None:
+        """Have these sources looked at for one study that somebody wants, as soon as they can be asked."""
+        with transaction(self._engine) as connection:
+            for name in names:
+                self._ensure(connection, name)
+                wanted = {"state": str(WantedState.WANTED), "attempts": 0, "due_at": now}
+                is_new = rows.insert_once(
+                    connection,
+                    source_studies,
+                    {
+                        "source": name,
+                        "study_instance_uid": study,
+                        "missing": 0,
+                        "seen_at": now,
+                        "instances": None,
+                        **wanted,
+                    },
+                )
+                if not is_new:
+                    connection.execute(
+                        source_studies.update()
+                        .where(source_studies.c.source == name, source_studies.c.study_instance_uid == study)
+                        .values(**wanted)
+                    )
+
     def failed(self, name: str, *, code: str, next_at: datetime) -> int:
         """The source did not answer; how often in a row now."""
         with transaction(self._engine) as connection:

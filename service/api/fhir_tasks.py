@@ -8,7 +8,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import JSONResponse
 
-from hoichan.adapters.workitems_sql import ProcedureStepState, Workitem, WorkitemsSql
+from hoichan.adapters.workitem_rows import ProcedureStepState, Workitem
+from hoichan.adapters.workitems_sql import WorkitemsSql
 from hoichan.encoding.fhir_parts import dicom_identifier
 from hoichan.guard.audit import Audited
 from hoichan.types import Urgency

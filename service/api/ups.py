@@ -2,7 +2,7 @@
 
 | verb | address | answers |
 |---|---|---|
-| create | POST /workitems?{uid} | 201; 400 no study here; 409 the UID, or the study's job, is taken |
+| create | POST /workitems?{uid} | 201; 400 no study, no source; 409 the UID, or the study's job, is taken |
 | search | GET /workitems | 200, 204 |
 | retrieve | GET /workitems/{uid} | 200, 404 |
 | update | POST /workitems/{uid}?{transaction} | 200, 400 wrong lock, 404, 409 not claimed, 410 done |
@@ -23,13 +23,10 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
-from hoichan.adapters.workitems_sql import (
-    FINAL,
-    ProcedureStepState,
-    Verdict,
-    Workitem,
-    WorkitemsSql,
-)
+from hoichan.adapters.sources_sql import SourcesSql
+from hoichan.adapters.ups_sql import UpsSql
+from hoichan.adapters.workitem_rows import FINAL, ProcedureStepState, Verdict, Workitem
+from hoichan.adapters.workitems_sql import WorkitemsSql
 from hoichan.errors import StudyUnknown
 from hoichan.guard.audit import Audited
 from hoichan.types import StudyInstanceUID
@@ -88,11 +85,27 @@ def _create(request: Request, desk: Desk, content: bytes | None) -> Response:
     try:
         revision = desk.steering.analyse_again(study)
     except StudyUnknown:
-        return _problem(HTTPStatus.BAD_REQUEST, "The study is not here: send it first.", "C307")
+        return _await(request, desk, asked, study, uid)
     if revision is None:
         return _problem(HTTPStatus.CONFLICT, "A person has signed, or the study is still coming.")
     if not work.name(study, revision, uid):
         return _problem(HTTPStatus.CONFLICT, "Somebody was quicker.")
+    desk.witness.record(request, Audited.RESULT_CREATED, study, detail="workitem created")
+    place = f"{base_url(request)}/workitems/{uid}"
+    return Response(status_code=HTTPStatus.CREATED, headers={"Location": place, "Content-Location": place})
+
+
+def _await(request: Request, desk: Desk, asked: dicom.Json, study: StudyInstanceUID, uid: str) -> Response:
+    """Work ahead of the images: the sources are asked for them, and the job waits until they come."""
+    sources = [source.name for source in desk.settings.sources if source.catch_up]
+    if not sources:
+        text = "The study is not here, and no source is set to fetch it from: send it first."
+        return _problem(HTTPStatus.BAD_REQUEST, text, "C307")
+    caller = caller_of(request)
+    who = caller.user_name if caller else "unknown"
+    if not _work(desk).wait_for(study, uid, who=who, urgency=dicom.urgency_of(asked)):
+        return _problem(HTTPStatus.CONFLICT, "The UID, or the work on this study, is there already.")
+    SourcesSql(desk.reading.engine).ask_for(study, sources, now=desk.clock.now())
     desk.witness.record(request, Audited.RESULT_CREATED, study, detail="workitem created")
     place = f"{base_url(request)}/workitems/{uid}"
     return Response(status_code=HTTPStatus.CREATED, headers={"Location": place, "Content-Location": place})
@@ -142,7 +155,7 @@ def retrieve(request: Request, desk: AtDesk, workitem_uid: WorkitemUid) -> Respo
 
 @router.post("/workitems/{workitem_uid}")
 async def update(request: Request, desk: AtDesk, workitem_uid: WorkitemUid) -> Response:
-    """How far the holder is; other attributes of a job are ours and stay."""
+    """How far the holder is, and what he made; other attributes of a job are ours and stay."""
     content = await _content(request)
     try:
         said = dicom.body(content or b"")
@@ -153,7 +166,12 @@ async def update(request: Request, desk: AtDesk, workitem_uid: WorkitemUid) -> R
     percent = round(float(text)) if re.fullmatch(r"\d{1,3}(\.\d{1,6})?", text) else None
     if (text and percent is None) or (percent or 0) > 100 or (said and dicom.STATE in said):
         return _problem(HTTPStatus.BAD_REQUEST, "Progress is 0 to 100; the state has a request of its own.")
+    made = dicom.outputs_of(said)
+    if made is None:
+        return _problem(HTTPStatus.BAD_REQUEST, "A reference to an output lacks a UID.")
     verdict = await run_in_threadpool(_work(desk).progress, workitem_uid, lock, percent)
+    if verdict is Verdict.DONE and dicom.PERFORMED in said:
+        await run_in_threadpool(_ups(desk).keep_outputs, workitem_uid, made)
     return _of_verdict(verdict)
 
 
@@ -192,10 +210,19 @@ def _change(request: Request, desk: Desk, uid: str, state: ProcedureStepState, l
 
 @router.post("/workitems/{workitem_uid}/cancelrequest")
 @router.post("/workitems/{workitem_uid}/cancelrequest/{requester}")
-def request_cancellation(
+async def request_cancellation(
     request: Request, desk: AtDesk, workitem_uid: WorkitemUid, requester: str = ""
 ) -> Response:
-    """Stop a job of ours. One that somebody else holds is his to give up."""
+    """Stop a job of ours. The holder of one is told, where he listens: it is his to give up."""
+    content = await _content(request)
+    try:
+        said = dicom.body(content or b"")
+    except dicom.BodyUnreadable:
+        return _problem(HTTPStatus.BAD_REQUEST, "The body is no data set in DICOM JSON.")
+    return await run_in_threadpool(_cancel, request, desk, workitem_uid, said)
+
+
+def _cancel(request: Request, desk: Desk, workitem_uid: str, said: dicom.Json) -> Response:
     work = _work(desk)
     item = work.one(workitem_uid)
     if item is None:
@@ -203,9 +230,16 @@ def request_cancellation(
     if item.state in FINAL:
         return _problem(HTTPStatus.CONFLICT, "It has ended.", _ended(item))
     if item.claimed_by is not None:
-        return _problem(HTTPStatus.CONFLICT, "Its holder decides.", "C312")
+        caller = caller_of(request)
+        words = {tag: attribute for tag, attribute in said.items() if tag in dicom.CANCEL_WORDS}
+        who = caller.user_name if caller else "unknown"
+        desk.witness.record(request, Audited.WORK_CANCELLED, item.study_instance_uid, detail="workitem asked")
+        if not _ups(desk).ask_to_cancel(workitem_uid, who=who, content=words):
+            return _problem(HTTPStatus.CONFLICT, "Its holder decides, and cannot be told.", "C312")
+        return Response(status_code=HTTPStatus.ACCEPTED)
     desk.witness.record(request, Audited.WORK_CANCELLED, item.study_instance_uid, detail="workitem")
-    desk.steering.cancel(item.study_instance_uid)
+    if not work.give_up_waiting(workitem_uid) or item.revision:
+        desk.steering.cancel(item.study_instance_uid)
     return Response(status_code=HTTPStatus.ACCEPTED)
 
 
@@ -221,6 +255,10 @@ async def _content(request: Request) -> bytes | None:
         if len(content) > LARGEST_BODY:
             return None
     return content
+
+
+def _ups(desk: Desk) -> UpsSql:
+    return UpsSql(desk.reading.engine, desk.clock)
 
 
 def _work(desk: Desk) -> WorkitemsSql:

@@ -6,16 +6,31 @@ import json
 import re
 from typing import Any
 
-from hoichan.adapters.workitems_sql import ProcedureStepState, Workitem
+from hoichan.adapters.ups_sql import Event
+from hoichan.adapters.workitem_rows import FINAL, ProcedureStepState, Workitem
 from hoichan.types import Urgency
 
 Json = dict[str, Any]
 UPS_PUSH = "1.2.840.10008.5.1.4.34.6.1"
 MEDIA_TYPE = "application/dicom+json"
 STATE, TRANSACTION, STUDY, PROGRESS = "00741000", "00081195", "0020000D", "00741004"
+READINESS, PERFORMED, OUTPUT, PRIORITY = "00404041", "00741216", "00404033", "00741200"
 PROGRESS_SEQUENCE, INPUT, ACCESSION = "00741002", "00404021", "00080050"
 _PRIORITY = {Urgency.STAT: "HIGH", Urgency.URGENT: "HIGH", Urgency.ROUTINE: "MEDIUM", Urgency.LOW: "LOW"}
 _UID = re.compile(r"[0-2](\.(0|[1-9]\d*))+")
+SERIES, REFERENCED = "0020000E", "00081199"
+# Type of instances, study, series, instances, retrieval by AE, by file-set, by WADO, by XDS, by STOW
+OUTPUT_WORDS = (
+    "0040E020",
+    STUDY,
+    SERIES,
+    REFERENCED,
+    "0040E021",
+    "0040E022",
+    "0040E023",
+    "0040E024",
+    "0040E025",
+)
 # Reasons of discontinuation (CID 9300, 9303) by the beginning of our error codes
 _REASONS = (
     ("work.killed", ("110527", "Resource inadequate")),
@@ -23,6 +38,10 @@ _REASONS = (
     ("model", ("110527", "Resource inadequate")),
 )
 _UNSPECIFIED = ("110513", "Discontinued for unspecified reason")
+
+
+STATE_REPORT, CANCEL_REQUESTED, PROGRESS_REPORT = 1, 2, 3  # Event Type ID
+CANCEL_WORDS = frozenset({"00741238", "0074100E", "0074100A", "0074100C"})  # reason and contact
 
 
 class BodyUnreadable(ValueError):
@@ -36,11 +55,11 @@ def ups(item: Workitem, base_url: str) -> Json:
         "00080016": _of("UI", UPS_PUSH),
         "00080018": _of("UI", item.workitem_uid),
         STATE: _of("CS", str(item.state)),
-        "00741200": _of("CS", _PRIORITY[item.urgency]),
+        PRIORITY: _of("CS", _PRIORITY[item.urgency]),
         "00741204": _of("LO", "AI"),
         "00741202": _of("LO", "AI"),
         "00404018": _items(_code("110004", "Computer Aided Detection")),
-        "00404041": _of("CS", "READY"),
+        READINESS: _of("CS", item.readiness),
         "00404005": _of("DT", item.scheduled_at.strftime("%Y%m%d%H%M%S+0000")),
         STUDY: _of("UI", item.study_instance_uid),
         ACCESSION: _of("SH", item.accession_number),
@@ -48,7 +67,10 @@ def ups(item: Workitem, base_url: str) -> Json:
         "00100020": _of("LO", item.patient.patient_id.reveal()),
         "00100021": _of("LO", item.patient.issuer_of_patient_id),
         "00100040": _of("CS", item.patient.patient_sex),
-        INPUT: _items(*(_input(item, uid, base_url) for uid in item.series_instance_uids)),
+        INPUT: _items(
+            *(_input(item, uid, base_url) for uid in item.series_instance_uids),
+            *([] if item.series_instance_uids else [{STUDY: _of("UI", item.study_instance_uid)}]),
+        ),
         "0040A370": _items(
             {ACCESSION: _of("SH", item.accession_number), STUDY: _of("UI", item.study_instance_uid)}
         ),
@@ -58,8 +80,8 @@ def ups(item: Workitem, base_url: str) -> Json:
         found["00100030"] = _of("DA", item.patient.patient_birth_date.reveal().strftime("%Y%m%d"))
     if item.models:
         found["00741210"] = _items(*(_text("111001", "Algorithm Name", name) for name in item.models))
-    if item.state is ProcedureStepState.COMPLETED:
-        found["00741216"] = _items(_performed(item, base_url))
+    if item.state is ProcedureStepState.COMPLETED or item.outputs:
+        found[PERFORMED] = _items(_performed(item, base_url))
     return found
 
 
@@ -92,7 +114,35 @@ def _performed(item: Workitem, base_url: str) -> Json:
             STUDY: _of("UI", item.study_instance_uid),
             "0040E025": _items({"00081190": _of("UR", url)}),
         }
-    return {"00404033": _items(*([output] if output else []))}
+    return {OUTPUT: _items(*(item.outputs or ([output] if output else ())))}
+
+
+# ------------------------------------------------------------------ events (PS3.4 table CC.2.4-1)
+def reports(event: Event) -> list[Json]:
+    """The N-EVENT-REPORTs of an event, each a data set with the command's elements (PS3.18 11.13)."""
+    item = event.item
+    found: list[Json] = []
+    if event.state:
+        stands = {STATE: _of("CS", str(item.state)), READINESS: _of("CS", item.readiness)}
+        if item.state is ProcedureStepState.CANCELED:
+            stands[PROGRESS_SEQUENCE] = _items(_progress(item))
+        found.append(_report(item, STATE_REPORT, stands))
+    if event.progress and item.state not in FINAL:
+        found.append(_report(item, PROGRESS_REPORT, {PROGRESS_SEQUENCE: _items(_progress(item))}))
+    for asked in event.cancels:
+        said = {tag: attribute for tag, attribute in asked.items() if tag in CANCEL_WORDS}
+        who = {"00741236": _of("AE", str(asked["who"]).rpartition(":")[2][:16])}
+        found.append(_report(item, CANCEL_REQUESTED, {**said, **who}))
+    return found
+
+
+def _report(item: Workitem, kind: int, content: Json) -> Json:
+    return {
+        "00000002": _of("UI", UPS_PUSH),
+        "00001000": _of("UI", item.workitem_uid),
+        "00001002": _of("US", kind),
+        **content,
+    }
 
 
 def _of(vr: str, value: object) -> Json:
@@ -155,3 +205,27 @@ def studies_of(data_set: Json) -> set[str]:
 def is_uid(text: str) -> bool:
     """Whether a text is a UID."""
     return len(text) <= 64 and _UID.fullmatch(text) is not None
+
+
+def outputs_of(data_set: Json) -> list[Json] | None:
+    """References to results in (0074,1216), as they were said; None where one is malformed, or says nothing.
+
+    Kept are the study, and where there are any the series, instances and the places to get them from.
+    """
+    found: list[Json] = []
+    for performed in items(data_set, PERFORMED):
+        for one in items(performed, OUTPUT):
+            uids = [value(one, STUDY), *([value(one, SERIES)] if SERIES in one else [])]
+            instances = items(one, REFERENCED)
+            for instance in instances:
+                uids += [value(instance, "00081150"), value(instance, "00081155")]
+            if not all(is_uid(uid) for uid in uids):
+                return None
+            found.append({tag: one[tag] for tag in OUTPUT_WORDS if tag in one})
+    return found
+
+
+def urgency_of(data_set: Json) -> Urgency:
+    """(0074,1200); MEDIUM where nothing is said."""
+    said = value(data_set, PRIORITY)
+    return {"HIGH": Urgency.URGENT, "LOW": Urgency.LOW}.get(said, Urgency.ROUTINE)

@@ -13,10 +13,12 @@ from hoichan.adapters import (  # noqa: F401  their tables belong to the metadat
     schema_orders,
     schema_retention,
     schema_reviews,
+    schema_routing,
     schema_sources,
     schema_tokens,
-    schema_vitals,
     schema_ups,
+    schema_vitals,
+    schema_volumes,
     schema_work,
     schema_worklists,
 )

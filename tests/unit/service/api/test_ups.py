@@ -10,7 +10,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from hoichan.adapters.work_sql import WorkSql
-from hoichan.adapters.workitems_sql import Verdict, WorkitemsSql
+from hoichan.adapters.workitem_rows import Verdict
+from hoichan.adapters.workitems_sql import WorkitemsSql
 from hoichan.guard.scopes import Scope
 from hoichan.testing.reading import a_record, arrive, assemble, report
 from hoichan.types import StudyState
@@ -24,8 +25,8 @@ LOCK, OTHER = "2.25.111", "2.25.222"
 class Site:
     """A study that waits for its analysis, and a program with a token for the worklist."""
 
-    def __init__(self, folder):
-        self.record = a_record(folder)
+    def __init__(self, folder, settings=None):
+        self.record = a_record(folder, settings)
         self.study = assemble(self.record, arrive(self.record, "film"))
         self.uid = self.study.study_instance_uid
         self.work = WorkitemsSql(self.record.engine, self.record.clock)
