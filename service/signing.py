@@ -14,14 +14,14 @@ from hoichan.adapters.reviews_sql import ReviewsSql
 from hoichan.encoding.signed_page_of import signed_page_of
 from hoichan.errors import DraftChanged, HoichanError, ReportChanged, StepRefused, StudyUnknown
 from hoichan.ports import Clock, Encoder, Studies
-from hoichan.reporting.deliveries import plan
 from hoichan.reporting.begun import begun_report
+from hoichan.reporting.deliveries import plan
 from hoichan.reporting.reviews import Signer, sign, withdraw
 from hoichan.reporting.signed import signed_report
 from hoichan.settings import Settings
 from hoichan.types import (
-    Report,
     Document,
+    Report,
     Review,
     ReviewDraft,
     ReviewKind,
@@ -61,9 +61,6 @@ class Signing:
             raise StudyUnknown(f"No study {uid}.")
         return study, self._reviews.machine_report(study)
 
-    def sign(
-        self,
-        uid: StudyInstanceUID,
     def begin(self, uid: StudyInstanceUID, *, who: str) -> Report:
         """The report that a study without a machine's gets from a person; that which is there, where one is.
 
@@ -78,6 +75,9 @@ class Signing:
         self._reviews.begin(begun, who=who)
         return begun
 
+    def sign(
+        self,
+        uid: StudyInstanceUID,
         *,
         version: int,
         signer: Signer,

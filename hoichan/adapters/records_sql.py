@@ -251,8 +251,8 @@ class StudiesSql(RejectionsSql):
                     reports.c.study_instance_uid == study,
                     reports.c.revision < before,
                     reports.c.status == ReportStatus.UNVERIFIED,  # a machine never replaces a signed one
-                )
                     sa.exists().where(documents.c.report_uid == reports.c.report_uid),  # nor a begun one
+                )
                 .order_by(reports.c.revision.desc())
                 .limit(1)
             ).scalar()

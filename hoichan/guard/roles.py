@@ -66,19 +66,19 @@ _READER = frozenset({Action.LIST_READ, Action.STUDY_READ, Action.INSTANCES_READ}
 _REVIEWS = frozenset({Action.STUDY_REVIEW, Action.STUDY_SIGN})
 _BREAKS = frozenset({Action.BREAK_GLASS})
 _FOLLOWS = frozenset({Action.NOTICE_ACKNOWLEDGE, Action.FOLLOW_UP_KEEP})
+_CONSULTS = frozenset({Action.OPINION_KEEP, Action.SHARE_KEEP})
 ALLOWED: Mapping[Role, frozenset[Action]] = {
     Role.RADIOLOGIST: _EVERYBODY
     | _REVIEWS
-_CONSULTS = frozenset({Action.OPINION_KEEP, Action.SHARE_KEEP})
     | _READER
     | _STEERS
     | _DECIDES
     | _BREAKS
     | _FOLLOWS
+    | _CONSULTS
     | {Action.DOCUMENT_READ},
     Role.TECHNICIAN: _EVERYBODY | _READER | _STEERS | _DECIDES | _BREAKS,
     Role.CLINICIAN: _EVERYBODY | _READER | _BREAKS | _FOLLOWS | _CONSULTS | {Action.DOCUMENT_READ},
-    | _CONSULTS
     Role.ML_ENGINEER: _EVERYBODY | {Action.METRICS_READ},
     Role.IT_ADMIN: _EVERYBODY
     | _STEERS
@@ -98,12 +98,12 @@ _CONSULTS = frozenset({Action.OPINION_KEEP, Action.SHARE_KEEP})
         Action.API_READ,
     },
     Role.PROGRAM: frozenset(),
+    Role.HOLDER: frozenset(),
 }
 
 # What is about every facility at once: closed to an account that is bound to some, whatever its role.
 OF_THE_WHOLE_SITE = frozenset(
     {
-    Role.HOLDER: frozenset(),
         Action.QUEUE_READ,
         Action.PATIENT_DECIDE,
         Action.AUDIT_READ,

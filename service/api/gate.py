@@ -156,6 +156,8 @@ ROUTES: Mapping[tuple[str, str], Action | Open] = {
     ("POST", "/api/v1/questions/{number}"): Action.PATIENT_DECIDE,
     ("GET", "/api/v1/studies/{study_uid}"): Action.STUDY_READ,
     ("GET", "/api/v1/studies/{study_uid}/reading"): Action.STUDY_READ,
+    ("POST", "/studies/{study_uid}/begin"): Action.STUDY_REVIEW,
+    ("POST", "/api/v1/studies/{study_uid}/begin"): Action.STUDY_REVIEW,
     ("PUT", "/api/v1/studies/{study_uid}/draft"): Action.STUDY_REVIEW,
     ("DELETE", "/api/v1/studies/{study_uid}/draft"): Action.STUDY_REVIEW,
     ("POST", "/api/v1/studies/{study_uid}/draft/text"): Action.STUDY_REVIEW,
@@ -172,8 +174,6 @@ ROUTES: Mapping[tuple[str, str], Action | Open] = {
     ("GET", "/api/v1/studies/{study_uid}/documents/{kind}"): Action.DOCUMENT_READ,
     ("POST", "/api/v1/deliveries/{idempotency_key}/replay"): Action.DELIVERY_REPLAY,
     ("GET", "/fhir/metadata"): Action.API_READ,
-    ("POST", "/studies/{study_uid}/begin"): Action.STUDY_REVIEW,
-    ("POST", "/api/v1/studies/{study_uid}/begin"): Action.STUDY_REVIEW,
     ("GET", "/fhir/AuditEvent"): Action.AUDIT_READ,
     ("GET", "/fhir/{resource_type}"): Action.DOCUMENT_READ,
     ("GET", "/fhir/{resource_type}/{resource_id}"): Action.DOCUMENT_READ,
@@ -200,10 +200,15 @@ NARROWED = frozenset(
         *("/dicom-web/studies", "/dicom-web/series", "/dicom-web/instances"),
         *("/notices", "/api/v1/notices", "/follow-ups", "/api/v1/follow-ups"),
         *("/notices/{number}/acknowledge", "/api/v1/notices/{number}/acknowledge"),
+        *("/opinions", "/opinions/{number}/words", "/opinions/{number}/close"),
+        *("/api/v1/opinions", "/api/v1/opinions/{number}/words", "/api/v1/opinions/{number}/close"),
+        *("/shares/{number}/revoke", "/api/v1/shares/{number}/revoke"),
         *("/follow-ups/{number}/close", "/api/v1/follow-ups/{number}/close"),
         *("/fhir/{resource_type}", "/fhir/{resource_type}/{resource_id}", "/fhir/{resource_type}/_search"),
     }
 )
+# What may be done with a study that is seen only because a colleague asks about it.
+OF_LENT = frozenset({Action.LIST_READ, Action.STUDY_READ, Action.INSTANCES_READ, Action.OPINION_KEEP})
 CHANGES = frozenset({"POST", "PUT", "DELETE"})
 LARGEST_FORM = 16 * 1024  # bytes
 LARGEST_JSON = 512 * 1024  # bytes; a draft of a report with all its boxes
@@ -218,15 +223,10 @@ async def admit(request: Request, desk: AtWholeDesk) -> None:
     request.state.caller = None
     request.state.fields = {}
     if request.method in CHANGES and bearer(request.headers) is None:  # no page of another site can add one
-        *("/opinions", "/opinions/{number}/words", "/opinions/{number}/close"),
-        *("/api/v1/opinions", "/api/v1/opinions/{number}/words", "/api/v1/opinions/{number}/close"),
-        *("/shares/{number}/revoke", "/api/v1/shares/{number}/revoke"),
         if not is_same_origin(request.headers):
             raise CrossOrigin
         request.state.fields = await _fields(request)
     await run_in_threadpool(_admit, request, desk)
-# What may be done with a study that is seen only because a colleague asks about it.
-OF_LENT = frozenset({Action.LIST_READ, Action.STUDY_READ, Action.INSTANCES_READ, Action.OPINION_KEEP})
 
 
 def lifetime(web: Web) -> Lifetime:
@@ -272,24 +272,6 @@ def _admit(request: Request, desk: Desk) -> None:
         raise OutOfScope
 
 
-def _lacks_second_factor(desk: Desk, caller: Caller) -> bool:
-    """Whether the site asks this role for an authenticator and the account has none."""
-    is_asked = caller.role.value in desk.settings.access.second_factor and bool(caller.session_id)
-    if not is_asked or desk.factors.is_on(caller.user_name):
-        return False
-    return not desk.external.is_external(caller.user_name)  # there it is the issuer's to ask for
-
-
-def _refuse(request: Request, desk: Desk, detail: str) -> None:
-    caller = caller_of(request)
-    log.warning("access_denied", user=caller.user_name if caller else "", action=detail)
-    uids = (request.path_params["study_uid"],) if _names_a_study(request) else ()
-    desk.witness.record(request, Audited.ACCESS_REFUSED, *uids, detail=detail, outcome=Outcome.MINOR_FAILURE)
-
-
-def _is_in_sight(request: Request, desk: Desk, caller: Caller, wanted: Action) -> bool:
-    """Whether an account that is bound may ask this. That a study is unknown is told by its handler."""
-    study = request.path_params.get("study_uid")
 def admitted(request: Request, desk: Desk, wanted: Action) -> Caller:
     """Who asks an application that is mounted below ours, from our page. Raises an AccessError.
 
@@ -317,11 +299,31 @@ def admitted(request: Request, desk: Desk, wanted: Action) -> Caller:
     return caller
 
 
+def _lacks_second_factor(desk: Desk, caller: Caller) -> bool:
+    """Whether the site asks this role for an authenticator and the account has none."""
+    is_asked = caller.role.value in desk.settings.access.second_factor and bool(caller.session_id)
+    if not is_asked or desk.factors.is_on(caller.user_name):
+        return False
+    return not desk.external.is_external(caller.user_name)  # there it is the issuer's to ask for
+
+
+def _refuse(request: Request, desk: Desk, detail: str) -> None:
+    caller = caller_of(request)
+    log.warning("access_denied", user=caller.user_name if caller else "", action=detail)
+    uids = (request.path_params["study_uid"],) if _names_a_study(request) else ()
+    desk.witness.record(request, Audited.ACCESS_REFUSED, *uids, detail=detail, outcome=Outcome.MINOR_FAILURE)
+
+
+def _is_in_sight(request: Request, desk: Desk, caller: Caller, wanted: Action) -> bool:
+    """Whether an account that is bound may ask this. That a study is unknown is told by its handler."""
+    study = request.path_params.get("study_uid")
     if study is None and (key := request.path_params.get("idempotency_key")) is not None:
         study = desk.access.study_of(key)
         if study is None:
             return True
     if study is not None:
+        if wanted not in OF_LENT and desk.access.is_lent(caller.sight, study):
+            return False
         return desk.access.sees(caller.sight, study) is not False
     return wanted in OF_NO_STUDY or request.scope["route"].path in NARROWED
 
@@ -340,8 +342,6 @@ def _caller(request: Request, desk: Desk) -> Caller | None:
         user = desk.people.signed_in(session_id, lifetime(desk.settings.web), by_hand=by_hand)
         if user is not None:
             return Caller(
-        if wanted not in OF_LENT and desk.access.is_lent(caller.sight, study):
-            return False
                 user_name=user.user_name,
                 display_name=user.display_name,
                 role=user.role,

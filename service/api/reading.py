@@ -72,8 +72,8 @@ def show_reading(request: Request, desk: AtDesk, study_uid: StudyUid) -> Reading
     reader = _reader(request)
     lock = reviews.locked(uid)
     draft = _current_draft(reviews, study, report)
-    return ReadingOut(
     lent = desk.access.is_lent(reader.sight, uid)  # a colleague asks: to be looked at, not to be signed
+    return ReadingOut(
         study=ReaderStudyOut.of(study),
         report=ReadReportOut.of(report, status_after(signed, stands=stands)) if report else None,
         findings=_findings(reviews, uid, report) if report else [],
