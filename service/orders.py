@@ -77,6 +77,19 @@ class OrderDesk:
         )
         return kept.acknowledgement
 
+    def repeat(self, message_key: str) -> str | None:
+        """Read a message again that was refused, e.g. after an update: its answer now; None where none is."""
+        content = self._orders.content_of(message_key)
+        if content is None:
+            return None
+        told = _hear(content, self._settings.site.zone)
+        answer = verdict(told.error)[0]
+        self._orders.retake(
+            message_key, told, answer=answer, acknowledgement=self._acknowledge(content, told.error)
+        )
+        log.info("order_message_repeated", kind=told.kind, answer=answer, message=message_key[:16])
+        return answer
+
     def too_large(self, beginning: bytes, address: str) -> bytes:
         """The answer to a message that nobody waits the end of."""
         return self._acknowledge(beginning, MessageTooLarge())

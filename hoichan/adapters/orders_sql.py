@@ -30,6 +30,7 @@ from hoichan.privacy import Phi
 from hoichan.types import Code, StudyInstanceUID
 from hoichan.uids import derived_uuid
 
+TAKEN = "AA"
 MOST_SHOWN = 200  # refused messages
 _NUMBERS = ("placer_order_number", "filler_order_number", "accession_number")
 _FACTS = (  # of an order, besides its person; a later message replaces what it names
@@ -94,12 +95,43 @@ class OrdersSql:
                     .returning(messages.c.answer, messages.c.acknowledgement)
                 ).one()
                 return Kept(answer=before.answer, acknowledgement=before.acknowledgement, repeated=True)
-            for position, event in enumerate(told.events):
-                if isinstance(event, Order):
-                    _put_order(connection, event, told, position, now)
-                else:
-                    _put_event(connection, event, told, now)
+            self._do(connection, told, now)
         return Kept(answer=answer, acknowledgement=acknowledgement, repeated=False)
+
+    def content_of(self, message_key: str) -> bytes | None:
+        """The bytes of a message that was not taken; None where there is none."""
+        with transaction(self._engine) as connection:
+            content: bytes | None = connection.execute(
+                sa.select(messages.c.content).where(
+                    messages.c.message_key == message_key, messages.c.answer != TAKEN
+                )
+            ).scalar()
+        return content
+
+    def retake(self, message_key: str, told: Told, *, answer: str, acknowledgement: bytes) -> bool:
+        """Keep a refused message as it is understood now, and do what it says; once, however often asked."""
+        now = self._clock.now()
+        with transaction(self._engine) as connection:
+            changed = connection.execute(
+                messages.update()
+                .where(messages.c.message_key == message_key, messages.c.answer != TAKEN)
+                .values(
+                    kind=told.kind,
+                    answer=answer,
+                    code=told.error.code if told.error else None,
+                    acknowledgement=acknowledgement,
+                )
+            ).rowcount
+            if changed:
+                self._do(connection, told, now)
+        return bool(changed)
+
+    def _do(self, connection: sa.Connection, told: Told, now: datetime) -> None:
+        for position, event in enumerate(told.events):
+            if isinstance(event, Order):
+                _put_order(connection, event, told, position, now)
+            else:
+                _put_event(connection, event, told, now)
 
     def refused(self) -> Sequence[RefusedMessage]:
         """Messages that were not taken, newest first."""
@@ -107,7 +139,7 @@ class OrdersSql:
         with transaction(self._engine) as connection:
             found = connection.execute(
                 sa.select(*shown)
-                .where(messages.c.answer != "AA")
+                .where(messages.c.answer != TAKEN)
                 .order_by(messages.c.received_at.desc(), messages.c.message_key)
                 .limit(MOST_SHOWN)
             ).mappings()
