@@ -30,8 +30,8 @@ class DocumentEncoder:
     def __init__(self, spool: Spool, settings: Settings) -> None:
         self._spool = spool
         self._site = settings.site
-        self._wanted = {
         self._pades = settings.pades
+        self._wanted = {
             kind for destination in settings.effective_destinations for kind in wanted(destination)
         }
         self._hl7_destinations = [
@@ -86,16 +86,16 @@ class DocumentEncoder:
         from hoichan.encoding.sr import encode_sr  # noqa: PLC0415
 
         page = encode_signed_page(context, review, plain_film(film) if film is not None else b"")
+        if self._pades is not None:  # the same signed bytes go into every form
+            from hoichan.adapters.page_seal import PageSeal  # noqa: PLC0415
+
+            page = PageSeal(self._pades).sign(page, review)
         yield _dicom_document(DocumentKind.SR, encode_sr(context))
         for document in self._more(context, page):
             if document.kind is not DocumentKind.GSPS:  # the machine's boxes
                 yield document
         yield Document(
             kind=DocumentKind.FHIR,
-        if self._pades is not None:  # the same signed bytes go into every form
-            from hoichan.adapters.page_seal import PageSeal  # noqa: PLC0415
-
-            page = PageSeal(self._pades).sign(page, review)
             uid=context.uid("fhir"),
             sop_class_uid=None,
             media_type="application/fhir+json",

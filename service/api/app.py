@@ -57,8 +57,6 @@ from service.api import (
     studies,
     unmatched,
     ups,
-    ups_channel,
-    ups_subscribers,
     xml4,
 )
 from service.api.desk import Desk
@@ -81,9 +79,6 @@ API_ROUTERS = (
     xml4.router,
     fhir_tasks.router,
     ups.router,
-    ups_subscribers.router,
-    opinions.router,
-    shares.router,
     search.router,
     reading.router,
     beginning.router,
@@ -115,10 +110,6 @@ PAGE_ROUTERS = (
     oidc.router,
     auditing.router,
     steering.page_router,
-    beginning.page_router,
-    opinions.page_router,
-    shares.page_router,
-    shared.router,
     retraction.page_router,
 )
 
@@ -176,7 +167,6 @@ def create_app(
         app.include_router(router, responses=problems.RESPONSES)
     for router in PAGE_ROUTERS:
         app.include_router(router, include_in_schema=False)
-    app.router.routes.append(ups_channel.route())
     offline = partial(app.state.desk.templates.render, "offline.html", path="/")
     app.mount("/static/app", AppFiles(lambda language: offline(language=language)), name="app")
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
