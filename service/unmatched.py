@@ -95,7 +95,7 @@ def _subject(destination: FhirDestination, studies: Studies, one: Unmatched) -> 
     """The reference as it was sent to this receiver."""
     delivery = studies.delivery(one.idempotency_key)
     for document in studies.documents(delivery):
-        if document.kind is DocumentKind.FHIR:
+        if document.kind in (DocumentKind.FHIR, DocumentKind.IMR):
             sent = addressed_to(
                 document.content,
                 unread_status=destination.unread_status,

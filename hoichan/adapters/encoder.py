@@ -67,12 +67,8 @@ class DocumentEncoder:
                 _dicom_document(DocumentKind.SC, encode_sc(context, picture)),
                 _dicom_document(DocumentKind.SR, encode_sr(context)),
                 *self._more(context, page),
-                Document(
-                    kind=DocumentKind.FHIR,
-                    uid=context.uid("fhir"),
-                    sop_class_uid=None,
-                    media_type="application/fhir+json",
-                    content=encode_fhir(context, self._site, jpeg(picture)),
+                _bundle(
+                    DocumentKind.FHIR, context.uid("fhir"), encode_fhir(context, self._site, jpeg(picture))
                 ),
                 *(hl7_document(context, destination, page) for destination in self._hl7_destinations),
             )
@@ -80,6 +76,7 @@ class DocumentEncoder:
     def _signed(self, context: DocumentContext, review: Review, film: Grey | None) -> Iterator[Document]:
         """What leaves after a signature: no picture of a machine, and the page always."""
         from hoichan.encoding.fhir import encode_fhir  # noqa: PLC0415
+        from hoichan.encoding.fhir_imr import encode_imr  # noqa: PLC0415
         from hoichan.encoding.hl7 import hl7_document  # noqa: PLC0415
         from hoichan.encoding.overlay import plain_film  # noqa: PLC0415
         from hoichan.encoding.page_signed import encode_signed_page  # noqa: PLC0415
@@ -94,13 +91,10 @@ class DocumentEncoder:
         for document in self._more(context, page):
             if document.kind is not DocumentKind.GSPS:  # the machine's boxes
                 yield document
-        yield Document(
-            kind=DocumentKind.FHIR,
-            uid=context.uid("fhir"),
-            sop_class_uid=None,
-            media_type="application/fhir+json",
-            content=encode_fhir(context, self._site, b"", page),
-        )
+        bundle = encode_fhir(context, self._site, b"", page)
+        yield _bundle(DocumentKind.FHIR, context.uid("fhir"), bundle)
+        if DocumentKind.IMR in self._wanted:
+            yield _bundle(DocumentKind.IMR, context.uid("imr"), encode_imr(context, review, bundle))
         for destination in self._hl7_destinations:
             yield hl7_document(context, destination, page)
 
@@ -183,6 +177,12 @@ def _caption(context: DocumentContext) -> Caption:
         rows=(instance.rows if instance is not None else None) or 1,
         columns=(instance.columns if instance is not None else None) or 1,
         language=context.language,
+    )
+
+
+def _bundle(kind: DocumentKind, uid: str, content: bytes) -> Document:
+    return Document(
+        kind=kind, uid=uid, sop_class_uid=None, media_type="application/fhir+json", content=content
     )
 
 

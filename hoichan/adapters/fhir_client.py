@@ -70,10 +70,22 @@ class FhirClient:
         resource = _json(response)
         return resource if response.is_success and resource.get("resourceType") == kind else None
 
-    def _ask(self, method: str, url: str, *, data: Mapping[str, str] | None = None) -> httpx2.Response:
+    def meta_delete(self, kind: str, identity: str, labels: Json) -> bool:
+        """Take labels off a resource; False where the server knows no such operation. Raises Unreachable."""
+        parameters = {
+            "resourceType": "Parameters",
+            "parameter": [{"name": "meta", "valueMeta": labels}],
+        }
+        url = f"{self._base}/{kind}/{identity}/$meta-delete"
+        return self._ask("POST", url, content=json.dumps(parameters).encode("utf-8")).is_success
+
+    def _ask(
+        self, method: str, url: str, *, data: Mapping[str, str] | None = None, content: bytes | None = None
+    ) -> httpx2.Response:
+        headers = CONTENT if content is not None else None
         try:
             with self._client() as client:
-                response = client.request(method, url, data=data)
+                response = client.request(method, url, data=data, content=content, headers=headers)
         except httpx2.TransportError as error:
             raise Unreachable(self._destination.name, reason_of(error)) from error
         if response.status_code in RETRYABLE or response.status_code >= 500:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import httpx2
+import structlog
 
 from hoichan.adapters.fhir_client import RETRYABLE, FhirClient
 from hoichan.adapters.matches_sql import NO_MATCH
@@ -29,10 +30,14 @@ from hoichan.errors import Refused, Unreachable
 from hoichan.settings import FhirDestination
 from hoichan.types import Delivery, Document, DocumentKind, Patient, StudyInstanceUID
 
+log = structlog.get_logger()
+
 MOST_CODES = 5
 MOST_READINGS = 3  # of a resource that others change at the same moment
 UNRESOLVED = frozenset({400, 404, 412, 422})  # what servers say to a reference that finds none or several
+FORMS = frozenset({DocumentKind.FHIR, DocumentKind.IMR})
 OF_THE_MACHINE = frozenset({"AIAST", "ai-unverified"})  # labels that a signature takes away
+SIGNED_KINDS = frozenset({"DiagnosticReport", "Observation"})
 _THEIRS = ("id", "meta", "subject")  # of an update: what the EMR's resource keeps
 
 # http://hl7.org/fhir/ValueSet/issue-type, R4. Anything else in that place is not repeated.
@@ -82,7 +87,9 @@ class FhirSink:
         without a patient: never by itself). The text of an answer may quote a patient; its issue codes only
         are kept.
         """
-        content = next(document.content for document in documents if document.kind is DocumentKind.FHIR)
+        content = next(
+            one.content for one in documents if one.kind in FORMS and one.kind in delivery.documents
+        )
         if not has_patient(content):
             raise Refused(self._destination.name, "the study has no patient identifier")
         body = addressed_to(
@@ -105,7 +112,31 @@ class FhirSink:
                 self._require_one(subject)
             elif self._client.read(*chosen.split("/", 1)) is None:
                 raise Refused(self._destination.name, f"{NO_MATCH}: none")
-        return self._judge(response)
+        done = self._judge(response)
+        self._take_labels_off(bundle)
+        return done
+
+    def _take_labels_off(self, bundle: Json) -> None:
+        """Some servers keep the labels of a resource over an update: then nobody may see AIAST as a doctor's.
+
+        `$meta-delete` (FHIR R4 resource operations), where the server has it; the report itself is delivered.
+        """
+        for entry in bundle["entry"]:
+            ours, request = entry["resource"], entry["request"]
+            kind = ours["resourceType"]
+            signed = kind in SIGNED_KINDS and "meta" not in ours and ours.get("status") != "entered-in-error"
+            _, mark, identifier = request["url"].partition("?identifier=")
+            if request["method"] != "PUT" or not signed or not mark:
+                continue
+            try:
+                found = self._client.search(kind, identifier)
+                for one in found or ():
+                    labels = _labels(one.get("meta", {}))
+                    if labels and isinstance(one.get("id"), str):
+                        self._client.meta_delete(kind, one["id"], labels)
+            except Unreachable as error:  # what it could not be asked, the next signature asks again
+                log.warning("labels_not_taken_off", destination=self._destination.name, detail=error.detail)
+                return
 
     def _chosen(self, delivery: Delivery, bundle: Json, subject: str | None) -> str | None:
         """The patient as a person said, or as the EMR has it where facts are to be compared; None: as is."""
@@ -188,6 +219,15 @@ def _without_labels(meta: Json) -> Json:
         if kept:
             cleaned[name] = kept
     return cleaned
+
+
+def _labels(meta: Json) -> Json:
+    """Of a meta what the machine's bundle said of itself; {} where nothing of it is there."""
+    found = {
+        name: [one for one in meta.get(name, ()) if one.get("code") in OF_THE_MACHINE]
+        for name in ("security", "tag")
+    }
+    return {name: labels for name, labels in found.items() if labels}
 
 
 def issue_codes(content: bytes) -> tuple[str, ...]:

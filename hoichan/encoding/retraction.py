@@ -66,7 +66,7 @@ def withdraw(
     if objects:
         made.append(_note(list(objects.values()), words[language], now))
     for one in documents:
-        if one.kind is DocumentKind.FHIR:
+        if one.kind in (DocumentKind.FHIR, DocumentKind.IMR):
             made.append(_like(one, withdrawn_bundle(one.content, words[language])))
         elif one.kind is DocumentKind.HL7:
             made.append(_like(one, withdrawn_message(one.content, words[language], now)))

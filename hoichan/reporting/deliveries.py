@@ -40,7 +40,6 @@ SR_CLASSES: Mapping[str, tuple[DocumentKind, ...]] = {
 TAKING_BACK: Mapping[str, tuple[DocumentKind, ...]] = {
     "dicom": (DocumentKind.KOS,),
     "dicomweb": (DocumentKind.KOS,),
-    "fhir": (DocumentKind.FHIR,),
     "hl7v2": (DocumentKind.HL7,),
     "folder": (DocumentKind.KOS, DocumentKind.FHIR),
 }
@@ -57,7 +56,7 @@ def wanted(destination: AnyDestination) -> tuple[DocumentKind, ...]:
         case DicomDestination() | DicomwebDestination():
             return _for_pacs(destination)
         case FhirDestination():
-            return (DocumentKind.FHIR,)
+            return (DocumentKind.IMR if destination.content == "imr" else DocumentKind.FHIR,)
         case Hl7Destination():
             return (DocumentKind.HL7,)
         case FolderDestination():
@@ -109,6 +108,11 @@ def plan(
     return tuple(deliveries)
 
 
+def taking_back(destination: AnyDestination) -> tuple[DocumentKind, ...]:
+    """The kinds of document that tell a receiver that a report of its is wrong."""
+    return wanted(destination) if isinstance(destination, FhirDestination) else TAKING_BACK[destination.kind]
+
+
 def plan_retraction(
     retraction_uid: SOPInstanceUID,
     study: StudyInstanceUID,
@@ -121,7 +125,7 @@ def plan_retraction(
     for destination in destinations:
         kinds = tuple(
             kind
-            for kind in TAKING_BACK[destination.kind]
+            for kind in taking_back(destination)
             if any(one.kind is kind and one.destination in (None, destination.name) for one in documents)
         )
         if kinds:

@@ -75,6 +75,7 @@ class DocumentKind(StrEnum):
     PDF = "pdf"
     KOS = "kos"  # only where a former result is taken back
     FHIR = "fhir"
+    IMR = "fhir-imr"  # IHE IMR, only of what is signed
     HL7 = "hl7"  # ORU^R01, one a destination
 
 

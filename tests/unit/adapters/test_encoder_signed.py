@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from html import escape
 from io import BytesIO
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import highdicom as hd
 import pytest
@@ -18,12 +21,15 @@ from pydicom import dcmread
 from hoichan import codes, er7
 from hoichan.adapters.encoder import DocumentEncoder
 from hoichan.encoding.fhir_checks import faults
+from hoichan.encoding.fhir_imr import PROFILE
 from hoichan.encoding.images import picture_uid
 from hoichan.encoding.retraction import BY_A_READER, withdraw
 from hoichan.encoding.signer import dicom_name
+from hoichan.reporting import plan
+from hoichan.reporting.deliveries import plan_retraction
 from hoichan.reporting.reviews import finding_id
 from hoichan.reporting.signed import signed_report
-from hoichan.settings import Settings
+from hoichan.settings import FhirDestination, Settings
 from hoichan.testing import FolderOfFilms, a_film, a_report, a_study, as_bytes
 from hoichan.testing.reviews import SIGNED_AT, SIGNER, a_draft, a_review, judgements
 from hoichan.types import DocumentKind, Outcome, ReviewKind, Verdict
@@ -37,6 +43,7 @@ DESTINATIONS = [
         "ae_title": "PACS",
         "send": ["sc", "sr", "pdf", "kos", "gsps"],
     },
+    {"name": "imr", "kind": "fhir", "url": "http://127.0.0.1/fhir", "content": "imr"},
     {"name": "his", "kind": "hl7v2", "host": "127.0.0.1", "port": 2575, "pdf_maximum_bytes": 1_000_000},
 ]
 UNREAD = ("CHƯA ĐƯỢC BÁC SĨ", "NOT VERIFIED", "unverified", "AIAST", "chưa xác nhận", "AI gợi ý")
@@ -100,7 +107,7 @@ def every_text(item):
 def test_the_forms_that_leave(final):
     assert set(final) == {
         *(DocumentKind.SR, DocumentKind.SR_COMPREHENSIVE, DocumentKind.SR_ENHANCED),
-        *(DocumentKind.PDF, DocumentKind.FHIR, DocumentKind.HL7),
+        *(DocumentKind.PDF, DocumentKind.FHIR, DocumentKind.IMR, DocumentKind.HL7),
     }
 
 
@@ -306,3 +313,68 @@ def test_a_signed_report_is_taken_back_in_each_dialect(final):
 )
 def test_a_name_as_dicom_writes_it(spoken, written):
     assert dicom_name(spoken) == written
+
+
+# ------------------------------------------------------------------ IHE IMR
+def imr(documents):
+    bundle = json.loads(documents[DocumentKind.IMR].content)
+    assert faults(bundle) == []
+    return bundle, {entry["resource"]["resourceType"]: entry["resource"] for entry in bundle["entry"]}
+
+
+def test_imr_holds_report_and_study_and_nothing_else(final, first):
+    bundle, found = imr(final)
+    assert bundle["meta"]["profile"] == [PROFILE]
+    assert sorted(one["resource"]["resourceType"] for one in bundle["entry"]) == [
+        "DiagnosticReport",
+        "ImagingStudy",
+    ]
+    assert {entry["request"]["method"] for entry in bundle["entry"]} == {"POST"}
+    report = found["DiagnosticReport"]
+    assert report["status"] == "final" and report["issued"] and "result" not in report
+    assert report["performer"][0]["type"] == "Organization"
+    assert report["resultsInterpreter"][0]["identifier"]["value"] == SIGNER.licence_number
+    full = json.loads(final[DocumentKind.FHIR].content)
+    (same,) = [e["resource"] for e in full["entry"] if e["resource"]["resourceType"] == "DiagnosticReport"]
+    assert report["conclusion"] == same["conclusion"]
+    assert report["identifier"][0] != same["identifier"][0]  # a report of its own at that receiver
+    assert first.report_uid in json.dumps(report["identifier"])
+
+
+def test_imr_has_the_signed_words_as_html_and_pdf(final):
+    _, found = imr(final)
+    html, pdf = found["DiagnosticReport"]["presentedForm"]
+    assert (html["contentType"], pdf["contentType"]) == ("text/html", "application/pdf")
+    page = base64.b64decode(html["data"])
+    assert html["size"] == len(page)
+    assert html["hash"] == base64.b64encode(hashlib.sha1(page).digest()).decode()
+    text = page.decode("utf-8")
+    for line in found["DiagnosticReport"]["conclusion"].splitlines():
+        assert escape(line) in text
+    assert "<script" not in text and not any(word in text for word in UNREAD)
+    assert base64.b64decode(pdf["data"]).startswith(b"%PDF")
+
+
+def test_an_amendment_is_another_imr_report(final, amended):
+    first, second = (imr(one)[1]["DiagnosticReport"] for one in (final, amended))
+    assert second["status"] == "amended"
+    assert first["identifier"][0] != second["identifier"][0]
+
+
+def test_imr_is_never_made_of_what_nobody_signed(machine):
+    assert DocumentKind.IMR not in machine
+    destination = FhirDestination(name="imr", kind="fhir", url="http://127.0.0.1/fhir", content="imr")
+    assert plan(REPORT, STUDY, [destination], list(machine.values()), SIGNED_AT) == ()
+
+
+def test_an_imr_report_is_taken_back(final):
+    destination = FhirDestination(name="imr", kind="fhir", url="http://127.0.0.1/fhir", content="imr")
+    now = SIGNED_AT.astimezone(ZoneInfo("Asia/Ho_Chi_Minh"))
+    made = withdraw(list(final.values()), language="vi", now=now, words=BY_A_READER)
+    (delivery,) = plan_retraction("2.25.1", STUDY.study_instance_uid, [destination], made, SIGNED_AT)
+    assert delivery.documents == (DocumentKind.IMR,)
+    (content,) = [one.content for one in made if one.kind is DocumentKind.IMR]
+    (entry,) = json.loads(content)["entry"]
+    assert entry["resource"]["status"] == "entered-in-error"
+    own = imr(final)[1]["DiagnosticReport"]["identifier"][0]
+    assert entry["request"]["url"] == f"DiagnosticReport?identifier={own['system']}|{own['value']}"

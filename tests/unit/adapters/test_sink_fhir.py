@@ -176,7 +176,7 @@ class Emr:
     def __init__(self, patients=(), resources=(), *, may_search=True):
         self.patients, self.may_search = list(patients), may_search
         self.resources = {f"{one['resourceType']}/{one['id']}": one for one in resources}
-        self.posted, self.searched = [], []
+        self.posted, self.searched, self.labels_off, self.meta_status = [], [], [], 200
         self.meanwhile = []  # done before a transaction is looked at
 
     def __call__(self, request):
@@ -190,6 +190,9 @@ class Emr:
         if request.method == "GET":
             found = [one for one in self.patients if request.url.path.endswith(f"Patient/{one['id']}")]
             return httpx2.Response(200, json=found[0]) if found else httpx2.Response(404)
+        if request.url.path.endswith("/$meta-delete"):
+            self.labels_off.append((request.url.path.removeprefix("/fhir/"), json.loads(request.content)))
+            return httpx2.Response(self.meta_status, json={})
         while self.meanwhile:
             self.meanwhile.pop()()
         bundle = json.loads(request.content)
@@ -380,3 +383,24 @@ def test_what_a_person_signed_loses_the_label_of_the_machine():
     assert resource["meta"] == {"versionId": "3"}
     assert (resource["status"], resource["subject"]) == ("final", {"reference": "Patient/77"})
     assert "extension" not in resource
+
+
+@pytest.mark.parametrize("status", [200, 404, 503])
+def test_labels_that_a_server_keeps_are_taken_off_by_its_own_operation(status):
+    label = {"security": [{"code": "AIAST"}, {"code": "R"}], "tag": [{"code": "ai-unverified"}]}
+    emr = Emr([ON], resources=[{**THERE, "meta": {"versionId": "3", **label}}])  # it never changes
+    emr.meta_status = status
+    signed = json.loads(UPDATE)
+    signed["entry"][0]["resource"].update(status="final", subject={"reference": SUBJECT})
+    assert deliver_to(emr, content=json.dumps(signed, separators=(",", ":")).encode()) == "200"
+    ((place, parameters),) = emr.labels_off
+    assert place == "DiagnosticReport/9/$meta-delete"
+    (one,) = parameters["parameter"]
+    assert one["valueMeta"] == {"security": [{"code": "AIAST"}], "tag": [{"code": "ai-unverified"}]}
+
+
+def test_what_is_taken_back_keeps_its_labels():
+    label = {"security": [{"code": "AIAST"}]}
+    emr = Emr([ON], resources=[{**THERE, "meta": {"versionId": "3", **label}}])
+    assert deliver_to(emr, content=UPDATE) == "200"
+    assert emr.labels_off == []
