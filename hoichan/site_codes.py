@@ -145,6 +145,50 @@ def _overlaps(rows: Iterable[SiteCode]) -> list[str]:
     return faults
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Misfit:
+    """A suggestion of ours that the site's list does not bear out."""
+
+    finding_key: str
+    code: str
+    reason: str  # unknown | expired | not_yet | not_usable | unverified
+
+
+def misfits(rows: Iterable[SiteCode], day: date) -> list[Misfit]:
+    """Our ICD-10 suggestions that are not in a loaded list, or not in force in it on a day.
+
+    A row that names a finding replaces our suggestion for it. Codes are compared whole: a more specific code
+    of the list has to be chosen by a person.
+    """
+    table = list(rows)
+    found = []
+    for key, term in codes.FINDINGS.items():
+        own = [row for row in table if row.finding_key == key]
+        if own:
+            reasons = {row.code: _fault(row, day) for row in own}
+            if None in reasons.values():
+                continue
+            found += [Misfit(finding_key=key, code=code, reason=str(why)) for code, why in reasons.items()]
+        elif term.icd10_suggestion is not None:
+            same = [row for row in table if row.code.rstrip("*†") == term.icd10_suggestion]
+            whys = [_fault(row, day) for row in same]
+            if None not in whys:
+                reason = str(whys[0]) if whys else "unknown"
+                found.append(Misfit(finding_key=key, code=term.icd10_suggestion, reason=reason))
+    return found
+
+
+def _fault(row: SiteCode, day: date) -> str | None:
+    """Why a row may not be used on a day."""
+    if row.valid_until is not None and row.valid_until < day:
+        return "expired"
+    if row.valid_from is not None and row.valid_from > day:
+        return "not_yet"
+    if not row.usable:
+        return "not_usable"
+    return None if row.verified_by else "unverified"
+
+
 def chosen(rows: Iterable[SiteCode], finding_key: str, day: date) -> SiteCode | None:
     """The one code to be sent for a key: in force, usable, answered for; None where none or several are."""
     found = [

@@ -1,4 +1,4 @@
-"""`hoichan codes load|list`: code tables of the site, from CSV files.
+"""`hoichan codes load|list|check`: code tables of the site, from CSV files.
 
 Exit code 0 done, 1 refused, 2 used wrongly.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hoichan.settings import load
-from hoichan.site_codes import CodeTable, TableUnreadable, read_table
+from hoichan.site_codes import CodeTable, Misfit, TableUnreadable, misfits, read_table
 
 if TYPE_CHECKING:
     from hoichan.adapters.site_codes_sql import SiteCodesSql
@@ -26,6 +28,13 @@ app = typer.Typer(no_args_is_help=True, help="Code tables of the site: services,
 Config = Annotated[Path | None, typer.Option("--config", help="Configuration file (TOML).")]
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Folder for everything that is kept.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON for a machine to read.")]
+REASONS = {
+    "unknown": "not in the list",
+    "expired": "no longer in force",
+    "not_yet": "not in force yet",
+    "not_usable": "a more specific code has to be used",
+    "unverified": "nobody answers for it",
+}
 Table = Annotated[CodeTable, typer.Argument(help="Which list.")]
 
 
@@ -51,6 +60,44 @@ def load_codes(
     print(f"{table}: {len(rows)} codes{'' if is_new else ', in force already'}.")
     if unverified:
         print(f"{unverified} of them name nobody in verified_by: they are never sent.", file=sys.stderr)
+    if table is CodeTable.ICD10:
+        today = house.clock.now().astimezone(house.settings.site.zone).date()
+        doubtful = misfits(rows, today)
+        if doubtful:
+            print(f"{len(doubtful)} suggestions of ours do not fit: hoichan codes check", file=sys.stderr)
+
+
+@app.command("check")
+def check_codes(
+    at: Annotated[str, typer.Option("--at", help="On this day, YYYY-MM-DD; else today.")] = "",
+    config: Config = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare our ICD-10 suggestions with the list of the site. Exit code 1 where one does not fit."""
+    house = _house(config, data_dir)
+    try:
+        day = date.fromisoformat(at) if at else house.clock.now().astimezone(house.settings.site.zone).date()
+    except ValueError:
+        raise typer.BadParameter("a day is YYYY-MM-DD") from None
+    rows = _codes(house).rows(CodeTable.ICD10)
+    if not rows:
+        print("No ICD-10 list is loaded: hoichan codes load icd10 FILE", file=sys.stderr)
+        raise typer.Exit(2)
+    found = misfits(rows, day)
+    if as_json:
+        print(json.dumps({"at": day.isoformat(), "misfits": [asdict(one) for one in found]}))
+    elif not found:
+        print(f"Every suggestion is in the list and in force on {day}.")
+    else:
+        _tell_misfits(found)
+    if found:
+        raise typer.Exit(1)
+
+
+def _tell_misfits(found: Sequence[Misfit]) -> None:
+    for one in found:
+        print(f"{one.code:8} for {one.finding_key}: {REASONS[one.reason]}")
 
 
 @app.command("list")

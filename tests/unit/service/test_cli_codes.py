@@ -42,3 +42,23 @@ def test_a_broken_file_changes_nothing(run):
     broken = run("load", "icd10", file="code,display\nJ90,x\nJ9,y\n")
     assert broken.exit_code == 1 and "line 3" in broken.output
     assert "Tràn dịch màng phổi" in run("list", "icd10").stdout
+
+
+def test_suggestions_are_compared_with_the_list_of_the_site(run):
+    assert run("check").exit_code == 2
+    lines = [
+        "code,display,valid_from,valid_until,usable,verified_by",
+        "J90,Tràn dịch màng phổi,2026-07-01,,yes,BS An",
+        "J81,Phù phổi,,2026-06-30,yes,BS An",
+        "I51.7,Bóng tim to,,,no,BS An",
+    ]
+    loaded = run("load", "icd10", file="\n".join(lines) + "\n")
+    assert loaded.exit_code == 0 and "suggestions of ours do not fit" in loaded.output
+    checked = run("check", "--at", "2026-11-22", "--json")
+    assert checked.exit_code == 1
+    found = {one["finding_key"]: one["reason"] for one in json.loads(checked.stdout)["misfits"]}
+    assert "pleural_effusion" not in found
+    assert (found["edema"], found["cardiomegaly"]) == ("expired", "not_usable")
+    assert found["pneumothorax"] == "unknown"
+    before = run("check", "--at", "2026-06-01").stdout
+    assert "J90      for pleural_effusion: not in force yet" in before and "for edema" not in before
