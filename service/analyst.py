@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hoichan.adapters.retention_sql import RetentionSql
+from hoichan.adapters.routing_sql import RoutingSql
 from hoichan.intake.rejections import mark_rejected, withdrawn
-from hoichan.ports import Encoder, Runner
+from hoichan.ports import Encoder, Outliner, Runner
 from hoichan.types import Report, Study, StudyInstanceUID
 from service import retention
 from service.corrections import Corrections
 from service.pipeline import analyse
-from service.roster import Roster, Thawed
+from service.roster import Roster, Thawed, ThawedVolumes
 
 if TYPE_CHECKING:
     from datetime import date
@@ -28,6 +29,7 @@ class Analyst:
     house: House
     roster: Roster
     runner: Runner
+    outliner: Outliner
     encoder: Encoder
     corrections: Corrections
     priors: Callable[[Study], tuple[date, ...]]  # dates of earlier studies; may fetch them
@@ -37,14 +39,17 @@ class Analyst:
         self.corrections.retract(uid)
         study = load(self.house, uid, revision)
         study = replace(study, earlier_study_dates=self.priors(study))
+        route = RoutingSql(self.house.engine, self.house.clock).route(study, tell=True)
         report = analyse(
             study,
-            manifests=self.roster.manifests(study),
+            manifests=route.models(self.roster.manifests(study)),
             runner=Thawed(self.runner, self.roster),
             encoder=self.encoder,
             studies=self.house.studies,
-            destinations=self.house.settings.effective_destinations,
+            destinations=route.destinations(self.house.settings.effective_destinations),
             clock=self.house.clock,
+            networks=self.roster.networks(),
+            outliner=ThawedVolumes(self.outliner, self.roster),
         )
         return study, report
 

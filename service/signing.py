@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 from hoichan.adapters.page_seal import digest, is_sealed_page
 from hoichan.adapters.reviews_sql import ReviewsSql
+from hoichan.adapters.routing_sql import RoutingSql
 from hoichan.encoding.signed_page_of import signed_page_of
 from hoichan.errors import DraftChanged, HoichanError, ReportChanged, StepRefused, StudyUnknown
 from hoichan.ports import Clock, Encoder, Studies
@@ -46,6 +47,7 @@ class Signing:
         encoder: Callable[[], Encoder],
         settings: Settings,
         clock: Clock,
+        routing: RoutingSql,
     ) -> None:
         """`encoder` is asked for at the first signature: it takes a second to load."""
         self._reviews = reviews
@@ -53,6 +55,7 @@ class Signing:
         self._encoder = encoder
         self._settings = settings
         self._clock = clock
+        self._routing = routing
 
     def read(self, uid: StudyInstanceUID) -> tuple[Study, Report | None]:
         """A study and the machine's newest report of it. Raises StudyUnknown."""
@@ -111,7 +114,8 @@ class Signing:
             report, review, read, time=now.astimezone(self._settings.site.zone).strftime(TIME_FORMAT)
         )
         made = self._encoder().encode(read, signed)
-        planned = plan(signed, read, self._settings.effective_destinations, made, now)
+        receivers = self._routing.route(read).destinations(self._settings.effective_destinations)
+        planned = plan(signed, read, receivers, made, now)
         with _witnessed(witness, review, _page_sha256(made)):
             self._reviews.sign(review, signed, draft_version=version, made=made, planned=planned)
         return review

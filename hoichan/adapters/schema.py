@@ -53,7 +53,7 @@ studies = sa.Table(
         "tier", sa.Integer, nullable=False, server_default="9"
     ),  # 0 critical, 1 urgent, 2 routine, 9 none
     sa.Column("urgency", sa.Integer, nullable=False, server_default="2"),  # rank of types.Urgency
-    sa.Column("calling_ae_title", sa.String(16), nullable=False),
+    sa.Column("calling_ae_title", sa.String(16), nullable=False, index=True),
     sa.Column("patient_id", sa.Text, nullable=False),
     sa.Column("issuer_of_patient_id", sa.Text),
     sa.Column("national_id", sa.Text),
@@ -63,7 +63,7 @@ studies = sa.Table(
     sa.Column("patient_age_years", sa.Integer),
     sa.Column("accession_number", sa.Text, index=True),
     sa.Column("study_id", sa.Text),
-    sa.Column("study_datetime", UtcDateTime),
+    sa.Column("study_datetime", UtcDateTime, index=True),
     sa.Column("study_description", sa.Text),
     sa.Column("modalities", sa.Text, nullable=False, server_default=""),  # e.g. "CR\\SR"
     sa.Column("first_received_at", UtcDateTime, nullable=False),
@@ -148,6 +148,7 @@ reports = sa.Table(
     sa.Column("disclaimer", sa.JSON, nullable=False),
     sa.Column("predecessor", _UID),
     sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("measurements", sa.JSON),  # of networks for volumes; NULL: none
     sa.ForeignKeyConstraint(
         ["study_instance_uid", "revision"],
         ["revisions.study_instance_uid", "revisions.revision"],
@@ -179,7 +180,8 @@ documents = sa.Table(
     metadata,
     sa.Column("report_uid", _UID, sa.ForeignKey("reports.report_uid"), primary_key=True),
     sa.Column("kind", sa.String(16), primary_key=True),
-    sa.Column("destination", sa.String(64), primary_key=True),  # "": the same bytes for all
+    # "": the same bytes for all; "*2", "*3", …: so are these, further objects of the kind
+    sa.Column("destination", sa.String(64), primary_key=True),
     sa.Column("position", sa.Integer, nullable=False),  # sending order
     sa.Column("uid", _UID, nullable=False, index=True),
     sa.Column("sop_class_uid", _UID),

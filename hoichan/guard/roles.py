@@ -43,6 +43,7 @@ class Action(StrEnum):
     DOCUMENT_READ = "document_read"  # take a report away as a file
     INSTANCES_READ = "instances_read"  # the images themselves, and results as DICOM objects
     INSTANCES_STORE = "instances_store"  # bring images in (STOW-RS): for programs
+    INSTANCES_UPLOAD = "instances_upload"  # bring images in by hand, at the page
     DELIVERY_REPLAY = "delivery_replay"  # send a refused delivery again
     QUEUE_READ = "queue_read"  # what waits and what was refused: titles, UIDs and counts
     STUDY_STEER = "study_steer"  # repeat the work on a study, or stop it
@@ -53,6 +54,7 @@ class Action(StrEnum):
     METRICS_READ = "metrics_read"  # counts; open on this machine
     API_READ = "api_read"  # the description of the API
     BREAK_GLASS = "break_glass"  # see one study of another facility for a while, with a reason
+    ROUTING_MANAGE = "routing_manage"  # which models look at what, and who gets the results
     PEOPLE_MANAGE = "people_manage"  # accounts: add, close, role, facilities, another password
     ACCOUNT_OWN = "account_own"  # one's own account: password, sign out
 
@@ -64,6 +66,7 @@ _STEERS = frozenset({Action.QUEUE_READ, Action.STUDY_STEER, Action.DELIVERY_REPL
 _DECIDES = frozenset({Action.TRAIL_READ, Action.PATIENT_DECIDE})
 _READER = frozenset({Action.LIST_READ, Action.STUDY_READ, Action.INSTANCES_READ})
 _REVIEWS = frozenset({Action.STUDY_REVIEW, Action.STUDY_SIGN})
+_UPLOADS = frozenset({Action.INSTANCES_UPLOAD})
 _BREAKS = frozenset({Action.BREAK_GLASS})
 _FOLLOWS = frozenset({Action.NOTICE_ACKNOWLEDGE, Action.FOLLOW_UP_KEEP})
 _CONSULTS = frozenset({Action.OPINION_KEEP, Action.SHARE_KEEP})
@@ -76,8 +79,9 @@ ALLOWED: Mapping[Role, frozenset[Action]] = {
     | _BREAKS
     | _FOLLOWS
     | _CONSULTS
+    | _UPLOADS
     | {Action.DOCUMENT_READ},
-    Role.TECHNICIAN: _EVERYBODY | _READER | _STEERS | _DECIDES | _BREAKS,
+    Role.TECHNICIAN: _EVERYBODY | _READER | _STEERS | _DECIDES | _BREAKS | _UPLOADS,
     Role.CLINICIAN: _EVERYBODY | _READER | _BREAKS | _FOLLOWS | _CONSULTS | {Action.DOCUMENT_READ},
     Role.ML_ENGINEER: _EVERYBODY | {Action.METRICS_READ},
     Role.IT_ADMIN: _EVERYBODY
@@ -87,6 +91,7 @@ ALLOWED: Mapping[Role, frozenset[Action]] = {
         Action.TRAIL_READ,
         Action.METRICS_READ,
         Action.PEOPLE_MANAGE,
+        Action.ROUTING_MANAGE,
     },
     Role.AUDITOR: _EVERYBODY | {Action.TRAIL_READ, Action.AUDIT_READ},
     Role.LOCAL: _READER
@@ -109,6 +114,7 @@ OF_THE_WHOLE_SITE = frozenset(
         Action.AUDIT_READ,
         Action.METRICS_READ,
         Action.PEOPLE_MANAGE,
+        Action.ROUTING_MANAGE,
     }
 )
 

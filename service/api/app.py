@@ -32,6 +32,7 @@ from service.api import (
     dicomweb_pixels,
     dicomweb_retrieve,
     dicomweb_search,
+    drift_page,
     emergency,
     fhir,
     fhir_orders,
@@ -49,6 +50,7 @@ from service.api import (
     questions,
     reading,
     retraction,
+    routing,
     search,
     second_factor,
     shared,
@@ -56,7 +58,11 @@ from service.api import (
     steering,
     studies,
     unmatched,
+    upload,
     ups,
+    ups_channel,
+    ups_subscribers,
+    waits,
     xml4,
 )
 from service.api.desk import Desk
@@ -79,10 +85,13 @@ API_ROUTERS = (
     xml4.router,
     fhir_tasks.router,
     ups.router,
+    ups_subscribers.router,
     search.router,
+    waits.router,
     reading.router,
     beginning.router,
     retraction.router,
+    routing.router,
     studies.router,
     audit_fhir.router,  # before the other resources: a route of its own action
     fhir.router,
@@ -102,6 +111,8 @@ PAGE_ROUTERS = (
     shares.page_router,
     shared.router,
     unmatched.page_router,
+    upload.page_router,
+    waits.page_router,
     messages.page_router,
     people.router,
     emergency.router,
@@ -110,7 +121,9 @@ PAGE_ROUTERS = (
     oidc.router,
     auditing.router,
     steering.page_router,
+    drift_page.page_router,
     retraction.page_router,
+    routing.page_router,
 )
 
 
@@ -167,6 +180,7 @@ def create_app(
         app.include_router(router, responses=problems.RESPONSES)
     for router in PAGE_ROUTERS:
         app.include_router(router, include_in_schema=False)
+    app.router.routes.append(ups_channel.route())
     offline = partial(app.state.desk.templates.render, "offline.html", path="/")
     app.mount("/static/app", AppFiles(lambda language: offline(language=language)), name="app")
     app.mount("/static", StaticFiles(directory=STATIC), name="static")

@@ -152,6 +152,18 @@ ROUTES: Mapping[tuple[str, str], Action | Open] = {
     ("POST", "/api/v1/studies/{study_uid}/replay"): Action.STUDY_STEER,
     ("POST", "/api/v1/studies/{study_uid}/cancel"): Action.STUDY_STEER,
     ("POST", "/api/v1/studies/{study_uid}/forwards/retry"): Action.DELIVERY_REPLAY,
+    ("GET", "/waits"): Action.QUEUE_READ,
+    ("GET", "/drift"): Action.METRICS_READ,
+    ("GET", "/api/v1/waits"): Action.QUEUE_READ,
+    ("GET", "/upload"): Action.INSTANCES_UPLOAD,
+    ("GET", "/routing"): Action.ROUTING_MANAGE,
+    ("POST", "/routing/rules"): Action.ROUTING_MANAGE,
+    ("POST", "/routing/rules/{name}/{verb}"): Action.ROUTING_MANAGE,
+    ("POST", "/routing/{version}/restore"): Action.ROUTING_MANAGE,
+    ("GET", "/api/v1/routing"): Action.ROUTING_MANAGE,
+    ("PUT", "/api/v1/routing"): Action.ROUTING_MANAGE,
+    ("POST", "/api/v1/routing/{version}/restore"): Action.ROUTING_MANAGE,
+    ("GET", "/api/v1/studies/{study_uid}/routing"): Action.ROUTING_MANAGE,
     ("GET", "/docs"): Action.API_READ,
     ("GET", "/openapi.json"): Action.API_READ,
     ("GET", "/api/v1/studies"): Action.LIST_READ,
@@ -194,6 +206,8 @@ ROUTES: Mapping[tuple[str, str], Action | Open] = {
 MOUNTED: Mapping[tuple[str, str], Action] = {
     ("POST", "/dicom-web/studies"): Action.INSTANCES_STORE,
     ("POST", "/dicom-web/studies/{study_uid}"): Action.INSTANCES_STORE,
+    ("POST", "/upload/studies"): Action.INSTANCES_UPLOAD,
+    ("POST", "/upload/studies/{study_uid}"): Action.INSTANCES_UPLOAD,
 }
 # What an account that is bound to facilities may ask besides the addresses of its own studies: about no
 # study at all, or answered from a desk that sees its own only. Every other route is closed to it.
@@ -367,6 +381,6 @@ async def _fields(request: Request) -> dict[str, str]:
     if kind != _FORM:
         return {}
     try:
-        return dict(parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=20))
+        return dict(parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=200))
     except ValueError:  # not a form after all
         return {}

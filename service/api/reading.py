@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, Response
 from hoichan.adapters.earlier_sql import EarlierSql
 from hoichan.adapters.heatmaps import png, unpacked
 from hoichan.adapters.reviews_sql import ReviewsSql
+from hoichan.adapters.routing_sql import RoutingSql
 from hoichan.errors import DraftChanged, NotSignable, ReviewError, TooManyTries
 from hoichan.guard.audit import Audited, Outcome
 from hoichan.guard.roles import Action
@@ -93,6 +94,8 @@ def show_reading(request: Request, desk: AtDesk, study_uid: StudyUid) -> Reading
         may=MayOut(
             review=reader.may(Action.STUDY_REVIEW) and not lent,
             sign=reader.may(Action.STUDY_SIGN) and not lent and bool(_licence(desk, reader)),
+            acknowledge=reader.may(Action.NOTICE_ACKNOWLEDGE),
+            follow_up=reader.may(Action.FOLLOW_UP_KEEP),
         ),
     )
 
@@ -253,7 +256,8 @@ def signing_of(desk: Desk) -> Signing:
 
         return DocumentEncoder(desk.held.spool, desk.settings)
 
-    return Signing(reviews_of(desk), desk.studies, encoder, desk.settings, desk.clock)
+    routing = RoutingSql(desk.reading.engine, desk.clock)
+    return Signing(reviews_of(desk), desk.studies, encoder, desk.settings, desk.clock, routing)
 
 
 def _reader(request: Request) -> Caller:

@@ -39,6 +39,7 @@ class Room:
         self.record.people.set_licence("bs.chau", full_name="Lê Minh Châu", licence_number="012345/HCM-CCHN")
         self.study = assemble(self.record, arrive(self.record, "one"))
         self.report = report(self.record, self.study, SCORES)
+        self.password = PASSWORD
         self.uid = self.study.study_instance_uid
         self.rows = NoticesSql(record.engine, record.clock)
         self.leader = Notices(self.rows, record.audit, record.clock, record.settings)
