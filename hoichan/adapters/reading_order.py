@@ -64,13 +64,14 @@ def stretch(
     after: Place | None,
     before: Place | None,
     sight: Sight = EVERYTHING,
+    only: sa.ColumnElement[bool] | None = None,
 ) -> sa.Select[tuple[object, ...]]:
     """Rows of `studies` in reading order; with `before` the nearest to it come first, so turn them round.
 
     The states stand in the statement as they are, not as parameters: a partial index is only used where the
-    database sees its condition.
+    database sees its condition. `only` stands in the state's place (`list_filters`).
     """
-    wanted = sa.select(studies).where(_is(state), *sight.narrow())
+    wanted = sa.select(studies).where(_is(state) if only is None else only, *sight.narrow())
     if after is not None:
         wanted = wanted.where(sa.tuple_(*ORDER) > _values(after))
     if before is not None:

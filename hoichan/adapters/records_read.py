@@ -6,12 +6,14 @@ made it. The list walks an index of its order (`reading_order`); the rest is by 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
-from hoichan.adapters import database, reading_order, search_sql, views
+from hoichan.adapters import database, list_filters, reading_order, search_facets, search_sql, views
+from hoichan.adapters.list_filters import Asked, Shown
 from hoichan.adapters.reading_order import Place
 from hoichan.adapters.review_standing import taken_back
 from hoichan.adapters.rows import Row
@@ -26,6 +28,7 @@ from hoichan.adapters.schema import (
     studies,
     trail,
 )
+from hoichan.adapters.search_facets import Facet
 from hoichan.adapters.sight import EVERYTHING, Sight
 from hoichan.adapters.views import (
     Counts,
@@ -94,29 +97,54 @@ class ReadingSql:
         offset: int = 0,
         after: Place | None = None,
         before: Place | None = None,
+        asked: Asked | None = None,
     ) -> ReadingPage:
         """Studies by tier, most urgent first, then oldest first. Without a state: all that are not signed.
 
         `after` and `before`, places of a former page, cost the same at any depth; `offset` costs its rows.
+        `asked` says who asks and, where a choice is made, what stands in the state's place.
         """
+        only = None
+        if asked is not None and asked.shown is not None:
+            only = list_filters.condition(asked.shown, who=asked.who, now=asked.now)
         with self._snapshot() as connection:
             by_state = reading_order.few_by_state(connection, sight=self._sight)
+            by_choice: Mapping[Shown, int] = {}
+            if asked is not None:
+                by_choice = list_filters.counts(
+                    connection,
+                    who=asked.who,
+                    now=asked.now,
+                    up_to=reading_order.COUNTED_TO,
+                    sight=self._sight,
+                )
             wanted = reading_order.stretch(
-                state, limit=limit + 1, offset=offset, after=after, before=before, sight=self._sight
+                state,
+                limit=limit + 1,
+                offset=offset,
+                after=after,
+                before=before,
+                sight=self._sight,
+                only=only,
             )
             heads = list(connection.execute(wanted).mappings())
             if before is not None:
                 heads.reverse()
             shown = heads[:limit] if before is None else heads[-limit:]
             entries = _entries(connection, shown)
+        total, more = reading_order.total_of(by_state, state), reading_order.is_bound(by_state, state)
+        if asked is not None and asked.shown is not None:
+            total = by_choice[asked.shown]
+            more = total >= reading_order.COUNTED_TO
         previous, following = reading_order.ends(
             heads, limit=limit, offset=offset, after=after, before=before
         )
         return ReadingPage(
             entries=entries,
-            total=reading_order.total_of(by_state, state),
+            total=total,
             by_state=by_state,
-            has_more=reading_order.is_bound(by_state, state),
+            by_choice=by_choice,
+            has_more=more,
             previous=previous,
             next=following,
         )
@@ -125,6 +153,16 @@ class ReadingSql:
         """Studies by name without accents, number, accession number or UID, newest first (`search_sql`)."""
         with self._snapshot() as connection:
             found = search_sql.find(connection, text, limit=limit, offset=offset, sight=self._sight)
+            return _entries(connection, found)
+
+    def of_facet(
+        self, facet: Facet, *, zone: ZoneInfo, limit: int = 50, offset: int = 0
+    ) -> tuple[ListEntry, ...]:
+        """Studies of a day, a sender, a finding or a state, newest first (`search_facets`)."""
+        with self._snapshot() as connection:
+            found = search_facets.find(
+                connection, facet, zone=zone, limit=limit, offset=offset, sight=self._sight
+            )
             return _entries(connection, found)
 
     def place(self, study: StudyInstanceUID) -> Place:

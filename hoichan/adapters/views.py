@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
+from hoichan.adapters.list_filters import Shown
 from hoichan.adapters.reading_order import Place
-from hoichan.adapters.rows import Row, patient
+from hoichan.adapters.rows import Row, measurements, patient
 from hoichan.types import (
     DeliveryState,
     DocumentKind,
     Evidence,
     Finding,
     GraphicType,
+    Measurement,
     Outcome,
     Patient,
     Presence,
@@ -55,6 +57,7 @@ class ReportView:
     conclusion: Mapping[str, str]  # language -> text
     disclaimer: Mapping[str, str]  # language -> text
     created_at: datetime  # aware, UTC
+    measurements: tuple[Measurement, ...] = ()
 
     @property
     def positives(self) -> tuple[Finding, ...]:
@@ -113,6 +116,7 @@ class ReadingPage:
     has_more: bool = False  # `total` is a bound: so many or more
     previous: Place | None = None  # the stretch before this one ends before it; None: this is the first
     next: Place | None = None  # the next stretch begins after it; None: this is the last
+    by_choice: Mapping[Shown, int] = field(default_factory=dict)  # each up to `reading_order.COUNTED_TO`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,6 +236,7 @@ def report(row: Row) -> ReportView:
         conclusion=row["conclusion"],
         disclaimer=row["disclaimer"],
         created_at=row["created_at"],
+        measurements=measurements(row["measurements"]),
     )
 
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from starlette.responses import HTMLResponse, JSONResponse
 
 from hoichan.adapters import reading_order
 from hoichan.adapters.audit_sql import Line, Wanted
 from hoichan.adapters.corrections_sql import CorrectionsSql
-from hoichan.adapters.views import DocumentView, ResultView, StudyView
+from hoichan.adapters.list_filters import Shown
+from hoichan.adapters.views import DocumentView, ReadingPage, ResultView, StudyView
 from hoichan.guard.audit import Audited
 from hoichan.guard.roles import Action
 from hoichan.types import DeliveryState, DocumentKind, Finding, Outcome, StudyInstanceUID, StudyState
@@ -27,7 +29,16 @@ from service.api.questions import told_of
 from service.api.reading_page import reading_page
 from service.api.schemas import StudyDetailOut, etag
 from service.api.show import query, show
-from service.api.studies import After, Before, OnlyState, Page, StudyUid, listing, stretch_of
+from service.api.studies import (
+    After,
+    Before,
+    OnlyState,
+    Page,
+    StudyUid,
+    asked_words,
+    listing,
+    stretch_of,
+)
 from service.api.unmatched import waiting_for_a_patient
 from service.story import story
 from service.web.reading_room import built
@@ -44,6 +55,7 @@ class Filter:
     """One choice above the list."""
 
     state: StudyState | None
+    shown: Shown | None = None
     count: int
     more: bool  # so many or more
     chosen: bool
@@ -54,23 +66,15 @@ def show_list(
     request: Request,
     desk: AtDesk,
     state: OnlyState = None,
+    shown: Annotated[Shown | None, Query(alias="show")] = None,
     page: Page = 1,
     after: After = None,
     before: Before = None,
 ) -> HTMLResponse:
     """The reading list."""
-    found = stretch_of(desk, state, page=page, after=after, before=before)
-    desk.witness.record(request, Audited.QUERIED, detail=f"state={state}" if state else "")
-    choices = [
-        Filter(
-            state=one,
-            count=reading_order.total_of(found.by_state, one),
-            more=reading_order.is_bound(found.by_state, one),
-            chosen=state is one,
-        )
-        for one in (None, *StudyState)
-        if one is None or found.by_state.get(one) or state is one
-    ]
+    found = stretch_of(request, desk, state, shown, page=page, after=after, before=before)
+    desk.witness.record(request, Audited.QUERIED, detail=asked_words(state, shown))
+    choices = _choices(found, state, shown)
     listed = listing(desk, found, page=page)
     return show(
         request,
@@ -83,12 +87,13 @@ def show_list(
         overdue=overdue(request, desk),
         questions=0 if desk.sight.is_bound else CorrectionsSql(desk.reading.engine, desk.clock).waiting(),
         state=state,
+        choice=shown,
         page=page,
         pages=listed.pages,
         readings={line.study_instance_uid: line for line in listed.items},
         etag=etag(listed),
         poll="/api/v1/studies"
-        + query(state=state, page=page if page > 1 else None, after=after, before=before),
+        + query(state=state, show=shown, page=page if page > 1 else None, after=after, before=before),
         partial=PARTIAL,
         shown=SHOWN_FINDINGS,
     )
@@ -178,6 +183,37 @@ def show_operations(request: Request, desk: AtDesk) -> HTMLResponse:
         for method, operation in methods.items()
     ]
     return show(request, desk, "docs.html", operations=operations)
+
+
+def _choices(found: ReadingPage, state: StudyState | None, shown: Shown | None) -> list[Filter]:
+    """What can be chosen above the list: all that is open, how far reading is, then the states there are."""
+    whole = Filter(
+        state=None,
+        count=reading_order.total_of(found.by_state, None),
+        more=reading_order.is_bound(found.by_state, None),
+        chosen=state is None and shown is None,
+    )
+    by_choice = [
+        Filter(
+            state=None,
+            shown=one,
+            count=count,
+            more=count >= reading_order.COUNTED_TO,
+            chosen=shown is one,
+        )
+        for one, count in found.by_choice.items()
+    ]
+    by_state = [
+        Filter(
+            state=one,
+            count=reading_order.total_of(found.by_state, one),
+            more=reading_order.is_bound(found.by_state, one),
+            chosen=state is one and shown is None,
+        )
+        for one in StudyState
+        if found.by_state.get(one) or state is one
+    ]
+    return [whole, *by_choice, *by_state]
 
 
 def _picture(view: StudyView) -> DocumentView | None:

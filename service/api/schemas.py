@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from pydantic import BaseModel, ConfigDict
 
 from hoichan import codes
+from hoichan.adapters.list_filters import Shown
 from hoichan.adapters.reviews_sql import Mark
 from hoichan.adapters.views import DeliveryView, DocumentView, ListEntry, ReadingPage, ReportView, StudyView
 from hoichan.ports import TrailEntry
@@ -290,6 +291,7 @@ class StudyListOut(_Model):
     previous: str | None  # give it as `before` to get the stretch in front of this one
     next: str | None  # give it as `after` to get the next stretch, as quick at any depth
     by_state: Mapping[StudyState, int]  # each up to 10,000, which stands for so many or more
+    by_choice: Mapping[Shown, int]  # the same for what `show` may ask for
 
     @classmethod
     def of(
@@ -312,6 +314,7 @@ class StudyListOut(_Model):
             previous=str(found.previous) if found.previous else None,
             next=str(found.next) if found.next else None,
             by_state=dict(found.by_state),
+            by_choice=dict(found.by_choice),
         )
 
 

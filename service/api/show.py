@@ -14,7 +14,7 @@ from service.api.desk import Desk
 from service.web.rendering import COOKIE, LANGUAGES
 
 COOKIE_SECONDS = 365 * 86400
-_KEPT = frozenset({"state", "page", "after", "before"})  # of the address, by the language switch
+_KEPT = frozenset({"state", "show", "page", "after", "before"})  # of the address, by the language switch
 
 
 def show(request: Request, desk: Desk, template: str, **values: object) -> HTMLResponse:
@@ -28,6 +28,7 @@ def show(request: Request, desk: Desk, template: str, **values: object) -> HTMLR
         now=desk.clock.now(),
         query=query,
         opinions_waiting=_questions(request, desk),
+        notice_sound=desk.settings.web.notice_sound,
         **frame(request),
         **values,
     )

@@ -9,6 +9,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
+from hoichan.adapters.list_filters import Asked, Shown
 from hoichan.adapters.reading_order import PLACE_PATTERN, Place
 from hoichan.adapters.reviews_sql import ReviewsSql
 from hoichan.adapters.views import DocumentView, ReadingPage
@@ -35,7 +36,9 @@ Revision = Annotated[int | None, Query(ge=1, description="Of this revision; the 
 OnlyState = Annotated[
     StudyState | None, Query(alias="state", description="Only this state; without it all that are not signed")
 ]
-
+OnlyShown = Annotated[
+    Shown | None, Query(description="Only these, in place of a state: unread, mine, critical, rejected")
+]
 After = Annotated[
     str | None, Query(pattern=PLACE_PATTERN, description="`next` of a former answer: what comes after it")
 ]
@@ -48,15 +51,31 @@ _shelf = PictureShelf()
 
 
 def stretch_of(
-    desk: Desk, state: StudyState | None, *, page: int, after: str | None, before: str | None
+    request: Request,
+    desk: Desk,
+    state: StudyState | None,
+    shown: Shown | None,
+    *,
+    page: int,
+    after: str | None,
+    before: str | None,
 ) -> ReadingPage:
     """The stretch of the list behind or in front of a place; without one, by the number of the page."""
     reading, size = desk.reading, PAGE_SIZE
+    caller = caller_of(request)
+    asked = Asked(who=caller.user_name if caller else "", now=desk.clock.now(), shown=shown)
     if after is not None:
-        return reading.reading_list(state=state, limit=size, after=Place.parse(after))
+        return reading.reading_list(state=state, limit=size, after=Place.parse(after), asked=asked)
     if before is not None:
-        return reading.reading_list(state=state, limit=size, before=Place.parse(before))
-    return reading.reading_list(state=state, limit=size, offset=(page - 1) * size)
+        return reading.reading_list(state=state, limit=size, before=Place.parse(before), asked=asked)
+    return reading.reading_list(state=state, limit=size, offset=(page - 1) * size, asked=asked)
+
+
+def asked_words(state: StudyState | None, shown: Shown | None) -> str:
+    """What was asked for, for the audit log."""
+    if shown is not None:
+        return f"show={shown}"
+    return f"state={state}" if state else ""
 
 
 def listing(desk: Desk, found: ReadingPage, *, page: int) -> StudyListOut:
@@ -82,13 +101,14 @@ def list_studies(
     request: Request,
     desk: AtDesk,
     state: OnlyState = None,
+    show: OnlyShown = None,
     page: Page = 1,
     after: After = None,
     before: Before = None,
 ) -> Response:
     """The reading list: most urgent tier first, then oldest first. Send the ETag back to poll cheaply."""
-    found = stretch_of(desk, state, page=page, after=after, before=before)
-    detail = f"state={state}" if state else ""
+    found = stretch_of(request, desk, state, show, page=page, after=after, before=before)
+    detail = asked_words(state, show)
     listed = listing(desk, found, page=page)
     return _tagged(request, listed, lambda: desk.witness.record(request, Audited.QUERIED, detail=detail))
 
