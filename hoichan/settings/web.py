@@ -28,12 +28,14 @@ class Web(Section):
     # STOW-RS at /dicom-web/studies. Beyond loopback for programs with a token only, and by TLS only.
     stow: bool = False
     stow_maximum_bytes: int = Field(2 * 1024**3, ge=1024**2)  # of one request; a CT of 2,000 slices is 1 GiB
+    upload: bool = True  # films may be dropped on the page by who is signed in and may
     # Whether the page works without an account: only at this machine, and only until the first one is added.
     sign_in: Literal["with_first_user", "always"] = "with_first_user"
     session_idle_seconds: float = Field(1800, ge=60)  # an unused session ends: workstations are shared
     session_seconds: float = Field(43200, ge=60)  # whatever is done: a shift is twelve hours
     service_level: ServiceLevel = Field(default_factory=ServiceLevel)
     read_first: bool = False  # the reading room shows what the AI said only after the reader has looked
+    notice_sound: bool = True  # pages ring for a new critical notice, unless the reader has switched it off
     tls: ServerTls | None = None  # None: plain HTTP, for this machine or behind a proxy with TLS
     # Whose X-Forwarded-For and -Proto are believed: a proxy on this machine.
     trusted_proxies: tuple[str, ...] = ("127.0.0.1", "::1")
