@@ -155,7 +155,8 @@ def eight_bits(header: Dataset, stored: NDArray[Any], index: int, window: Window
     present = np.flatnonzero(occurs)
     table = np.zeros(occurs.size, dtype=np.uint8)
     table[present] = _shades(header, present.astype(places.dtype).view(native.dtype), index, window)
-    return table[places]
+    shown: NDArray[np.uint8] = table[places]
+    return shown
 
 
 def _shades(header: Dataset, stored: NDArray[Any], index: int, window: Window | None) -> NDArray[np.uint8]:

@@ -77,10 +77,19 @@ class FollowUpOut(BaseModel):
     closed_at: datetime | None
 
 
+class AskableOut(BaseModel):
+    """A finding of the signed report that stands."""
+
+    key: str
+    names: Mapping[str, str]
+
+
 class FollowUpsOut(BaseModel):
     """By date: the overdue come first."""
 
     items: list[FollowUpOut]
+    askable: list[AskableOut] = []  # of one study: what a next step may be asked about
+    kinds: list[FollowUpKind] = list(FollowUpKind)
 
 
 @router.get("/follow-ups", response_model=FollowUpsOut)
@@ -96,7 +105,9 @@ def follow_ups_of(request: Request, desk: AtDesk, study_uid: StudyUid) -> Follow
     uid = StudyInstanceUID(study_uid)
     desk.reading.trail(uid)  # says that the study is unknown, where it is
     desk.witness.record(request, Audited.VIEWED, uid, detail="follow-ups")
-    return FollowUpsOut(items=_out(desk, _rows(desk).of(uid)))
+    signed = _rows(desk).signed_findings(uid)
+    askable = [AskableOut(key=key, names=names_of(key)) for key in (signed[1] if signed else ())]
+    return FollowUpsOut(items=_out(desk, _rows(desk).of(uid)), askable=askable)
 
 
 @router.post(

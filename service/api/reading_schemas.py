@@ -335,6 +335,8 @@ class MayOut(_Model):
 
     review: bool
     sign: bool
+    acknowledge: bool  # a critical notice
+    follow_up: bool  # say what follows a signed finding
 
 
 class ReadingOut(_Model):

@@ -73,6 +73,12 @@ class Site:
             "/docs",
             "/?state=signed",
             "/queue",
+            "/?show=unread",
+            "/notices",
+            "/follow-ups",
+            "/unmatched",
+            "/messages",
+            "/waits",
         )
 
     def close(self):

@@ -250,7 +250,56 @@ def test_the_film_is_drawn_without_webgl(room, play):
         assert page.evaluate("document.createElement('canvas').getContext('webgl2') === null")
         full_depth(page)
         assert 10 < grey(page) < 250
+
+        def standing():
+            """The scale at which the film stands, and that at which all of it fits."""
+            return page.evaluate(
+                """() => {
+                  const stage = document.querySelector(".stage");
+                  const marks = document.querySelector(".stage-marks g");
+                  const [a, b] = marks.getAttribute("transform").slice(7).split(",");
+                  return [Math.hypot(a, b), Math.min(stage.clientWidth / 1841, stage.clientHeight / 1955)];
+                }"""
+            )
+
+        def stands(times):
+            scale, fitting = standing()
+            return abs(scale / (fitting * times) - 1) < 0.02
+
+        wait_until(lambda: stands(1), seconds=60, what="the whole film is on the screen")
+        page.keyboard.press("+")
+        wait_until(lambda: stands(1.25), seconds=60, what="a quarter larger")
+        page.keyboard.press("0")
+        wait_until(lambda: stands(1), seconds=60, what="the whole film again")
     browser.close()
+
+
+def test_a_critical_notice_is_acknowledged_and_followed_up_in_the_room(room, browser):
+    study = room.film(11)
+    with Reader(browser, **DESK) as reader:
+        page = opened(room, reader, study)
+        page.wait_for_selector(".notice-line")
+        assert "CHƯA bác sĩ nào xác nhận" in page.inner_text(".notice-line")
+        assert page.title().startswith("(")
+        page.click(".notice-line button")
+        page.wait_for_selector(".notice-line", state="detached")
+        page.click(".bar-bell")
+        page.wait_for_selector('.bar-bell[aria-pressed="false"]')
+        page.locator("body").press("Enter")
+        page.wait_for_selector(".card-finding.is-accepted")
+        page.locator("body").press("Enter")
+        comes(page, "document.querySelectorAll('.card-finding.is-accepted').length === 2")
+        page.locator("textarea[name=conclusion]").fill("Tràn khí màng phổi.")
+        saved(page)
+        page.click(".sign-bar .primary")
+        page.fill(".sign input[type=password]", PASSWORD)
+        page.click(".sign button[type=submit]")
+        page.wait_for_selector(".follow-form")
+        page.fill(".follow-form input[name=due_on]", "2099-01-31")
+        page.click(".follow-form button")
+        page.wait_for_selector(".follow li")
+        assert "31/01/2099" in page.inner_text(".follow li")
+        assert reader.complaints == []
 
 
 def test_the_first_picture_is_small_and_comes_with_the_page(room, browser):

@@ -91,7 +91,7 @@ def test_every_page_can_be_used_by_everybody(site, browser, device, language, sc
             look(path)
         sign_out()
         sign_in(reader.page, "it")
-        for path in ("/people", f"/people/{name}", "/people/it", "/queue", "/docs", "/nowhere"):
+        for path in ("/people", f"/people/{name}", "/people/it", "/queue", "/routing", "/docs", "/nowhere"):
             look(path)
         refused = [line for line in reader.complaints if "403" not in line and "404" not in line]
         assert (refused, reader.elsewhere) == ([], [])

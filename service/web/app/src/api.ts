@@ -1,6 +1,6 @@
 // What is asked of the service: JSON with the session's cookie and the token of its forms.
 
-import type { Draft, Judgement, Language, Lock, Reading, Sections } from "./types";
+import type { Draft, FollowUps, Judgement, Language, Lock, Reading, Sections } from "./types";
 
 export class Problem extends Error {
   constructor(
@@ -39,20 +39,24 @@ export class Api {
     this.ask("POST", "/sign", what);
   withdraw = (what: { password: string; reason: string }): Promise<{ report_uid: string; status: string }> => this.ask("POST", "/withdraw", what);
 
+  followUps = (): Promise<FollowUps> => this.ask("GET", "/follow-ups");
+  askFollowUp = (what: Record<string, string>): Promise<unknown> => this.ask("POST", "/follow-ups", what);
+  acknowledge = (number: number): Promise<unknown> => this.ask("POST", `/notices/${number}/acknowledge`, undefined, "/api/v1");
+
   /** Whether the session still lives, for who takes no lock. */
   stillThere = async (): Promise<void> => {
     const answer = await fetch("/account", { headers: { "X-Hoichan-Poll": "1" } }).catch(() => null);
     if (answer?.redirected) location.reload();
   };
 
-  private async ask<T>(method: string, path: string, body?: unknown): Promise<T> {
+  private async ask<T>(method: string, path: string, body?: unknown, base = this.base): Promise<T> {
     let answer: Response;
     const headers: Record<string, string> = { Accept: "application/json" };
     if (method !== "GET") headers["X-CSRF-Token"] = this.csrf;
     if (path === "/lock") headers["X-Hoichan-Poll"] = "1"; // the page asks by itself: that keeps no session alive
     if (body !== undefined) headers["Content-Type"] = "application/json";
     try {
-      answer = await fetch(this.base + path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body), cache: "no-store", signal: AbortSignal.timeout(30_000) });
+      answer = await fetch(base + path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body), cache: "no-store", signal: AbortSignal.timeout(30_000) });
     } catch {
       throw new NoLine(method);
     }

@@ -23,6 +23,7 @@ const PATHS = {
   plus: "M10 4v12M4 10h12",
   full: "M3.5 7V3.5H7M13 3.5h3.5V7M16.5 13v3.5H13M7 16.5H3.5V13M7 10h6M10 7v6",
   back: "M12 4l-6 6 6 6",
+  bell: "M5 14V9a5 5 0 0 1 10 0v5l1.5 1.5h-13zM8.5 17.5a1.6 1.6 0 0 0 3 0",
   lock: "M5 9h10v7.5H5zM7 9V6.5a3 3 0 0 1 6 0V9",
 } as const;
 

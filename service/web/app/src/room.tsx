@@ -9,6 +9,7 @@ import { Icon } from "./icons";
 import { added, asks, judged, keyOf, of, open } from "./judgements";
 import { deedOf, type Deed } from "./keys";
 import type { Start } from "./main";
+import { FollowUps, Notices } from "./panel/follow";
 import { Findings, nameOf, type Overlay } from "./panel/findings";
 import { Help } from "./panel/help";
 import { Conflict, History, Report, SaveLine } from "./panel/report";
@@ -66,6 +67,7 @@ function Bar({ start, children }: { start: Start; children?: JSX.Element | (JSX.
         <bdi>{start.name}</bdi> <span>{start.about}{start.masked ? ` · ${start.masked}` : ""}</span>
       </h1>
       {children}
+      <button type="button" class="bar-bell" data-bell-switch data-on={t("follow.sound_on")} data-off={t("follow.sound_off")} aria-label={t("follow.sound_on")}><Icon of="bell" /></button>
       <a class="bar-link" href={`/studies/${start.study}/record`}>{t("record")}</a>
       <a class="bar-link bar-language" href={`?lang=${other}`} lang={other} hreflang={other}>{other === "en" ? "English" : "Tiếng Việt"}</a>
       {start.signedIn && (
@@ -230,6 +232,7 @@ function Reading_({ start, api, vault, reading, firstPicture, again }: RoomProps
       {lock && !lock.mine && lock.reader && (
         <p class="locked" role="status"><Icon of="lock" /> {t("lock.other", { reader: lock.reader, time: clock(lock.since) })}</p>
       )}
+      <Notices api={api} reading={reading} study={start.study} />
       <main class={`room${prior >= 0 ? " has-prior" : ""}`}>
         <section class="viewer" aria-label={t("viewer.heading")}>
           <div class="panes">
@@ -270,6 +273,7 @@ function Reading_({ start, api, vault, reading, firstPicture, again }: RoomProps
             </section>
           )}
           <Report reading={reading} desk={desk} />
+          <FollowUps api={api} reading={reading} user={start.user} />
           {reading.report && <p class="models">{reading.report.models.map((one) => `${one.name} ${one.version}`).join(" · ")}</p>}
         </aside>
       </main>

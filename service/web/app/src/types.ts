@@ -154,5 +154,32 @@ export interface Reading {
   finding_choices: FindingChoice[];
   rejection_reasons: { key: string; names: Named }[];
   settings: { read_first: boolean; sign_needs: string };
-  may: { review: boolean; sign: boolean };
+  may: { review: boolean; sign: boolean; acknowledge: boolean; follow_up: boolean };
+}
+
+export interface Notice {
+  number: number;
+  study_instance_uid: string;
+  confirmed: boolean; // false: the machine's word alone
+  findings: Named[];
+  born_at: string;
+}
+
+export interface FollowUp {
+  number: number;
+  finding: string;
+  finding_names: Named;
+  kind: string;
+  words: string;
+  owner: string;
+  due_on: string;
+  is_overdue: boolean;
+  state: string;
+  outcome: string;
+}
+
+export interface FollowUps {
+  items: FollowUp[];
+  askable: { key: string; names: Named }[]; // of the signed report that stands
+  kinds: string[];
 }

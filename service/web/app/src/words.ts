@@ -35,6 +35,12 @@ export function moment(iso: string | null | undefined): string {
   return new Intl.DateTimeFormat(spoken === "vi" ? "vi-VN" : "en-GB", parts).format(at);
 }
 
+/** A day without a time, as "2026-11-21". */
+export function day(iso: string): string {
+  const [year, month, date] = iso.split("-");
+  return year && month && date ? `${date}/${month}/${year}` : iso;
+}
+
 export function clock(iso: string | number | null | undefined): string {
   if (!iso) return "";
   return new Intl.DateTimeFormat("en-GB", { timeZone: zone, hour: "2-digit", minute: "2-digit" }).format(new Date(iso));

@@ -5,6 +5,7 @@ import { beforeEach, describe, expect, test, vi } from "vitest";
 import { NoLine, Problem } from "../src/api";
 import { apply, boxBetween, cardiothoracic, inverse, length, placed, through, zoomedAbout, type Placement, type Point } from "../src/geometry";
 import { added, asks, changed, filled, judged, keyOf, missing, open, redrafted, withdrawn } from "../src/judgements";
+import { isoDay, noticesHere } from "../src/follow";
 import { deedOf, KEYS } from "../src/keys";
 import { isFast } from "../src/line";
 import { Saver, type SaveState } from "../src/saver";
@@ -13,6 +14,7 @@ import { Vault } from "../src/vault";
 import { firstFrame, framesOf, previewOf } from "../src/viewer/frames";
 import { FRESH, linked, scrolled, turned } from "../src/viewer/view";
 import { dragged, OWN, presetsOf, rangeOf } from "../src/window";
+import { day } from "../src/words";
 
 const finding = (id: string, presence: Finding["presence"] = "present"): Finding => ({ id, key: "nodule", names: { vi: "Nốt" }, presence, probability: 0.5, operating_point: 0.4, tier: "routine", algorithm_name: "m", algorithm_version: "1", sop_instance_uid: "1.2", boxes: [{ sop_instance_uid: "1.2", column: 1, row: 2, width: 3, height: 4 }], heatmap: null });
 
@@ -243,5 +245,22 @@ describe("saver", () => {
     one.write(content("a"));
     await vi.advanceTimersByTimeAsync(20);
     expect([one.version, one.isClean, told.at(-1)?.kind]).toEqual([3, true, "saved"]);
+  });
+});
+
+describe("notices and follow-up", () => {
+  const notice = (number: number, study: string) => ({ number, study_instance_uid: study, confirmed: false, findings: [{ vi: "Tràn khí" }], born_at: "2026-11-21T03:00:00Z" });
+  test("a notice of this study stands here, the others are counted", () => {
+    const { here, elsewhere } = noticesHere([notice(1, "1.2"), notice(2, "1.3"), notice(3, "1.2"), notice(4, "1.20")], "1.2");
+    expect(here.map((one) => one.number)).toEqual([1, 3]);
+    expect(elsewhere).toBe(2);
+  });
+  test("a day is that of the reader's own clock, not of London's", () => {
+    expect(isoDay(new Date(2026, 0, 5, 0, 30))).toBe("2026-01-05");
+    expect(isoDay(new Date(2026, 10, 21, 23, 59))).toBe("2026-11-21");
+  });
+  test("a day is shown as it is written here, and what is no day as it is", () => {
+    expect(day("2026-11-21")).toBe("21/11/2026");
+    expect(day("soon")).toBe("soon");
   });
 });

@@ -153,7 +153,7 @@ def test_everything_that_a_reading_needs(room):
     (image,) = series["instances"]
     assert (image["rows"], image["columns"], image["scorable"]) == (640, 560, True)
     assert (reading["lock"], reading["mine"], reading["draft"], reading["history"]) == (None, False, None, [])
-    assert reading["may"] == {"review": True, "sign": True}
+    assert reading["may"] == dict.fromkeys(("review", "sign", "acknowledge", "follow_up"), True)
     assert reading["settings"] == {"read_first": False, "sign_needs": "password"}
     assert {one["key"] for one in reading["finding_choices"]} >= {"nodule", "pneumothorax"}
     assert all(one["names"]["vi"] for one in reading["rejection_reasons"])
@@ -161,11 +161,13 @@ def test_everything_that_a_reading_needs(room):
 
 def test_who_may_not_review_sees_it_all_the_same(room):
     with room.client("bs.binh") as client:
-        assert client.get("reading").json()["may"] == {"review": False, "sign": False}
+        may = client.get("reading").json()["may"]
+        assert may == {"review": False, "sign": False, "acknowledge": True, "follow_up": True}
         for method, path in (("PUT", "draft"), ("PUT", "lock"), ("POST", "sign"), ("POST", "withdraw")):
             assert client.request(method, path, json={}).status_code == 403
     with room.client("bs.an") as client:  # a radiologist whose licence nobody has entered
-        assert client.get("reading").json()["may"] == {"review": True, "sign": False}
+        may = client.get("reading").json()["may"]
+        assert may == {"review": True, "sign": False, "acknowledge": True, "follow_up": True}
 
 
 def test_priors_are_of_the_same_number_only(room):

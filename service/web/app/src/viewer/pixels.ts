@@ -109,8 +109,15 @@ export class Pixels {
     const view = this.viewport;
     if (!view) return;
     view.resetCamera();
-    view.setViewPresentation({ rotation: at.rotation, zoom: at.zoom, flipHorizontal: at.flipped });
-    view.setPan([at.pan[0], at.pan[1]]);
+    if (onProcessor()) {
+      // there the viewer's zoom counts pixels of the screen for one of the image, and its pan is none
+      view.setViewPresentation({ rotation: at.rotation, zoom: view.getZoom() * at.zoom, flipHorizontal: at.flipped });
+      const middle: Point = [this.element.clientWidth / 2, this.element.clientHeight / 2];
+      if (at.pan[0] || at.pan[1]) view.setCamera({ focalPoint: view.canvasToWorld([middle[0] - at.pan[0], middle[1] - at.pan[1]]) });
+    } else {
+      view.setViewPresentation({ rotation: at.rotation, zoom: at.zoom, flipHorizontal: at.flipped });
+      view.setPan([at.pan[0], at.pan[1]]);
+    }
     view.render();
   }
 
