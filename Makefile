@@ -85,6 +85,17 @@ app-test: app    ## Logic of the reading room's page, without a browser
 	if command -v npm >/dev/null; then npm install --silent --no-audit --no-fund --prefix .node oidc-provider; fi
 	touch $@
 
+# Validators of FHIR and a viewer of the node world; without npm their tests are skipped.
+.node/.fhir: .node/.mllp
+	if command -v npm >/dev/null; then npm install --silent --no-audit --no-fund --prefix .node fhir@4; fi
+	touch $@
+
+.node/.ohif:
+	mkdir -p .node/ohif
+	if command -v npm >/dev/null; then cd .node/ohif && npm pack --silent @ohif/app@3.12.0 && \
+	  tar xzf ohif-app-3.12.0.tgz --strip-components 1 --exclude 'package/dist/ort' package/dist && rm ohif-app-3.12.0.tgz; fi
+	touch $@
+
 run: .venv/.run app-if-node  ## Install, and show the main job on a real film; stays up until Ctrl-C
 	.venv/bin/hoichan demo
 
@@ -119,7 +130,7 @@ peers:           ## Third-party programs for test-peers and bench (Debian packag
 	else echo "As root: apt-get install orthanc orthanc-dicomweb orthanc-gdcm dcmtk pixelmed-apps postgresql poppler-utils chromium prometheus"; exit 2; fi
 
 # not .venv/bin first: pynetdicom brings programs named like those of dcmtk
-test-peers: .venv/.peers .venv-emr/.emr .node/.oidc peers app-if-node  ## Real PACS, EMR, validators and browser
+test-peers: .venv/.peers .venv-emr/.emr .node/.oidc .node/.fhir .node/.ohif peers app-if-node  ## Real PACS, EMR, validators and browser
 	PATH="$$PATH:$(CURDIR)/.venv-emr/bin" HOICHAN_MLLP_NODE="$(CURDIR)/.node/node_modules" \
 	  .venv/bin/pytest -q tests/peers
 
@@ -131,6 +142,7 @@ bench: .venv/.peers peers  ## Figures, side by side with a peer, by hand
 	.venv/bin/python -m benches.receive
 	.venv/bin/python -m benches.associations --seconds 120
 	.venv/bin/python -m benches.flow
+	.venv/bin/python -m benches.encode
 
 bench-scale: .venv/.peers peers  ## A million studies, more workers, a soak, a province; hours, by hand
 	.venv/bin/python -m benches.scale_records
