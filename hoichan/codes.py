@@ -19,6 +19,7 @@ SCHEME_TO_SYSTEM: Mapping[str, str] = {
     "LN": "http://loinc.org",
     "I10": "http://hl7.org/fhir/sid/icd-10",
     "UCUM": "http://unitsofmeasure.org",
+    "99HOICHAN": "urn:oid:2.25.4079915198925189895829786400168140284",  # parts that no public scheme has
 }
 
 
@@ -219,6 +220,19 @@ NOTHING_ABOVE_THRESHOLD: Mapping[str, str] = {  # never "normal"
     "vi": "AI không phát hiện bất thường vượt ngưỡng. Điều này không có nghĩa là phim bình thường.",
     "en": "AI found nothing above its thresholds. This does not mean that the film is normal.",
 }
+# A network for volumes measures; it looks for nothing, and has nothing to compare with.
+MEASURED: Mapping[str, str] = {"vi": "AI đo", "en": "AI measured"}
+SERIES: Mapping[str, str] = {"vi": "chuỗi hình", "en": "series"}
+NO_REFERENCE: Mapping[str, str] = {
+    "vi": "Không có giá trị tham chiếu theo tuổi và giới: thể tích không cho biết thế nào là bình thường.",
+    "en": "No reference by age or sex: a volume does not tell what is usual.",
+}
+NOT_SEARCHED: Mapping[str, str] = {
+    "vi": "AI không tìm bất thường trong ca chụp này.",
+    "en": "The AI did not look for abnormalities in this study.",
+}
+VOLUME = Code(code_value="118565006", coding_scheme_designator="SCT", code_meaning="Volume")
+MILLILITRE = Code(code_value="ml", coding_scheme_designator="UCUM", code_meaning="Milliliter")
 SUSPECTED: Mapping[str, str] = {"vi": "AI gợi ý", "en": "AI suggests"}
 SCORE: Mapping[str, str] = {"vi": "điểm AI", "en": "AI score"}
 
@@ -282,6 +296,22 @@ REFUSALS: Mapping[RefusalCode, Mapping[str, str]] = {
     RefusalCode.UNDECODABLE_PIXELS: {
         "vi": "Không giải mã được dữ liệu điểm ảnh.",
         "en": "The pixel data cannot be decoded.",
+    },
+    RefusalCode.WRONG_REGION: {
+        "vi": "Bộ phận chụp không thuộc phạm vi của mô hình.",
+        "en": "The body part is outside what the model was made for.",
+    },
+    RefusalCode.WRONG_SEQUENCE: {
+        "vi": "Loại chuỗi hình (xung, thuốc tương phản, mô tả) không thuộc phạm vi của mô hình.",
+        "en": "The kind of series (sequence, contrast, description) is outside what the model was made for.",
+    },
+    RefusalCode.WRONG_GEOMETRY: {
+        "vi": "Kích thước, độ dày hoặc hướng lát cắt không phải là loại mà mô hình đã học.",
+        "en": "Size, spacing or direction of the slices are not what the model was trained on.",
+    },
+    RefusalCode.OTHER_SERIES: {
+        "vi": "Một chuỗi hình khác của ca chụp phù hợp hơn đã được dùng.",
+        "en": "Another series of the study fits better and was taken.",
     },
     RefusalCode.MODEL_FAILED: {
         "vi": "Mô hình gặp lỗi khi phân tích.",

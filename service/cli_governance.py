@@ -77,7 +77,7 @@ def status(config: Config = None, data_dir: DataDir = None, as_json: AsJson = Fa
         "live": [
             {
                 "model": one.version.name,
-                "version": one.manifest().algorithm_version,
+                "version": (one.volume() or one.manifest()).algorithm_version,
                 "digest": one.version.digest,
                 "frozen": one.frozen,
             }
@@ -219,7 +219,7 @@ def thresholds(
         )
     else:
         live = office.live(name)
-        chosen = live.thresholds or thresholds_of(live.version.manifest)
+        chosen = live.thresholds or thresholds_of(live.version.film)
     if chosen.name != name:
         raise ManifestInvalid(f"The thresholds are for {chosen.name}, not for {name}.")
     if write is not None:

@@ -123,16 +123,12 @@ class _Work:
 
     def _reasons(self, tags: Sequence[Dataset]) -> list[str]:
         from hoichan.analysis.imaging import DECODING_ERRORS  # noqa: PLC0415
-        from hoichan.analysis.volumes import misfits  # noqa: PLC0415
+        from hoichan.analysis.volume_selection import misfits  # noqa: PLC0415
 
         try:
-            found = list(misfits(tags, self._manifest.accepts))
+            return list(misfits(tags, self._manifest.accepts))
         except DECODING_ERRORS:
             return ["the header of a slice cannot be read"]
-        frames = {str(one.get("FrameOfReferenceUID", "") or "") for one in tags}
-        if len(frames) != 1 or "" in frames:
-            found.append("the slices have not one common Frame of Reference")
-        return found
 
     def _outlined(self, headers: Sequence[_Header], volume: Volume) -> dict[str, Any]:
         from hoichan import __version__  # noqa: PLC0415

@@ -56,7 +56,7 @@ class Drifting:
         done = 0
         monday = self.last_monday()
         for one in self.roster.standing().live:
-            if not self.rows.is_done(one.version.name, monday, one.version.version):
+            if one.volume() is None and not self.rows.is_done(one.version.name, monday, one.version.version):
                 self.rows.keep(one.version.name, monday, one.version.version, self.judge(one, monday))
                 done += 1
         return done
@@ -89,7 +89,7 @@ class Drifting:
         return found
 
     def _values(self, used: InUse) -> Iterable[_Value]:
-        manifest = used.version.manifest
+        manifest = used.version.film
         held = used.thresholds or thresholds_of(manifest)
         answers = self.evidence.answers(used.version)
         if not answers:

@@ -22,7 +22,7 @@ from hoichan.analysis.standing import Action, Decision, InUse, Standing, stand, 
 from hoichan.analysis.versions import Thresholds, Version, thresholds_of, with_thresholds
 from hoichan.errors import ConfigurationError, ManifestInvalid
 from hoichan.guard.audit import Audited
-from hoichan.types import Output
+from hoichan.types import Output, VolumeManifest
 from service.roster import look
 from service.shell import record
 from service.wiring import House
@@ -85,8 +85,16 @@ class Office:
         before = self.standing().named(name)
         if before is not None and before.version.digest == chosen.digest:
             raise ConfigurationError(f"{name} {chosen.version} is live already.")
-        gates = [] if before is None else self.gates(before, chosen)
+        is_volume = isinstance(chosen.manifest, VolumeManifest)
+        if before is not None and isinstance(before.version.manifest, VolumeManifest) != is_volume:
+            raise ConfigurationError(f"{name} is a network for volumes in one version only.")
+        gates = [] if before is None or is_volume else self.gates(before, chosen)
         failed = [gate for gate in gates if not gate["held"]]
+        if is_volume and not override:
+            raise ConfigurationError(
+                f"{name} {chosen.version} measures volumes: signed reviews say nothing of them, so no gate "
+                'can hold. A person takes it on: --override "why", after `hoichan model report`.'
+            )
         if (failed or before is None) and not override:
             names = ", ".join(f"{gate['finding']}.{gate['gate']}" for gate in failed[:6])
             why = (
@@ -134,7 +142,7 @@ class Office:
     def apply(self, thresholds: Thresholds, *, reason: str, basis: Mapping[str, Any]) -> Decision:
         """Use these thresholds from the next study on. Raises ManifestInvalid where they do not fit."""
         live = self.live(thresholds.name)
-        with_thresholds(live.version.manifest, thresholds)
+        with_thresholds(live.version.film, thresholds)
         self.governance.keep(thresholds, at=self.house.clock.now(), basis=basis)
         decisions = []
         if not self._is_on_record(thresholds.name):
@@ -182,7 +190,7 @@ class Office:
     def gates(self, live: InUse, chosen: Version) -> list[dict[str, Any]]:
         """The gates of a version, held against the live one."""
         found = self.compare(live, chosen)
-        shown = [o.finding_key for o in chosen.manifest.outputs if o.enabled]
+        shown = [o.finding_key for o in chosen.film.outputs if o.enabled]
         return check(read_gates(Path(chosen.manifest.root)), found, shown)
 
     def compare(self, live: InUse, shadow: Version) -> dict[str, dict[str, Any]]:
@@ -197,7 +205,7 @@ class Office:
         facts = self.evidence.facts(uids)
         signed = self.evidence.signed()
         said = [_by_study(side) for side in sides]
-        manifests = (live.version.manifest, shadow.manifest)
+        manifests = (live.version.film, shadow.film)
         enabled = [{o.finding_key: o for o in m.outputs if o.enabled} for m in manifests]
         cases: dict[str, list[Case]] = {key: [] for key in sorted({*enabled[0], *enabled[1]})}
         for key, mine in cases.items():
@@ -224,7 +232,7 @@ class Office:
     ) -> tuple[Thresholds, dict[str, Any]]:
         """Thresholds of one finding by capacity, and what to expect. Raises ConfigurationError."""
         live = self.live(name)
-        manifest = live.version.manifest
+        manifest = live.version.film
         output = next((o for o in manifest.outputs if o.finding_key == key and o.enabled), None)
         if output is None:
             raise ConfigurationError(f"{name} makes no statement of {key!r}.")
@@ -298,7 +306,7 @@ def report(office: Office, name: str, number: str | None) -> dict[str, Any]:
     """How a version compares with the live one: the content of the JSON file and of the page."""
     live, chosen = office.live(name), office.version(name, number)
     found = office.compare(live, chosen)
-    shown = [o.finding_key for o in chosen.manifest.outputs if o.enabled]
+    shown = [o.finding_key for o in chosen.film.outputs if o.enabled]
     answered = [office.evidence.answers(one) for one in (live.version, chosen)]
     return {
         "model": name,
@@ -318,6 +326,6 @@ def _side(version: Version, thresholds: Thresholds | None, answered: int) -> dic
         "version": version.version,
         "digest": version.digest,
         "weights_sha256": version.manifest.weights_sha256,
-        "thresholds": (thresholds or thresholds_of(version.manifest)).digest,
+        "thresholds": (thresholds or thresholds_of(version.film)).digest,
         "answered": answered,
     }

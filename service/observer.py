@@ -26,9 +26,19 @@ from hoichan.analysis.drift import film_figures
 from hoichan.analysis.imaging import DECODING_ERRORS, Film, read_film
 from hoichan.analysis.selection import refusals, select
 from hoichan.analysis.versions import Version
+from hoichan.analysis.volume_selection import choose
 from hoichan.errors import HoichanError, InputOutOfDomain, RecordsUnavailable
-from hoichan.ports import Clock, Runner
-from hoichan.types import InferenceResult, Instance, RefusalCode, SOPInstanceUID, Study, StudyInstanceUID
+from hoichan.ports import Clock, Outliner, Runner
+from hoichan.types import (
+    InferenceResult,
+    Instance,
+    RefusalCode,
+    SOPInstanceUID,
+    Study,
+    StudyInstanceUID,
+    VolumeManifest,
+    VolumeResult,
+)
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -55,6 +65,7 @@ class Observer:
     governance: GovernanceSql
     rows: ShadowSql
     runner: Runner
+    outliner: Outliner
     load: Callable[[StudyInstanceUID, int], Study]  # a revision as it is known now
     film: Callable[[Instance], Film]
     clock: Clock
@@ -99,16 +110,19 @@ class Observer:
 
     def _ask(self, version: Version, due: Due) -> None:
         self.rows.begin(due, version, at=self.clock.now())
-        answers: list[InferenceResult] = []
+        answers: list[InferenceResult | VolumeResult] = []
         outcome = FAILED
         try:
             study = self.load(due.study_instance_uid, due.revision)
-            selections = select([version.manifest], study)
-            refused = refusals(selections, study)
-            outcome = str(refused[0].code) if refused else FAILED
-            for one in selections:
-                if one.accepted:
-                    answers.append(self.runner.run(version.manifest, study, one.instance))
+            if isinstance(version.manifest, VolumeManifest):
+                outcome = self._measure_volumes(version.manifest, study, answers)
+            else:
+                selections = select([version.manifest], study)
+                refused = refusals(selections, study)
+                outcome = str(refused[0].code) if refused else FAILED
+                for one in selections:
+                    if one.accepted:
+                        answers.append(self.runner.run(version.manifest, study, one.instance))
         except InputOutOfDomain as error:
             outcome = str(error.reason)
         except RecordsUnavailable:
@@ -118,6 +132,17 @@ class Observer:
             code = error.code if isinstance(error, HoichanError) else f"unexpected.{type(error).__name__}"
             log.warning("shadow_failed", model=version.name, study=due.study_instance_uid, code=code)
         self.rows.end(due, version, answers=answers, outcome=outcome, at=self.clock.now())
+
+    def _measure_volumes(
+        self, manifest: VolumeManifest, study: Study, answers: list[InferenceResult | VolumeResult]
+    ) -> str:
+        """Ask a network in shadow for every series that fits; why not, where none does."""
+        selections = choose([manifest], study, self.outliner.headers)
+        for one in selections:
+            if one.accepted:
+                answers.append(self.outliner.run(manifest, study, one.series))
+        noes = [no for one in selections for no in one.refusals]
+        return str(noes[0].code) if noes else str(RefusalCode.NO_IMAGE)
 
     # ------------------------------------------------------------------ films
     def _unmeasured(self) -> list[tuple[Due, SOPInstanceUID]]:

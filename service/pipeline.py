@@ -10,12 +10,22 @@ from collections.abc import Sequence
 
 from hoichan.analysis.findings import interpret
 from hoichan.analysis.selection import Selection, refusals, select
+from hoichan.analysis.volume_selection import SeriesSelection, choose, told
 from hoichan.errors import InputOutOfDomain, RunnerFailed
-from hoichan.ports import Clock, Encoder, Runner, Studies
+from hoichan.ports import Clock, Encoder, Outliner, Runner, Studies
 from hoichan.reporting.deliveries import plan
 from hoichan.reporting.reports import compose
 from hoichan.settings import AnyDestination
-from hoichan.types import InferenceResult, ModelManifest, Refusal, RefusalCode, Report, Study
+from hoichan.types import (
+    InferenceResult,
+    ModelManifest,
+    Refusal,
+    RefusalCode,
+    Report,
+    Study,
+    VolumeManifest,
+    VolumeResult,
+)
 
 
 def analyse(
@@ -27,6 +37,8 @@ def analyse(
     studies: Studies,
     destinations: Sequence[AnyDestination],
     clock: Clock,
+    networks: Sequence[VolumeManifest] = (),
+    outliner: Outliner | None = None,
 ) -> Report:
     """Score one assembled study and file its unverified report, its documents and its deliveries.
 
@@ -36,16 +48,24 @@ def analyse(
     selections = select(manifests, study)
     answers = [_ask(runner, study, selection) for selection in selections if selection.accepted]
     results = [answer for answer in answers if isinstance(answer, InferenceResult)]
-    refused = [*refusals(selections, study), *(a for a in answers if isinstance(a, Refusal))]
+    series, outlines = _outlines(networks, outliner, study)
+    volumes = [outline for outline in outlines if isinstance(outline, VolumeResult)]
+    takes = frozenset(modality for manifest in manifests for modality in manifest.accepts.modality)
+    refused = [
+        *told(refusals(selections, study), series, takes),
+        *(no for no in (*answers, *outlines) if isinstance(no, Refusal)),
+    ]
     answered = [m for m in manifests if any(_is_of(result, m) for result in results)]
+    measured = [n for n in networks if any(_is_of(volume, n) for volume in volumes)]
     findings = [f for result in results for m in answered if _is_of(result, m) for f in interpret(m, result)]
     report = compose(
         study,
         results=results,
         findings=findings,
         refusals=refused,
-        manifests=answered,
-        considered=manifests,
+        manifests=[*answered, *measured],
+        considered=[*manifests, *networks],
+        volumes=volumes,
         predecessor=studies.latest_report_uid(study.study_instance_uid, before=study.revision),
         now=clock.now(),
     )
@@ -68,6 +88,36 @@ def _ask(runner: Runner, study: Study, selection: Selection) -> InferenceResult 
     return _refusal(selection, RefusalCode.MODEL_FAILED)
 
 
+def _outlines(
+    networks: Sequence[VolumeManifest], outliner: Outliner | None, study: Study
+) -> tuple[Sequence[SeriesSelection], list[VolumeResult | Refusal]]:
+    """Which series each network was held against, and what it said of those that fit."""
+    if outliner is None:
+        return (), []
+    series = choose(networks, study, outliner.headers)
+    return series, [_outline(outliner, study, one) for one in series if one.accepted]
+
+
+def _outline(outliner: Outliner, study: Study, selection: SeriesSelection) -> VolumeResult | Refusal:
+    """The network's outlines, or its no; a failure that repeats itself is the answer, as for films."""
+    code, detail = RefusalCode.MODEL_FAILED, ""
+    for last in (False, True):
+        try:
+            return outliner.run(selection.manifest, study, selection.series)
+        except InputOutOfDomain as error:
+            code, detail = RefusalCode(error.reason), str(error)
+            break
+        except RunnerFailed:
+            if last:
+                break
+    return Refusal(
+        code=code,
+        algorithm_name=selection.manifest.algorithm_name,
+        series_instance_uid=selection.series.series_instance_uid,
+        detail=detail,
+    )
+
+
 def _refusal(selection: Selection, code: RefusalCode, *, detail: str = "") -> Refusal:
     return Refusal(
         code=code,
@@ -78,7 +128,7 @@ def _refusal(selection: Selection, code: RefusalCode, *, detail: str = "") -> Re
     )
 
 
-def _is_of(result: InferenceResult, manifest: ModelManifest) -> bool:
+def _is_of(result: InferenceResult | VolumeResult, manifest: ModelManifest | VolumeManifest) -> bool:
     return (result.algorithm_name, result.algorithm_version) == (
         manifest.algorithm_name,
         manifest.algorithm_version,

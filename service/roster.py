@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
 from hoichan.adapters.governance_sql import GovernanceSql
 from hoichan.adapters.signatures import TrustedKeys
-from hoichan.analysis.manifests import MANIFEST_FILE
 from hoichan.analysis.standing import Standing, stand
-from hoichan.analysis.versions import SIGNATURE_FILE, Version, find
+from hoichan.analysis.versions import PACKAGE_FILES, SIGNATURE_FILE, Version, find
 from hoichan.errors import InputOutOfDomain, ManifestInvalid
-from hoichan.ports import Runner
+from hoichan.ports import Outliner, Runner
 from hoichan.settings import Models
-from hoichan.types import InferenceResult, Instance, ModelManifest, RefusalCode, Study
+from hoichan.types import (
+    InferenceResult,
+    Instance,
+    ModelManifest,
+    RefusalCode,
+    Series,
+    Study,
+    VolumeManifest,
+    VolumeResult,
+)
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
 
 log = structlog.get_logger()
 
@@ -102,6 +114,10 @@ class Roster:
         """The live models as they are for the patient of a study. Raises RecordsUnavailable."""
         return self.standing().manifests(study.patient)
 
+    def networks(self) -> tuple[VolumeManifest, ...]:
+        """The live networks for volumes. Raises RecordsUnavailable."""
+        return self.standing().networks()
+
     def _look(self, former: Standing | None) -> Standing:
         found = look(self._roots, self._settings)
         standing = stand(
@@ -132,11 +148,29 @@ class Thawed:
         return self._runner.run(manifest, study, instance)
 
 
+class ThawedVolumes:
+    """An outliner that keeps frozen networks silent, as `Thawed` does for films."""
+
+    def __init__(self, outliner: Outliner, roster: Roster) -> None:
+        self._outliner = outliner
+        self._roster = roster
+
+    def headers(self, series: Series) -> Sequence[Dataset]:
+        """As the outliner."""
+        return self._outliner.headers(series)
+
+    def run(self, manifest: VolumeManifest, study: Study, series: Series) -> VolumeResult:
+        """As the outliner; raises InputOutOfDomain (`model_frozen`) for a frozen network."""
+        if manifest.name in self._roster.standing().frozen:
+            raise InputOutOfDomain(RefusalCode.MODEL_FROZEN)
+        return self._outliner.run(manifest, study, series)
+
+
 def _stamps(roots: Iterable[Path]) -> Iterable[tuple[str, int]]:
     """Changes when a package comes, goes or is changed."""
     for root in roots:
         for pattern in ("*", "*/*"):
-            for file in (MANIFEST_FILE, SIGNATURE_FILE):
+            for file in (*PACKAGE_FILES, SIGNATURE_FILE):
                 for path in sorted(root.glob(f"{pattern}/{file}")):
                     with suppress(FileNotFoundError):  # it went while we looked
                         yield str(path), path.stat().st_mtime_ns

@@ -207,6 +207,7 @@ def observer(house: House, models: Roster | None = None) -> Observer:
         governance=GovernanceSql(house.engine),
         rows=ShadowSql(house.engine),
         runner=runner(house),
+        outliner=outliner(house),
         load=partial(load_revision, house),
         film=lambda instance: read_stored(Path(house.spool.file(instance.path))),
         clock=house.clock,

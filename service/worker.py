@@ -26,6 +26,7 @@ from hoichan.adapters.recorded_sql import RecordedSql
 from hoichan.adapters.retention_sql import RetentionSql
 from hoichan.adapters.vitals_sql import VitalsSql
 from hoichan.analysis.selection import select
+from hoichan.analysis.volume_selection import may_read
 from hoichan.errors import HoichanError, KilledItsWorkers, RecordsUnavailable
 from hoichan.settings import Settings
 from hoichan.types import Study, StudyInstanceUID
@@ -79,6 +80,7 @@ class Worker:
             house=self._house,
             roster=self._roster,
             runner=self._metering.runner,
+            outliner=self._metering.outliner(wiring.outliner(self._house)),
             encoder=wiring.encoder(self._house),
             corrections=self._corrections,
             priors=self._asking.priors.gather,
@@ -128,7 +130,7 @@ class Worker:
             log.info("worker_ready", worker=self._name, models=models)
             announce(ready_file, {"models": len(models)})
             LeftBehind(self._house.spool, RecordedSql(self._house.engine).paths).start(stop)
-            watch(self._settings.folders, self._house.spool, stop)
+            watch(self._settings.folders, self._house.spool, stop, self._metering.tally)
             self._asking.start(leads=lambda: self._leads, stop=stop)
             self._forwarding.start(leads=lambda: self._leads, stop=stop)
             self._keep_house(stop)
@@ -214,9 +216,8 @@ class Worker:
 
     def _models_for(self, study: Study) -> list[str]:
         """The models that will read a study."""
-        return sorted(
-            {one.manifest.name for one in select(self._roster.manifests(study), study) if one.accepted}
-        )
+        films = {one.manifest.name for one in select(self._roster.manifests(study), study) if one.accepted}
+        return sorted(films | {one.name for one in self._roster.networks() if may_read(one, study)})
 
     def _beat(self, stop: threading.Event) -> None:
         while not stop.wait(BEAT_SECONDS):

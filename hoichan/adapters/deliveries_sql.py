@@ -49,7 +49,10 @@ class DeliveriesSql:
                     .where(
                         documents.c.report_uid == delivery.report_uid,
                         documents.c.kind.in_([str(kind) for kind in delivery.documents]),
-                        documents.c.destination.in_(["", delivery.destination]),
+                        sa.or_(
+                            documents.c.destination.in_(["", delivery.destination]),
+                            documents.c.destination.startswith("*"),
+                        ),
                     )
                     .order_by(documents.c.position)
                 ).mappings()

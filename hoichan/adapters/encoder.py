@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from io import BytesIO
 
 import structlog
@@ -17,7 +18,7 @@ from hoichan.encoding.overlay import Grey, Picture, jpeg, render
 from hoichan.encoding.source import DocumentContext, KeyImage, document_context, key_image
 from hoichan.errors import InputOutOfDomain
 from hoichan.ports import Spool
-from hoichan.reporting.deliveries import wanted
+from hoichan.reporting.deliveries import SEG_FORMS, wanted
 from hoichan.settings import Hl7Destination, Settings
 from hoichan.types import Document, DocumentKind, Report, Review, Study
 
@@ -34,6 +35,8 @@ class DocumentEncoder:
         self._wanted = {
             kind for destination in settings.effective_destinations for kind in wanted(destination)
         }
+        forms = [form for form, kind in SEG_FORMS.items() if kind in self._wanted]
+        self._segmentations = forms[0] if forms else ""  # the SR refers to one form, the binary one first
         self._hl7_destinations = [
             destination
             for destination in settings.effective_destinations
@@ -57,16 +60,23 @@ class DocumentEncoder:
             key = key_image(study, report)
             source = self._read(key)
             context = document_context(
-                study, report, source=source, site=self._site, software_version=__version__
+                study,
+                report,
+                source=source,
+                site=self._site,
+                software_version=__version__,
+                segmentations=self._segmentations,
             )
             if report.review is not None:
                 return tuple(self._signed(context, report.review, _film(source)))
             picture = _picture(context, _film(source))
             page = self._page(context, picture)
+            report_sr = _dicom_document(DocumentKind.SR, encode_sr(context))
             return (
                 _dicom_document(DocumentKind.SC, encode_sc(context, picture)),
-                _dicom_document(DocumentKind.SR, encode_sr(context)),
-                *self._more(context, page),
+                *self._outlines(context),
+                report_sr,
+                *self._more(context, page, report_sr),
                 _bundle(
                     DocumentKind.FHIR, context.uid("fhir"), encode_fhir(context, self._site, jpeg(picture))
                 ),
@@ -87,8 +97,9 @@ class DocumentEncoder:
             from hoichan.adapters.page_seal import PageSeal  # noqa: PLC0415
 
             page = PageSeal(self._pades).sign(page, review)
-        yield _dicom_document(DocumentKind.SR, encode_sr(context))
-        for document in self._more(context, page):
+        report_sr = _dicom_document(DocumentKind.SR, encode_sr(context))
+        yield report_sr
+        for document in self._more(context, page, report_sr):
             if document.kind is not DocumentKind.GSPS:  # the machine's boxes
                 yield document
         bundle = encode_fhir(context, self._site, b"", page)
@@ -107,16 +118,17 @@ class DocumentEncoder:
 
         return encode_page(context, _caption(context), jpeg(picture))
 
-    def _more(self, context: DocumentContext, page: bytes) -> Iterator[Document]:
+    def _more(self, context: DocumentContext, page: bytes, newest: Document) -> Iterator[Document]:
         """The DICOM forms that are only made where a destination asks for them."""
         from hoichan.encoding.gsps import encode_gsps  # noqa: PLC0415
         from hoichan.encoding.kos import encode_kos  # noqa: PLC0415
         from hoichan.encoding.pdf import encode_pdf  # noqa: PLC0415
-        from hoichan.encoding.sr import COMPREHENSIVE_SR, ENHANCED_SR, encode_sr  # noqa: PLC0415
+        from hoichan.encoding.sr import COMPREHENSIVE_SR, ENHANCED_SR  # noqa: PLC0415
+        from hoichan.encoding.sr_forms import older_form  # noqa: PLC0415
 
         makers: dict[DocumentKind, Callable[[], Dataset | None]] = {
-            DocumentKind.SR_COMPREHENSIVE: lambda: encode_sr(context, COMPREHENSIVE_SR),
-            DocumentKind.SR_ENHANCED: lambda: encode_sr(context, ENHANCED_SR),
+            DocumentKind.SR_COMPREHENSIVE: lambda: older_form(newest.content, COMPREHENSIVE_SR),
+            DocumentKind.SR_ENHANCED: lambda: older_form(newest.content, ENHANCED_SR),
             DocumentKind.GSPS: lambda: encode_gsps(context),
             DocumentKind.KOS: lambda: encode_kos(context),
             DocumentKind.PDF: lambda: encode_pdf(context, page),
@@ -125,6 +137,15 @@ class DocumentEncoder:
             made = make() if kind in self._wanted else None
             if made is not None:
                 yield _dicom_document(kind, made)
+
+    def _outlines(self, context: DocumentContext) -> Iterator[Document]:
+        """What networks for volumes outlined, in the forms that destinations ask for."""
+        from hoichan.adapters.encoder_seg import encode_segmentations  # noqa: PLC0415
+
+        for form, kind in SEG_FORMS.items():
+            if kind in self._wanted and context.report.volumes:
+                for part, one in enumerate(encode_segmentations(context, self._spool, form), start=1):
+                    yield replace(_dicom_document(kind, one), part=part)
 
     def _read(self, key: KeyImage | None) -> Dataset | None:
         if key is None:

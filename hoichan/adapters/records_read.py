@@ -334,7 +334,7 @@ def _documents_of(connection: sa.Connection, study: StudyInstanceUID) -> tuple[D
             report_uid=SOPInstanceUID(row["report_uid"]),
             revision=row["revision"],
             kind=DocumentKind(row["kind"]),
-            destination=row["destination"] or None,
+            destination=None if row["destination"].startswith("*") else row["destination"] or None,
             uid=row["uid"],
             media_type=row["media_type"],
             sha256=Sha256(row["sha256"]),

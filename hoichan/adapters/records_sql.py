@@ -24,6 +24,7 @@ from hoichan.adapters.schema import (
     series,
     studies,
 )
+from hoichan.adapters.schema_volumes import volume_results
 from hoichan.adapters.transactions import transaction
 from hoichan.errors import PatientCorrected, StudyUnknown
 from hoichan.types import (
@@ -285,6 +286,8 @@ class StudiesSql(RejectionsSql):
                 return False
             for result in report.results:
                 connection.execute(results.insert().values(rows.result_row(report, result)))
+            for volume in report.volumes:
+                connection.execute(volume_results.insert().values(rows.volume_result_row(report, volume)))
             self._add_documents(connection, report, documents, digests)
             for delivery in deliveries:
                 self._add_delivery(connection, report, delivery)

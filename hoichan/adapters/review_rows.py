@@ -126,6 +126,7 @@ def machine_report(row: Row, ran: Sequence[Row], study: Study) -> Report:
         disclaimer=view.disclaimer,
         predecessor=SOPInstanceUID(row["predecessor"]) if row["predecessor"] else None,
         created_at=view.created_at,
+        measurements=view.measurements,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Any
@@ -11,6 +12,7 @@ import sqlalchemy as sa
 
 from hoichan.privacy import Phi
 from hoichan.types import (
+    Code,
     Delivery,
     DeliveryState,
     Document,
@@ -19,6 +21,7 @@ from hoichan.types import (
     Finding,
     InferenceResult,
     Instance,
+    Measurement,
     Patient,
     Report,
     Series,
@@ -30,6 +33,7 @@ from hoichan.types import (
     StudyState,
     Tier,
     Urgency,
+    VolumeResult,
 )
 
 Row = Mapping[Any, Any]
@@ -217,6 +221,55 @@ def report_row(report: Report) -> dict[str, object]:
         "disclaimer": dict(report.disclaimer),
         "predecessor": report.predecessor,
         "created_at": report.created_at,
+        "measurements": [_measurement(one) for one in report.measurements] or None,
+    }
+
+
+def _measurement(one: Measurement) -> dict[str, object]:
+    return {
+        "code": asdict(one.code),
+        "region": None if one.region is None else asdict(one.region),
+        "display": dict(one.display),
+        "value": one.value,
+        "unit": one.unit,
+        "segment_number": one.segment_number,
+        "segmentations": dict(one.segmentations),
+        "series_instance_uid": one.series_instance_uid,
+        "sop_instance_uid": one.sop_instance_uid,
+        "algorithm_name": one.algorithm_name,
+        "algorithm_version": one.algorithm_version,
+    }
+
+
+def measurements(content: Sequence[Mapping[str, Any]] | None) -> tuple[Measurement, ...]:
+    """As they were measured, from the column of a report."""
+    return tuple(
+        Measurement(
+            **{
+                **one,
+                "code": Code(**one["code"]),
+                "region": None if one["region"] is None else Code(**one["region"]),
+            }
+        )
+        for one in content or ()
+    )
+
+
+def volume_result_row(report: Report, result: VolumeResult) -> dict[str, object]:
+    """The raw numbers of one network on one series."""
+    return {
+        "report_uid": report.report_uid,
+        "series_instance_uid": result.series_instance_uid,
+        "algorithm_name": result.algorithm_name,
+        "algorithm_version": result.algorithm_version,
+        "weights_sha256": result.weights_sha256,
+        "measurements": [_measurement(one) for one in result.measurements],
+        "voxels": list(result.voxels),
+        "voxel_ml": result.voxel_ml,
+        "sop_instance_uids": list(result.sop_instance_uids),
+        "provider": result.provider,
+        "started_at": result.started_at,
+        "ended_at": result.ended_at,
     }
 
 
@@ -274,7 +327,7 @@ def document_row(report: Report, document: Document, position: int, digest: str)
     return {
         "report_uid": report.report_uid,
         "kind": str(document.kind),
-        "destination": document.destination or "",
+        "destination": document.destination or (f"*{document.part}" if document.part > 1 else ""),
         "position": position,
         "uid": document.uid,
         "sop_class_uid": document.sop_class_uid,
@@ -285,12 +338,14 @@ def document_row(report: Report, document: Document, position: int, digest: str)
 
 def document(row: Row, content: bytes) -> Document:
     """A document from its row and its bytes."""
+    further = row["destination"].startswith("*")  # no destination may be called so
     return Document(
         kind=DocumentKind(row["kind"]),
         uid=row["uid"],
         sop_class_uid=row["sop_class_uid"],
         media_type=row["media_type"],
-        destination=row["destination"] or None,
+        destination=None if further else row["destination"] or None,
+        part=int(row["destination"][1:]) if further else 1,
         content=content,
     )
 

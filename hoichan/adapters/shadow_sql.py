@@ -13,7 +13,7 @@ from hoichan.adapters.schema_governance import input_statistics, shadow_results
 from hoichan.adapters.schema_reviews import reviews
 from hoichan.adapters.transactions import transaction
 from hoichan.analysis.versions import Version
-from hoichan.types import InferenceResult, SOPInstanceUID, StudyInstanceUID, StudyState
+from hoichan.types import InferenceResult, SOPInstanceUID, StudyInstanceUID, StudyState, VolumeResult
 
 BEGUN, ANSWERED, FAILED = "begun", "answered", "failed"
 _LATE = timedelta(hours=1)  # a report is on record this much after its time at most
@@ -90,7 +90,7 @@ class ShadowSql:
         due: Due,
         version: Version,
         *,
-        answers: Collection[InferenceResult],
+        answers: Collection[InferenceResult | VolumeResult],
         outcome: str,
         at: datetime,
     ) -> None:
@@ -109,13 +109,11 @@ class ShadowSql:
                 connection.execute(
                     shadow_results.insert().values(
                         report_uid=due.report_uid,
-                        sop_instance_uid=answer.sop_instance_uid,
                         digest=version.digest,
                         model=version.name,
                         version=version.version,
                         outcome=ANSWERED,
-                        logits=dict(answer.logits),
-                        gate=answer.gate,
+                        **_numbers(answer),
                         started_at=answer.started_at,
                         ended_at=answer.ended_at,
                     )
@@ -209,6 +207,18 @@ class ShadowSql:
                 )
                 .values(figures=dict(figures))
             )
+
+
+def _numbers(answer: InferenceResult | VolumeResult) -> dict[str, object]:
+    """Logits of an image, or millilitres of a series by the code of the part, under its first slice."""
+    if isinstance(answer, VolumeResult):
+        said = {one.code.code_value: one.value for one in answer.measurements}
+        return {"sop_instance_uid": answer.sop_instance_uids[0], "logits": said}
+    return {
+        "sop_instance_uid": answer.sop_instance_uid,
+        "logits": dict(answer.logits),
+        "gate": answer.gate,
+    }
 
 
 def _signed() -> sa.Select[tuple[str]]:

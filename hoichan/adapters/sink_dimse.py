@@ -118,9 +118,7 @@ class DimseSink:
         raise Refused(self._destination.name, f"0x{status:04X}")
 
 
-def _one_form(
-    data_sets: Sequence[tuple[DocumentKind, Dataset]], association: Association
-) -> list[Dataset]:
+def _one_form(data_sets: Sequence[tuple[DocumentKind, Dataset]], association: Association) -> list[Dataset]:
     """Of the forms of the SR the first that the peer accepted, else the first, to be refused."""
     accepted = {context.abstract_syntax for context in association.accepted_contexts}
     classes = {kind: data_set.SOPClassUID for kind, data_set in data_sets}

@@ -14,6 +14,7 @@ from hoichan.types import Delivery, Document, DocumentKind
 FILE_NAMES = {
     DocumentKind.SC: "sc.dcm",
     DocumentKind.SR: "sr.dcm",
+    DocumentKind.SEG: "seg.dcm",  # further ones: seg-2.dcm, …
     DocumentKind.FHIR: "report.fhir.json",
     DocumentKind.KOS: "withdrawn.dcm",  # the note that takes a former report back
 }
@@ -32,15 +33,17 @@ class FolderSink:
         Raises Unreachable when the folder cannot be written: a share comes back, a full disk is made free.
         """
         folder = self._destination.path.absolute() / delivery.study_instance_uid / delivery.report_uid
-        by_kind = {document.kind: document for document in documents}
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            for kind in delivery.documents:
-                if kind not in by_kind:
+            for document in documents:
+                if document.kind not in delivery.documents:
                     continue
-                _write(folder / FILE_NAMES[kind], by_kind[kind].content)
-                if kind is DocumentKind.SC:
-                    _write(folder / PICTURE, picture_png(by_kind[kind].content))
+                name = Path(FILE_NAMES[document.kind])
+                if document.part > 1:
+                    name = name.with_stem(f"{name.stem}-{document.part}")
+                _write(folder / name, document.content)
+                if document.kind is DocumentKind.SC:
+                    _write(folder / PICTURE, picture_png(document.content))
             _sync_folder(folder)
         except OSError as error:
             reason = error.strerror or type(error).__name__

@@ -19,7 +19,7 @@ from typing import Any
 
 from hoichan.analysis.versions import Thresholds, Version, with_thresholds
 from hoichan.errors import ManifestInvalid
-from hoichan.types import ModelManifest, Patient
+from hoichan.types import ModelManifest, Patient, VolumeManifest
 
 SHADOW = "shadow"
 PROMOTED = "research"  # what a version that came as a shadow is called once it is live
@@ -58,9 +58,19 @@ class InUse:
     thresholds: Thresholds | None
     frozen: bool
 
+    def volume(self) -> VolumeManifest | None:
+        """The manifest of a network for volumes, its status that of a live model; None: one for films."""
+        held = self.version.manifest
+        if not isinstance(held, VolumeManifest):
+            return None
+        return replace(held, status=PROMOTED) if held.status == SHADOW else held
+
     def manifest(self, patient: Patient | None = None) -> ModelManifest:
-        """As it answers for a patient: the thresholds applied, its status that of a live model."""
-        held = with_thresholds(self.version.manifest, self.thresholds, patient)
+        """As it answers for a patient: the thresholds applied, its status that of a live model.
+
+        Raises ManifestInvalid for a network for volumes.
+        """
+        held = with_thresholds(self.version.film, self.thresholds, patient)
         return replace(held, status=PROMOTED) if held.status == SHADOW else held
 
 
@@ -77,8 +87,12 @@ class Standing:
         return frozenset(one.version.name for one in self.live if one.frozen)
 
     def manifests(self, patient: Patient | None = None) -> tuple[ModelManifest, ...]:
-        """The live models, by name, as they are for a patient."""
-        return tuple(one.manifest(patient) for one in self.live)
+        """The live models for films, by name, as they are for a patient."""
+        return tuple(one.manifest(patient) for one in self.live if one.volume() is None)
+
+    def networks(self) -> tuple[VolumeManifest, ...]:
+        """The live networks for volumes, by name."""
+        return tuple(found for one in self.live if (found := one.volume()) is not None)
 
     def named(self, name: str) -> InUse | None:
         """The live version of this model."""
@@ -125,7 +139,8 @@ def stand(
     shadow = [v for v in versions if v.manifest.status == SHADOW and v.digest not in said]
     shadow += [used.version for used in live if used.frozen and used.version not in shadow]
     for in_use in live:
-        in_use.manifest()  # thresholds for another version must be told now, not with the first study
+        if in_use.thresholds is not None or in_use.volume() is None:
+            in_use.manifest()  # thresholds for another version must be told now, not with the first study
     return Standing(live=tuple(live), shadow=tuple(shadow))
 
 

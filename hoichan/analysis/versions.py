@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from hoichan.analysis.manifests import MANIFEST_FILE, load
+from hoichan.analysis.volume_packages import VOLUME_FILE, load_volume_package
 from hoichan.errors import ManifestInvalid
-from hoichan.types import Calibration, ModelManifest, Output, Patient
+from hoichan.types import Calibration, ModelManifest, Output, Patient, VolumeManifest
 
 SIGNATURE_FILE = "signature.json"
+PACKAGE_FILES = (MANIFEST_FILE, VOLUME_FILE)  # what makes a folder a package: for films, for volumes
 _PURPOSE = b"hoichan model package 1\n"  # a signature for anything else never fits
 _THRESHOLDS_MARK = "+t."  # build metadata of the version: the thresholds, by the start of their digest
 _SHORT = 12  # hexadecimal digits of a digest inside a version
@@ -30,8 +32,15 @@ _SHORT = 12  # hexadecimal digits of a digest inside a version
 class Version:
     """One package on a shelf."""
 
-    manifest: ModelManifest
+    manifest: ModelManifest | VolumeManifest
     digest: str  # of the package, 64 hexadecimal digits
+
+    @property
+    def film(self) -> ModelManifest:
+        """The manifest of a package for films. Raises ManifestInvalid for a network for volumes."""
+        if isinstance(self.manifest, VolumeManifest):
+            raise ManifestInvalid(f"{self.name} measures volumes: it has no findings and no thresholds.")
+        return self.manifest
 
     @property
     def name(self) -> str:
@@ -62,7 +71,9 @@ def package_digest(package: Path) -> str:
 def _is_foreign(package: Path, inside: Path) -> bool:
     if any(part.startswith(".") or part == "__pycache__" for part in inside.parts):
         return True
-    return any((package / folder / MANIFEST_FILE).is_file() for folder in list(inside.parents)[:-1])
+    return any(
+        (package / folder / file).is_file() for folder in list(inside.parents)[:-1] for file in PACKAGE_FILES
+    )
 
 
 def signed_text(name: str, version: str, digest: str) -> bytes:
@@ -73,6 +84,8 @@ def signed_text(name: str, version: str, digest: str) -> bytes:
 def read(package: Path) -> Version:
     """The version in this folder. Raises ManifestInvalid."""
     try:
+        if (package / VOLUME_FILE).is_file() and not (package / MANIFEST_FILE).is_file():
+            return Version(manifest=load_volume_package(package), digest=package_digest(package))
         return Version(manifest=load(package), digest=package_digest(package))
     except OSError as error:
         raise ManifestInvalid(f"Model package {package.name}: a file cannot be read.") from error
@@ -89,7 +102,11 @@ def find(roots: Iterable[Path]) -> tuple[tuple[Version, ...], tuple[tuple[str, M
     for root in roots:
         if not root.is_dir():
             continue
-        for path in (*sorted(root.glob(f"*/{MANIFEST_FILE}")), *sorted(root.glob(f"*/*/{MANIFEST_FILE}"))):
+        for path in (
+            path
+            for depth in ("*", "*/*")
+            for path in sorted(path for file in PACKAGE_FILES for path in root.glob(f"{depth}/{file}"))
+        ):
             folder = path.parent.relative_to(root).as_posix()
             if folder.startswith(".") or folder in invalid:
                 continue

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError, model_validator
 
+from hoichan.analysis.bundles import check_bundle
 from hoichan.analysis.manifests import (
     Check,
     ModelTable,
@@ -43,6 +44,10 @@ class _Accepts(Strict):
     without_contrast: bool = True
     body_part_examined: tuple[str, ...] = ()
     youngest_years: int | None = Field(None, ge=0, le=130)
+    plane: Literal["", "axial", "coronal", "sagittal"] = ""
+    series_description: tuple[Annotated[str, Field(min_length=2, max_length=64)], ...] = ()
+    not_in_description: tuple[Annotated[str, Field(min_length=2, max_length=64)], ...] = ()
+    take: Literal["one", "each"] = "one"
 
     @model_validator(mode="after")
     def _in_order(self) -> _Accepts:
@@ -85,8 +90,6 @@ class _Manifest(Strict):
         channels = [segment.channel for segment in self.segments]
         if channels != sorted(set(channels)):
             raise ValueError("the channels of the segments must rise")
-        if self.model.runtime != "onnx":
-            raise ValueError("volumes are run by onnx only")
         return self
 
 
@@ -111,7 +114,19 @@ def load_volume_package(package: Path) -> VolumeManifest:
     except ValidationError as error:
         raise ManifestInvalid(f"Model package {package.name}: {first_fault(error)}.") from error
     model = checked.model
+    if model.name != package.name and (model.algorithm_version, model.name) != (
+        package.name,
+        package.parent.name,
+    ):
+        raise ManifestInvalid(
+            f"Model package {package.name}: its {VOLUME_FILE} calls it {model.name!r}; "
+            "folder and name must be the same."
+        )
     check_weights(package, model.weights, model.weights_sha256)
+    if model.runtime == "monai_bundle":
+        channels = check_bundle(package)
+        if max(segment.channel for segment in checked.segments) >= channels:
+            raise ManifestInvalid(f"Model package {package.name}: its bundle gives {channels} channels only.")
     return VolumeManifest(
         name=model.name,
         algorithm_name=model.algorithm_name,
@@ -136,6 +151,7 @@ def load_volume_package(package: Path) -> VolumeManifest:
         license=model.license,
         status=model.status,
         root=PurePosixPath(package),
+        runtime=model.runtime,
     )
 
 

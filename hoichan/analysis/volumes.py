@@ -1,8 +1,8 @@
-"""From the slices of a series to a volume for a 3-D network, and back; or the reasons why one does not fit.
+"""From the slices of a series to a volume for a 3-D network, and back.
 
 DICOM counts in LPS (x to the patient's left, y to the back), networks are trained in RAS (PS3.3 C.7.6.2.1.1).
 Every turn of the axes is kept, so that a label comes back to the voxel of the slice it was found in. Nothing
-is resampled and nothing is cropped: a series that does not fit is refused with all its reasons.
+is resampled and nothing is cropped: what fits is `volume_selection`'s to say.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pydicom import Dataset
 
 from hoichan.analysis.imaging import DECODING_ERRORS
 from hoichan.errors import InputOutOfDomain
-from hoichan.types import RefusalCode, VolumeSpec
+from hoichan.types import RefusalCode
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 LARGEST_STEP_ERROR = 0.01  # mm, of the places of slices from an even row
@@ -51,7 +51,7 @@ def read_volume(slices: Sequence[Dataset]) -> Volume:
     Raises InputOutOfDomain: `wrong_view` where the slices make no even grid, with what is wrong;
     `undecodable_pixels`.
     """
-    ordered, affine = _grid(slices)
+    ordered, affine = grid(slices)
     try:
         pixels = np.stack(
             [
@@ -63,7 +63,7 @@ def read_volume(slices: Sequence[Dataset]) -> Volume:
     except DECODING_ERRORS:
         raise InputOutOfDomain(RefusalCode.UNDECODABLE_PIXELS, "A slice cannot be decoded") from None
     stored = pixels.transpose(2, 1, 0)  # (columns, rows, slices)
-    turned, axes, flipped = _to_ras(affine)
+    turned, axes, flipped = to_ras(affine)
     voxels = np.flip(np.transpose(stored, axes), tuple(axis for axis, flip in enumerate(flipped) if flip))
     for axis, flip in enumerate(flipped):
         if flip:
@@ -76,42 +76,6 @@ def read_volume(slices: Sequence[Dataset]) -> Volume:
         axes=axes,
         flipped=flipped,
     )
-
-
-def misfits(slices: Sequence[Dataset], spec: VolumeSpec) -> tuple[str, ...]:
-    """Every reason why a series is not what the network was trained on; () where it fits. Tags only."""
-    found = []
-    first = slices[0]
-    if str(first.get("Modality", "")) != spec.modality:
-        found.append(f"Modality is not {spec.modality}")
-    if any(int(one.get("SamplesPerPixel", 1) or 1) != 1 for one in slices):
-        found.append("not a grey picture")
-    echo = first.get("EchoTime")
-    if spec.largest_echo_time_ms is not None and echo is not None and float(echo) > spec.largest_echo_time_ms:
-        found.append(f"EchoTime {float(echo):g} ms is above {spec.largest_echo_time_ms:g}: not T1")
-    if spec.without_contrast and str(first.get("ContrastBolusAgent", "") or "").strip():
-        found.append("contrast agent given")
-    part = str(first.get("BodyPartExamined", "") or "").strip().upper()
-    if spec.body_part_examined and part and part not in spec.body_part_examined:
-        found.append(f"BodyPartExamined is not {' or '.join(spec.body_part_examined)}")
-    age = _age_years(first)
-    if spec.youngest_years is not None and age is not None and age < spec.youngest_years:
-        found.append(f"patient younger than {spec.youngest_years}")
-    try:
-        ordered, affine = _grid(slices)
-    except InputOutOfDomain as error:
-        return (*found, str(error))
-    turned, axes, _ = _to_ras(affine)
-    spacing = np.linalg.norm(turned[:3, :3], axis=0)
-    if np.abs(spacing - spec.spacing_mm).max() > spec.spacing_tolerance_mm:
-        found.append(f"voxels of {' x '.join(f'{v:.2f}' for v in spacing)} mm")
-    if np.abs(turned[:3, :3] / spacing - np.eye(3) * np.sign(np.diag(turned))[:3]).max() > LARGEST_STEP_ERROR:
-        found.append("slices are oblique to the axes of the patient")
-    stored = (int(first.Columns), int(first.Rows), len(ordered))
-    sides = tuple(stored[axis] for axis in axes)
-    if any(not low <= n <= high for low, n, high in zip(spec.smallest, sides, spec.largest, strict=True)):
-        found.append(f"{' x '.join(map(str, sides))} voxels: not a crop as the network was trained on")
-    return tuple(found)
 
 
 def millilitres(labels: NDArray[np.uint8], volume: Volume, channels: Sequence[int]) -> dict[int, float]:
@@ -148,17 +112,6 @@ def slide(voxels: NDArray[np.float32], window: tuple[int, int, int], run: Logits
     return (total / shares)[:, :x, :y, :z]
 
 
-def _age_years(slice_: Dataset) -> int | None:
-    """Whole years by (0010,1010), else by the dates of birth and study; None: unknown."""
-    age = str(slice_.get("PatientAge", "") or "")
-    if len(age) == 4 and age[:3].isdigit() and age[3] in "DWMY":
-        return int(age[:3]) // {"D": 365, "W": 52, "M": 12, "Y": 1}[age[3]]
-    born, taken = (str(slice_.get(name, "") or "") for name in ("PatientBirthDate", "StudyDate"))
-    if len(born) == len(taken) == 8 and (born + taken).isdigit():
-        return (int(taken) - int(born)) // 10_000
-    return None
-
-
 def _starts(length: int, window: int) -> list[int]:
     step = max(1, window // 2)
     return sorted({*range(0, length - window, step), length - window})
@@ -170,7 +123,7 @@ def _gaussian(window: tuple[int, int, int]) -> NDArray[np.float32]:
     return np.asarray(np.maximum(weight, 1e-3), dtype=np.float32)
 
 
-def _grid(slices: Sequence[Dataset]) -> tuple[list[Dataset], NDArray[np.float64]]:
+def grid(slices: Sequence[Dataset]) -> tuple[list[Dataset], NDArray[np.float64]]:
     """The slices in order, and (column, row, slice, 1) -> LPS mm. Raises InputOutOfDomain `wrong_view`."""
     if len(slices) < 2:
         raise _uneven("one slice makes no volume")
@@ -198,7 +151,7 @@ def _grid(slices: Sequence[Dataset]) -> tuple[list[Dataset], NDArray[np.float64]
     return ordered, affine
 
 
-def _to_ras(
+def to_ras(
     affine: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], tuple[int, int, int], tuple[bool, bool, bool]]:
     """The affine in RAS with its columns put into the order x, y, z; not flipped yet."""

@@ -13,6 +13,7 @@ from hoichan.reporting.reports import (
     NOT_REACHED,
     OTHERS_NOT_ANALYSED,
     THRESHOLD,
+    measurement_lines,
     number_text,
     refusal_reasons,
     score_text,
@@ -92,7 +93,7 @@ def caption(
     return Caption(
         banner=codes.BANNER[language],
         title=(codes.SUSPECTED if marks else RESULT)[language],
-        message="" if marks else codes.NOTHING_ABOVE_THRESHOLD[language],
+        message="" if marks else _message(report, language),
         marks=marks,
         below_title=NOT_REACHED[language],
         below=_below(report.findings, language),
@@ -104,9 +105,20 @@ def caption(
     )
 
 
+def _message(report: Report, language: str) -> str:
+    """What to say where nothing is flagged: nothing found, or volumes where nothing was looked for."""
+    searched = [codes.NOTHING_ABOVE_THRESHOLD[language]] if report.findings or not report.measurements else []
+    if not report.measurements:
+        return " ".join(searched)
+    lines = [*measurement_lines(report.measurements, language), codes.NO_REFERENCE[language]]
+    return " ".join([*searched, *lines, *([] if searched else [codes.NOT_SEARCHED[language]])])
+
+
 def _notes(report: Report, reasons: Sequence[str], language: str) -> tuple[str, ...]:
     uncalibrated = any(finding.calibration == "none" for finding in report.findings)
     notes = [SCORES[language]] if uncalibrated else []
+    if report.measurements and report.positives:
+        notes += measurement_lines(report.measurements, language)
     if reasons:
         notes.append(f"{OTHERS_NOT_ANALYSED[language]}: {' '.join(reasons)}")
     return tuple(notes)

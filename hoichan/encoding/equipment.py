@@ -10,7 +10,7 @@ from pydicom import Dataset
 from pydicom.sequence import Sequence
 
 from hoichan.encoding.source import DocumentContext, offset_text
-from hoichan.types import Finding, ModelManifest, Report
+from hoichan.types import Finding, Measurement, ModelManifest, Report, VolumeManifest
 from hoichan.uids import device_uid
 
 SERVICE_NAME = "Hội Chẩn"
@@ -26,7 +26,7 @@ class Device:
     name: str
     version: str
     manufacturer: str
-    manifest: ModelManifest | None  # None: the service itself
+    manifest: ModelManifest | VolumeManifest | None  # None: the service itself
 
     @property
     def label(self) -> str:
@@ -60,9 +60,9 @@ def service_device(software_version: str) -> Device:
     )
 
 
-def manifest_of(report: Report, finding: Finding) -> ModelManifest | None:
-    """The manifest of the model that made a finding."""
-    wanted = (finding.algorithm_name, finding.algorithm_version)
+def manifest_of(report: Report, said: Finding | Measurement) -> ModelManifest | VolumeManifest | None:
+    """The manifest of the model that made a finding or a measurement."""
+    wanted = (said.algorithm_name, said.algorithm_version)
     for manifest in report.manifests:
         if (manifest.algorithm_name, manifest.algorithm_version) == wanted:
             return manifest
@@ -133,4 +133,4 @@ def stamp(document: Dataset, context: DocumentContext) -> None:
     for keyword in (*NAMES, "IssuerOfPatientID", "StudyDescription"):
         if keyword in header:
             setattr(document, keyword, header.get(keyword))
-    document.CodingSchemeIdentificationSequence = coding_schemes()
+    document.CodingSchemeIdentificationSequence = coding_schemes(private=bool(context.report.measurements))

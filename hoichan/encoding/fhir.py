@@ -31,7 +31,7 @@ from hoichan.encoding.fhir_signed import sign_observation, sign_provenance, sign
 from hoichan.encoding.images import picture_uid
 from hoichan.encoding.source import DocumentContext, body_part
 from hoichan.settings import Site
-from hoichan.types import Code, Finding, Presence, Review
+from hoichan.types import Code, Finding, Measurement, Presence, Review
 from hoichan.uids import derived_uuid
 
 UnreadStatus = Literal["partial", "preliminary"]
@@ -50,6 +50,7 @@ EXAMINATION = {
     "chest": {"vi": "X-quang ngực thẳng", "en": "Chest film, frontal"},
     "other": {"vi": "Chẩn đoán hình ảnh", "en": "Diagnostic imaging"},
 }
+VOLUME_OF = {"vi": "Thể tích", "en": "Volume:"}
 REPLACES = "http://hl7.org/fhir/StructureDefinition/diagnosticReport-replaces"
 
 
@@ -121,6 +122,7 @@ class _Builder(BundleBuilder):
         entries = [self._device(device) for device in self.devices]
         entries.append(self._imaging_study())
         observations = [self._observation(finding) for finding in self.report.findings]
+        observations += [self._measurement(one) for one in self.report.measurements]
         entries += [*observations, self._media(picture_jpeg)]
         entries.append(self._report([entry["fullUrl"] for entry in observations]))
         entries.append(self._provenance([entry["fullUrl"] for entry in observations]))
@@ -196,6 +198,36 @@ class _Builder(BundleBuilder):
             resource["bodySite"] = concept(term.site)
         if finding.presence is Presence.PRESENT:
             resource["interpretation"] = [v2("v3-ObservationInterpretation", "A", "Abnormal")]
+        return self._create(identity, resource, self._system("observation"), str(identity))
+
+    def _measurement(self, one: Measurement) -> Json:
+        """A volume with its unit; no reference range, for there is none."""
+        identity = derived_uuid(
+            self.report.report_uid, "volume", one.series_instance_uid, one.code.code_value, one.algorithm_name
+        )
+        device = self._device_of(one)
+        study = urn(str(self.study_id))
+        quantity = {"value": one.value, "unit": one.unit, "system": codes.SCHEME_TO_SYSTEM["UCUM"]}
+        resource: Json = {
+            "resourceType": "Observation",
+            "meta": self._meta(),
+            "identifier": [{"system": self._system("observation"), "value": str(identity)}],
+            **self._order(),
+            "partOf": [study],
+            "status": "preliminary",
+            "category": [v2("observation-category", "imaging", "Imaging")],
+            "code": concept(codes.VOLUME, f"{VOLUME_OF[self.language]} {one.display[self.language]}"),
+            "subject": self.subject,
+            "effectiveDateTime": self.effective,
+            "issued": self.issued,
+            "valueQuantity": {**quantity, "code": one.unit},
+            "note": [{"text": codes.NO_REFERENCE[self.language]}],
+            "bodySite": concept(one.code, one.display[self.language]),
+            "method": {"text": f"AI image segmentation ({device.label})"},
+            "device": urn(self._device_id(device)),
+            "derivedFrom": [study],
+            "component": [{"code": {"text": "Series Instance UID"}, "valueString": one.series_instance_uid}],
+        }
         return self._create(identity, resource, self._system("observation"), str(identity))
 
     def _media(self, picture_jpeg: bytes) -> Json:

@@ -17,7 +17,7 @@ from hoichan.encoding.fhir_parts import (
 )
 from hoichan.encoding.source import DocumentContext
 from hoichan.settings import Site
-from hoichan.types import Finding, Series
+from hoichan.types import Finding, Measurement, Series
 from hoichan.uids import derived_uuid
 
 MOST_INSTANCES_LISTED = 20  # per series; a CT would only swell the bundle
@@ -114,7 +114,7 @@ class BundleBuilder:
                         }
                     ],
                 }
-                for output in manifest.outputs
+                for output in getattr(manifest, "outputs", ())  # of a network for volumes: none
                 if output.enabled
             ]
             notes = (manifest.intended_use, manifest.disclaimer)
@@ -170,7 +170,7 @@ class BundleBuilder:
             ]
         return resource
 
-    def _device_of(self, finding: Finding) -> Device:
+    def _device_of(self, finding: Finding | Measurement) -> Device:
         for device in self.devices:
             if (device.name, device.version) == (finding.algorithm_name, finding.algorithm_version):
                 return device

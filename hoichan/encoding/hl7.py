@@ -26,6 +26,7 @@ from hoichan.types import (
     Document,
     DocumentKind,
     Finding,
+    Measurement,
     Patient,
     Presence,
     Report,
@@ -118,7 +119,7 @@ class _Oru:
         yield self._segment("ORC", {**self._common_order("RE"), 9: self.created})
         yield self._obr()
         yield self._segment("NTE", {1: "1", 2: "L", 3: self.report.disclaimer[self.language]})
-        observations = [*self._words(), *self._findings(), *self._links()]
+        observations = [*self._words(), *self._findings(), *self._measurements(), *self._links()]
         for number, observation in enumerate(observations, 1):
             yield self._segment("OBX", {1: str(number), **observation})
 
@@ -231,6 +232,18 @@ class _Oru:
                 **self._stands(finding),
             }
 
+    def _measurements(self) -> Iterator[dict[int, er7.Field]]:
+        """Volumes, unless a person has signed: nobody judged them. OBX-7 is empty: there is no reference."""
+        if self.review is not None:
+            return
+        for number, one in enumerate(self.report.measurements, len(self.report.findings) + 1):
+            part = (one.code.code_value, one.display[self.language], one.code.coding_scheme_designator)
+            name = (*coded(codes.VOLUME), *part)
+            yield {
+                **self._observation("NM", name, str(number), f"{one.value:g}", device=self._device_of(one)),
+                6: ("ml", "Milliliter", "UCUM"),
+            }
+
     def _stands(self, finding: Finding) -> dict[int, er7.Field]:
         """OBX-11 of the machine's number: deleted (table 0085) where a person has rejected the finding."""
         judgement = judgement_of(self.review, finding) if self.review else None
@@ -283,7 +296,7 @@ class _Oru:
             18: (device.uid, NAMESPACE),
         }
 
-    def _device_of(self, finding: Finding) -> Device:
+    def _device_of(self, finding: Finding | Measurement) -> Device:
         wanted = (finding.algorithm_name, finding.algorithm_version)
         return next(
             (device for device in self.devices if (device.name, device.version) == wanted), self.devices[0]

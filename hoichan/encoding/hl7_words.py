@@ -11,6 +11,7 @@ from hoichan.reporting.reports import (
     OTHERS_NOT_ANALYSED,
     THRESHOLD,
     UNDETERMINED,
+    measurement_lines,
     number_text,
     refusal_reasons,
     score_text,
@@ -31,7 +32,8 @@ def statements(report: Report, language: str) -> list[str]:
         reasons = reasons or (codes.REFUSALS[RefusalCode.NO_MODEL][language],)
         return [f"{codes.NOT_ANALYSED[language]}: {reason}" for reason in reasons]
     lines = [_suspicion(finding, language) for finding in report.positives]
-    if not lines:
+    searched = bool(report.findings) or not report.measurements
+    if not lines and searched:
         lines += textwrap.wrap(codes.NOTHING_ABOVE_THRESHOLD[language], LONGEST_LINE)
     for heading, presence in ((UNDETERMINED, Presence.INDETERMINATE), (NOT_REACHED, Presence.ABSENT)):
         names = [
@@ -40,6 +42,9 @@ def statements(report: Report, language: str) -> list[str]:
             if finding.presence is presence
         ]
         lines += _lists(heading[language], list(dict.fromkeys(names)))
+    if report.measurements:
+        lines += [*measurement_lines(report.measurements, language), codes.NO_REFERENCE[language]]
+        lines += [] if searched else [codes.NOT_SEARCHED[language]]
     return lines + [f"{OTHERS_NOT_ANALYSED[language]}: {reason}" for reason in reasons]
 
 

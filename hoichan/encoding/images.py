@@ -6,6 +6,7 @@ from hoichan.types import Report
 from hoichan.uids import derived_uid
 
 SC_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.7"
+SEGMENTATION_STORAGE = "1.2.840.10008.5.1.4.1.1.66.4"
 
 
 def picture_uid(report: Report) -> str:
@@ -20,3 +21,13 @@ def picture_series_uid(report: Report) -> str:
 
 def _drawn_for(report: Report) -> str:
     return report.review.judged if report.review is not None else report.report_uid
+
+
+def segmentation_series_uid(segmentation_uid: str) -> str:
+    """The series of a segmentation; each has one of its own."""
+    return derived_uid(segmentation_uid, "series")
+
+
+def segment_tracking_uid(segmentation_uid: str, segment_number: int) -> str:
+    """Tracking UID (0062,0021) of a segment, the same in the SR that measures it."""
+    return derived_uid(segmentation_uid, "segment", segment_number)

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 
 from hoichan.encoding.equipment import Device, coding_schemes, contributions, long_string
+from hoichan.encoding.images import segment_tracking_uid, segmentation_series_uid
 from hoichan.encoding.source import offset_text
 from hoichan.types import Code, Segment, VolumeManifest
-from hoichan.uids import derived_uid, device_uid
+from hoichan.uids import derived_uid, device_uid, segmentation_uid
 
 SERIES_NUMBER = 9003
 ANATOMICAL_STRUCTURE = CodedConcept("91723000", "SCT", "Anatomical Structure")  # CID 7150
@@ -53,20 +54,21 @@ def encode_seg(
     software_version: str,
     facility_code: str = "",
     institution_name: str = "",
+    sop_instance_uid: str = "",
 ) -> Dataset | None:
     """The segmentation of one series; None where nothing is outlined.
 
     `header`: patient and study attributes as `shared_header` gives them. `slices`: (n) headers in the order
     of `values`, along one line. `values`: (n, rows, columns) uint8 labels (the channel of each segment, 0 for
     none) for a BINARY object; (n, rows, columns, segments) float32 probabilities, 0..1, for a FRACTIONAL one.
-    The same inputs give the same object, UIDs included.
+    The same inputs give the same object, UIDs included; `sop_instance_uid` in the place of a derived one.
 
     Raises ValueError where the slices have not one common Frame of Reference, or `values` another shape.
     """
     _check(slices, values, manifest)
     if not values.any():
         return None
-    seed = _seed(slices, values, manifest)
+    seed = sop_instance_uid or _seed(slices, values, manifest)
     device = _device(manifest)
     fractional, distance = values.ndim == 4, _distance(slices)
     named = {segment.channel: number for number, segment in enumerate(manifest.segments, start=1)}
@@ -85,7 +87,7 @@ def encode_seg(
             slice_thickness=distance,
             spacing_between_slices=distance,
         ),
-        series_instance_uid=derived_uid(seed, "series"),
+        series_instance_uid=segmentation_series_uid(seed),
         series_number=SERIES_NUMBER,
         series_description="AI segments (unverified)",
         sop_instance_uid=seed,
@@ -137,11 +139,10 @@ def _equipment(device: Device, software_version: str, facility_code: str) -> dic
 
 
 def _seed(slices: Slices[Dataset], values: NDArray[Any], manifest: VolumeManifest) -> str:
-    return derived_uid(
-        manifest.digest,
-        *(one.SOPInstanceUID for one in slices),
-        hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest(),
-    )
+    """SOP Instance UID; of probabilities by their 256 steps."""
+    kept = values if values.ndim == 3 else np.rint(values * LARGEST_FRACTION).astype(np.uint8)
+    sha256 = hashlib.sha256(np.ascontiguousarray(kept).tobytes()).hexdigest()
+    return segmentation_uid(manifest.digest, (one.SOPInstanceUID for one in slices), sha256)
 
 
 def _numbered(labels: NDArray[Any], numbers: dict[int, int]) -> NDArray[np.uint8]:
@@ -186,7 +187,7 @@ def _description(
             source=long_string(manifest.algorithm_source),
             parameters={"model_sha256": manifest.weights_sha256, "status": manifest.status},
         ),
-        tracking_uid=derived_uid(seed, "segment", segment.channel),
+        tracking_uid=segment_tracking_uid(seed, number),
         tracking_id=long_string(f"S-{segment.code.code_value}"),
         anatomic_regions=[_concept(segment.region)] if segment.region is not None else None,
     )

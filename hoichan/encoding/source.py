@@ -50,6 +50,7 @@ class DocumentContext:
     institution_name: str
     facility_code: str
     software_version: str
+    segmentations: str = ""  # binary | fractional: which form of SEG some receiver gets; "": none
 
     @property
     def header(self) -> Dataset:
@@ -75,7 +76,13 @@ class DocumentContext:
 
 
 def document_context(
-    study: Study, report: Report, *, source: Dataset | None, site: Site, software_version: str
+    study: Study,
+    report: Report,
+    *,
+    source: Dataset | None,
+    site: Site,
+    software_version: str,
+    segmentations: str = "",
 ) -> DocumentContext:
     """The shared ground of one report's documents. `source` is the header of `key_image`, where readable."""
     return DocumentContext(
@@ -88,6 +95,7 @@ def document_context(
         institution_name=site.name,
         facility_code=site.facility_code,
         software_version=software_version,
+        segmentations=segmentations,
     )
 
 
@@ -101,6 +109,7 @@ def key_image(study: Study, report: Report) -> KeyImage | None:
     ]
     wanted = [finding.sop_instance_uid for finding in report.positives]
     wanted += [result.sop_instance_uid for result in report.results]
+    wanted += [one.sop_instance_uid for one in report.measurements]
     wanted += [refusal.sop_instance_uid for refusal in report.refusals if refusal.sop_instance_uid]
     for uid in wanted:
         for place in places:

@@ -23,6 +23,7 @@ from hoichan.encoding.equipment import devices, equipment, manifest_of, stamp
 from hoichan.encoding.images import SC_IMAGE_STORAGE, picture_series_uid, picture_uid
 from hoichan.encoding.source import DocumentContext as Context
 from hoichan.encoding.source import KeyImage, body_part
+from hoichan.encoding.sr_volumes import measurement_groups, segmentation_headers
 from hoichan.reporting.signed import is_added
 from hoichan.types import Code, Evidence, Finding, GraphicType, Outcome, Presence
 from hoichan.uids import derived_uid
@@ -59,8 +60,7 @@ SOURCE = CodedConcept("260753009", "SCT", "Source")
 MODALITIES = {  # CID 29
     "CR": "Computed Radiography", "DX": "Digital Radiography", "CT": "Computed Tomography",
     "MR": "Magnetic Resonance", "MG": "Mammography", "US": "Ultrasound", "RF": "Radiofluoroscopy",
-    "XA": "X-Ray Angiography", "PT": "Positron emission tomography", "NM": "Nuclear Medicine",
-}  # fmt: skip
+    "XA": "X-Ray Angiography", "PT": "Positron emission tomography", "NM": "Nuclear Medicine"}  # fmt: skip
 
 
 def series_uid(report_uid: str) -> str:
@@ -127,6 +127,7 @@ def _images(context: Context) -> list[KeyImage]:
     """The images the report speaks of: every analysed one, or the key image of what was not analysed."""
     analysed = {result.sop_instance_uid for result in context.report.results}
     analysed |= {finding.sop_instance_uid for finding in context.report.findings}
+    analysed |= {one.sop_instance_uid for one in context.report.measurements}
     images = [
         KeyImage(series=series, instance=instance)
         for series in context.study.series
@@ -149,6 +150,7 @@ def _evidence(context: Context) -> list[Dataset]:
         header.SOPClassUID = image.instance.sop_class_uid
         header.Modality = image.series.modality
         evidence.append(header)
+    evidence += segmentation_headers(context)
     picture = context.nameless_header
     picture.SeriesInstanceUID = picture_series_uid(context.report)
     picture.SOPInstanceUID = picture_uid(context.report)
@@ -161,11 +163,11 @@ def _content(context: Context) -> Dataset:
     """The tree: observer, procedure, image library, groups of positives, qualitative evaluations."""
     images = {image.instance.sop_instance_uid: image for image in _images(context)}
     review = context.report.review
-    groups = [
+    groups: list[Any] = [
         _group(context, finding, number, images[finding.sop_instance_uid])
         for number, finding in enumerate(context.report.positives, start=1)
         if finding.sop_instance_uid in images
-    ]
+    ] + measurement_groups(context, images)
     language = LANGUAGES[context.language]
     root = hd.sr.MeasurementReport(
         observation_context=signature.observer(context, review) if review else _observer(context),

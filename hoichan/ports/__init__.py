@@ -10,7 +10,7 @@ from hoichan.ports.archives import Archive, Changes, Fetched, Holding
 from hoichan.ports.objects import Objects, Originals
 from hoichan.ports.records import Studies, TrailEntry
 from hoichan.ports.spool import Clock, Incoming, Notes, Spool, Spooled, Stored
-from hoichan.ports.work import Encoder, Engine, Heartbeats, Probe, Runner, Sink
+from hoichan.ports.work import Encoder, Engine, Heartbeats, Outliner, Probe, Runner, Sink
 
 __all__ = [
     "Archive",
@@ -25,6 +25,7 @@ __all__ = [
     "Notes",
     "Objects",
     "Originals",
+    "Outliner",
     "Probe",
     "Runner",
     "Sink",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from hoichan.types import (
     Delivery,
@@ -13,9 +13,15 @@ from hoichan.types import (
     Instance,
     ModelManifest,
     Report,
+    Series,
     Study,
     StudyInstanceUID,
+    VolumeManifest,
+    VolumeResult,
 )
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
 
 
 class Runner(Protocol):
@@ -23,6 +29,18 @@ class Runner(Protocol):
 
     def run(self, manifest: ModelManifest, study: Study, instance: Instance) -> InferenceResult:
         """Numbers and class activation maps of one image."""
+        ...
+
+
+class Outliner(Protocol):
+    """Executes one network for volumes on one series. `RunnerFailed` or `InputOutOfDomain`, never a guess."""
+
+    def headers(self, series: Series) -> Sequence[Dataset]:
+        """The headers of its slices, by which it is chosen or refused."""
+        ...
+
+    def run(self, manifest: VolumeManifest, study: Study, series: Series) -> VolumeResult:
+        """What is outlined and measured in a series that was chosen."""
         ...
 
 

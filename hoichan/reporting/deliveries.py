@@ -25,9 +25,10 @@ from hoichan.types import (
 )
 
 # The picture before the SR that points to it; the bundle last.
-SENDING_ORDER = (DocumentKind.SC, DocumentKind.SR, DocumentKind.FHIR)
+SENDING_ORDER = (DocumentKind.SC, DocumentKind.SEG, DocumentKind.SR, DocumentKind.FHIR)
 # The same answer in three SOP classes, the best first: a receiver gets one of them.
 SR_FORMS = (DocumentKind.SR, DocumentKind.SR_COMPREHENSIVE, DocumentKind.SR_ENHANCED)
+SEG_FORMS = {"binary": DocumentKind.SEG, "fractional": DocumentKind.SEG_FRACTIONAL}
 SR_CLASSES: Mapping[str, tuple[DocumentKind, ...]] = {
     "auto": SR_FORMS,
     "comprehensive_3d": (DocumentKind.SR,),
@@ -68,6 +69,7 @@ def _for_pacs(destination: DicomDestination | DicomwebDestination) -> tuple[Docu
     order = {
         "kos": (DocumentKind.KOS,),
         "sc": (DocumentKind.SC,),
+        "seg": (SEG_FORMS[destination.seg_form],),
         "gsps": (DocumentKind.GSPS,),
         "sr": SR_CLASSES[destination.sr_class],
         "pdf": (DocumentKind.PDF,),

@@ -8,11 +8,13 @@ calibrated; what was not analysed says so, with its reason.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 
 from hoichan import codes
 from hoichan.types import (
     Finding,
+    Measurement,
     ModelManifest,
     Outcome,
     Presence,
@@ -23,6 +25,8 @@ from hoichan.types import (
     SOPInstanceUID,
     Study,
     Tier,
+    VolumeManifest,
+    VolumeResult,
 )
 from hoichan.types import InferenceResult as Result
 from hoichan.uids import derived_uid
@@ -51,6 +55,15 @@ ATTEMPTED = frozenset(
     }
 )
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spoken:
+    """What a conclusion has to speak of beside findings."""
+
+    measured: tuple[Measurement, ...]
+    films: bool  # whether anybody looked for findings
+
+
 _PRESENCE_ORDER = (Presence.PRESENT, Presence.INDETERMINATE, Presence.ABSENT)
 _TIER_ORDER = tuple(Tier)
 
@@ -61,17 +74,20 @@ def compose(
     results: Sequence[Result],
     findings: Sequence[Finding],
     refusals: Sequence[Refusal],
-    manifests: Sequence[ModelManifest],
-    considered: Sequence[ModelManifest] = (),
+    manifests: Sequence[ModelManifest | VolumeManifest],
+    considered: Sequence[ModelManifest | VolumeManifest] = (),
     predecessor: SOPInstanceUID | None,
     now: datetime,
+    volumes: Sequence[VolumeResult] = (),
 ) -> Report:
     """The report of one revision. `manifests` are the models that answered, `now` is aware UTC.
 
     `considered` are all that were asked: when none answered, the refusal is theirs, and so is the
     disclaimer. The same study, revision and models give the same `report_uid`.
     """
-    outcome = _outcome(results, findings, refusals)
+    outcome = _outcome([*results, *volumes], findings, refusals)
+    measured = tuple(one for volume in volumes for one in volume.measurements)
+    spoken = Spoken(measured=measured, films=bool(results))
     ordered = tuple(sorted(findings, key=_reading_order))
     told = tuple(dict.fromkeys(refusals))
     digests = sorted(manifest.digest for manifest in manifests)
@@ -86,13 +102,15 @@ def compose(
         manifests=tuple(manifests),
         results=tuple(results),
         conclusion={
-            language: _conclusion(outcome, ordered, told, language)
+            language: _conclusion(outcome, ordered, told, language, spoken)
             + _earlier(study.earlier_study_dates, language)
             for language in LANGUAGES
         },
         disclaimer={language: _disclaimer(manifests or considered, language) for language in LANGUAGES},
         predecessor=predecessor,
         created_at=now,
+        measurements=measured,
+        volumes=tuple(volumes),
     )
 
 
@@ -129,7 +147,29 @@ def refusal_reasons(refusals: Iterable[Refusal], language: str) -> tuple[str, ..
     return tuple(dict.fromkeys(codes.REFUSALS[refusal.code][language] for refusal in refusals))
 
 
-def _outcome(results: Sequence[Result], findings: Sequence[Finding], refusals: Sequence[Refusal]) -> Outcome:
+def measurement_lines(measurements: Sequence[Measurement], language: str) -> tuple[str, ...]:
+    """Each volume as a statement that stands alone: "AI đo: Phần trước hồi hải mã 1,52 ml (chưa ai đọc)"."""
+    several = len({one.series_instance_uid for one in measurements}) > 1
+    order = list(dict.fromkeys(one.series_instance_uid for one in measurements))
+    lines = []
+    for one in measurements:
+        which = f" ({codes.SERIES[language]} {order.index(one.series_instance_uid) + 1})" if several else ""
+        lines.append(f"{codes.MEASURED[language]}: {measurement_text(one, language)}{which}.")
+    return tuple(lines)
+
+
+def measurement_text(one: Measurement, language: str) -> str:
+    """ "Anterior part of hippocampus 1.52 ml"."""
+    return f"{one.display.get(language) or one.display['en']} {amount_text(one, language)}"
+
+
+def amount_text(one: Measurement, language: str) -> str:
+    """ "1.52 ml", with a comma in Vietnamese."""
+    number = f"{one.value:.2f}" if one.value < 100 else f"{one.value:.1f}"
+    return f"{number.replace('.', ',') if language == 'vi' else number} {one.unit}"
+
+
+def _outcome(results: Sequence[object], findings: Sequence[Finding], refusals: Sequence[Refusal]) -> Outcome:
     if not results:
         return Outcome.NOT_ANALYSED
     partial = any(refusal.code in ATTEMPTED for refusal in refusals)
@@ -154,7 +194,7 @@ def _reading_order(finding: Finding) -> tuple[int, int, float, str, str]:
 
 
 def _conclusion(
-    outcome: Outcome, findings: Sequence[Finding], refusals: Sequence[Refusal], language: str
+    outcome: Outcome, findings: Sequence[Finding], refusals: Sequence[Refusal], language: str, spoken: Spoken
 ) -> str:
     reasons = " ".join(refusal_reasons(refusals, language))
     if outcome is Outcome.NOT_ANALYSED:
@@ -162,7 +202,11 @@ def _conclusion(
     by_presence = {
         presence: [finding for finding in findings if finding.presence is presence] for presence in Presence
     }
-    sentences = [_suspicions(by_presence[Presence.PRESENT], language)]
+    sentences = [_suspicions(by_presence[Presence.PRESENT], language)] if spoken.films else []
+    if spoken.measured:
+        sentences += [*measurement_lines(spoken.measured, language), codes.NO_REFERENCE[language]]
+        if not spoken.films:
+            sentences.append(codes.NOT_SEARCHED[language])
     for heading, presence in ((UNDETERMINED, Presence.INDETERMINATE), (NOT_REACHED, Presence.ABSENT)):
         names = _names(by_presence[presence], language)
         if names:
@@ -197,7 +241,7 @@ def _names(findings: Sequence[Finding], language: str) -> str:
     )
 
 
-def _disclaimer(manifests: Sequence[ModelManifest], language: str) -> str:
+def _disclaimer(manifests: Sequence[ModelManifest | VolumeManifest], language: str) -> str:
     """What each model says of itself, then the footer. A missing translation falls back to English."""
     own = (manifest.disclaimer.get(language) or manifest.disclaimer.get("en", "") for manifest in manifests)
     sentences = [text.rstrip(".") + "." for text in dict.fromkeys(own) if text]

@@ -127,7 +127,8 @@ class FolderDestination(_Destination):
 
     kind: Literal["folder"]
     path: Path
-    send: tuple[Literal["sr", "sc", "seg", "fhir"], ...] = ("sc", "sr", "fhir")  # (): for forwarded images only
+    # (): for forwarded images only
+    send: tuple[Literal["sr", "sc", "seg", "fhir"], ...] = ("sc", "sr", "fhir")
 
 
 AnyDestination = DicomDestination | DicomwebDestination | FhirDestination | Hl7Destination | FolderDestination

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +13,20 @@ from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, MRImageStorage
 
-from hoichan.types import Code, Segment, Sha256, VolumeManifest, VolumeSpec
+from hoichan.testing.reports import a_film, a_study
+from hoichan.types import (
+    Code,
+    Instance,
+    Segment,
+    Series,
+    SeriesInstanceUID,
+    Sha256,
+    SOPInstanceUID,
+    Study,
+    StudyInstanceUID,
+    VolumeManifest,
+    VolumeSpec,
+)
 
 CORNER = (10.0, -20.0, 30.0)  # mm, LPS, centre of the first voxel
 
@@ -90,3 +106,50 @@ def an_mr_series(
         one.PhotometricInterpretation, one.PixelData = "MONOCHROME2", pixels[k].tobytes()
         made.append(one)
     return made
+
+
+def axial(volume: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    """RAS (x, y, z) to (slices, rows, columns) of axial slices: rows run to the back, columns to the left."""
+    return np.ascontiguousarray(volume[::-1, ::-1].transpose(2, 1, 0))
+
+
+def a_volume_study(folder: Path, *series: Sequence[Dataset]) -> Study:
+    """The slices of each series written into a folder, and the study that they make."""
+    made = []
+    for number, slices in enumerate(series, start=1):
+        uid = f"1.2.826.3.{number}"
+        instances = []
+        for k, one in enumerate(slices):
+            one.SeriesInstanceUID, one.SeriesNumber = uid, number
+            one.SOPInstanceUID = one.file_meta.MediaStorageSOPInstanceUID = UID(f"{uid}.{k + 1}")
+            path = PurePosixPath(f"{number}-{k + 1}.dcm")
+            one.save_as(folder / path, enforce_file_format=True)
+            instances.append(
+                Instance(
+                    sop_instance_uid=SOPInstanceUID(one.SOPInstanceUID),
+                    sop_class_uid=str(one.SOPClassUID),
+                    transfer_syntax_uid=str(one.file_meta.TransferSyntaxUID),
+                    instance_number=k + 1,
+                    rows=int(one.Rows),
+                    columns=int(one.Columns),
+                    path=path,
+                    sha256=Sha256(f"{number:032}{k:032}"),
+                    received_at=datetime(2026, 11, 20, 1, 0, tzinfo=UTC),
+                )
+            )
+        made.append(
+            Series(
+                series_instance_uid=SeriesInstanceUID(uid),
+                modality=str(slices[0].Modality),
+                series_number=number,
+                series_description=str(slices[0].get("SeriesDescription", "")) or None,
+                body_part_examined=None,
+                view_position=None,
+                laterality=None,
+                manufacturer=None,
+                manufacturer_model_name=None,
+                instances=tuple(instances),
+            )
+        )
+    study = StudyInstanceUID(str(series[0][0].StudyInstanceUID))
+    return replace(a_study(a_film()), study_instance_uid=study, series=tuple(made))

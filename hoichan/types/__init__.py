@@ -29,7 +29,7 @@ from hoichan.types.reviews import (
     Side,
     Verdict,
 )
-from hoichan.types.volumes import Segment, VolumeManifest, VolumeSpec
+from hoichan.types.volumes import Measurement, Segment, VolumeManifest, VolumeResult, VolumeSpec
 from hoichan.types.words import Code, SeriesInstanceUID, Sha256, SOPInstanceUID, StudyInstanceUID
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "InputSpec",
     "Instance",
     "Judgement",
+    "Measurement",
     "ModelManifest",
     "Outcome",
     "Output",
@@ -73,5 +74,6 @@ __all__ = [
     "Urgency",
     "Verdict",
     "VolumeManifest",
+    "VolumeResult",
     "VolumeSpec",
 ]

@@ -10,6 +10,7 @@ from enum import StrEnum
 from hoichan.types.models import ModelManifest, Tier
 from hoichan.types.results import Finding, InferenceResult, Presence, Refusal
 from hoichan.types.reviews import Review
+from hoichan.types.volumes import Measurement, VolumeManifest, VolumeResult
 from hoichan.types.words import SOPInstanceUID, StudyInstanceUID
 
 
@@ -44,13 +45,15 @@ class Report:
     outcome: Outcome
     findings: tuple[Finding, ...]  # positives first, by tier, then by probability; negatives after them
     refusals: tuple[Refusal, ...]  # what was not analysed, and why
-    manifests: tuple[ModelManifest, ...]  # the models that answered
+    manifests: tuple[ModelManifest | VolumeManifest, ...]  # the models that answered
     results: tuple[InferenceResult, ...]  # their numbers
     conclusion: Mapping[str, str]  # BCP-47 language -> text   DiagnosticReport.conclusion
     disclaimer: Mapping[str, str]  # language -> text that every output carries
     predecessor: SOPInstanceUID | None  # (0040,A360) report of the revision before
     created_at: datetime  # aware, UTC
     review: Review | None = None  # what a person signed about it; None: nobody has
+    measurements: tuple[Measurement, ...] = ()  # by series and part
+    volumes: tuple[VolumeResult, ...] = ()  # with the outlines; () of a report that is read back
 
     @property
     def positives(self) -> tuple[Finding, ...]:
@@ -71,6 +74,8 @@ class DocumentKind(StrEnum):
     SR_COMPREHENSIVE = "sr-comprehensive"
     SR_ENHANCED = "sr-enhanced"
     SC = "sc"
+    SEG = "seg"  # outlined parts: BINARY
+    SEG_FRACTIONAL = "seg-fractional"  # the same as probabilities
     GSPS = "gsps"
     PDF = "pdf"
     KOS = "kos"  # only where a former result is taken back
@@ -88,4 +93,5 @@ class Document:
     sop_class_uid: str | None  # DICOM forms only
     media_type: str  # application/dicom | application/fhir+json | x-application/hl7-v2+er7
     destination: str | None = None  # the only receiver it is meant for; None: the same bytes for all
+    part: int = 1  # 1, 2, ... where a report has several objects of the kind
     content: bytes = field(repr=False)

@@ -34,6 +34,10 @@ class RefusalCode(StrEnum):
     NOT_FRONTAL_CHEST = "not_frontal_chest"
     PIXELS_OUT_OF_RANGE = "pixels_out_of_range"
     UNDECODABLE_PIXELS = "undecodable_pixels"
+    WRONG_REGION = "wrong_region"
+    WRONG_SEQUENCE = "wrong_sequence"
+    WRONG_GEOMETRY = "wrong_geometry"
+    OTHER_SERIES = "other_series"
     MODEL_FAILED = "model_failed"
     MODEL_FROZEN = "model_frozen"
 

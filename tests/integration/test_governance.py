@@ -43,6 +43,7 @@ class Desk:
         self.governance = GovernanceSql(self.house.engine)
         self.roster = wiring.roster(self.house)
         self.analyst = Analyst(
+            outliner=wiring.outliner(self.house),
             house=self.house,
             roster=self.roster,
             runner=wiring.runner(self.house),

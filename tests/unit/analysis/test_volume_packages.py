@@ -64,7 +64,7 @@ def test_a_package_without_golden_cases_fails(package):
         ("smallest = [28, 36, 22]", "smallest = [280, 36, 22]", "smallest is larger than largest"),
         ("channel = 2", "channel = 1", "must rise"),
         ('unit = "ml"', 'unit = "cc"', "segments.0.unit"),
-        ('runtime = "onnx"', 'runtime = "monai_bundle"', "by onnx only"),
+        ('runtime = "onnx"', 'runtime = "monai_bundle"', "metadata.json cannot be read"),
         ('weights_sha256 = "f', 'weights_sha256 = "e', "checksum"),
         ("schema_version = 1", "schema_version = ", "not TOML"),
     ],

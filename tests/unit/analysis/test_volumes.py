@@ -11,7 +11,8 @@ import pytest
 from pydicom import Dataset, dcmread
 from pydicom.uid import ExplicitVRLittleEndian
 
-from hoichan.analysis.volumes import misfits, normalise, read_volume, slide
+from hoichan.analysis.volume_selection import misfits
+from hoichan.analysis.volumes import normalise, read_volume, slide
 from hoichan.errors import InputOutOfDomain
 from hoichan.types import VolumeSpec
 
@@ -33,6 +34,7 @@ def series(row=(1, 0, 0), column=(0, 1, 0), shape=(6, 5, 4), spacing=(2.0, 1.5),
     for k in range(shape[0]):
         one = Dataset()
         one.Modality, one.SOPInstanceUID = "MR", f"1.2.{k + 1}"
+        one.FrameOfReferenceUID = "1.2.3"
         one.Rows, one.Columns = shape[1:]
         one.PixelSpacing = list(spacing)
         one.ImageOrientationPatient = [*map(float, row), *map(float, column)]

@@ -31,6 +31,7 @@ def write(folder, slices, series="1.2.826.3"):
     folder.mkdir(parents=True)
     for k, one in enumerate(slices):
         one.SeriesInstanceUID = series
+        one.SeriesDescription = "Hippocampus crop" if "crop" not in str(folder) else "HippoCrop"
         one.SOPInstanceUID = one.file_meta.MediaStorageSOPInstanceUID = f"{series}.{k + 1}"
         one.save_as(folder / f"{len(slices) - k}.dcm", enforce_file_format=True)
 
