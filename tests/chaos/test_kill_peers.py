@@ -2,7 +2,7 @@
 
 Nothing acknowledged is lost, no effect is doubled, nothing is stuck: for 60 s nothing may stand still while
 something is left to do. The EMR is moody on top: it refuses, stays silent, or does what it is asked and loses
-the answer. A role is killed while it works or while it starts. After each stretch of ten rounds everything is
+the answer. A role is killed while it works or while it starts. After each stretch of five rounds everything is
 looked at, and the next begins on the same record. CHAOS_ROUNDS sets the kills (6 a round, 1 round),
 CHAOS_SECONDS ends a long run earlier, after a whole stretch, CHAOS_SEED says which and when.
 """
@@ -33,7 +33,7 @@ from tests.peers import postgresql
 ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "1"))
 SEED = int(os.environ.get("CHAOS_SEED", "20261121"))
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "inf"))
-STRETCH = 10  # rounds between two looks at everything
+STRETCH = 5  # rounds between two looks at everything
 KILLS, STUDIES = 6, 6  # of a round
 SETTLE_SECONDS = 60 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 PATIENTS = "https://hoichan.invalid/id/patient"
@@ -107,7 +107,7 @@ class House:
         """So many rounds of kills while films come."""
         first = len(self.told)
         films = [
-            write_film(a_film(f"{self.kind} {n}", rows=64, columns=56), self._folder / "films")
+            write_film(a_film(f"{self.kind} {n}", rows=128, columns=112), self._folder / "films")
             for n in range(first, first + STUDIES * rounds)
         ]
         modality = Modality(
