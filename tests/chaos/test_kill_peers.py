@@ -2,8 +2,8 @@
 
 Nothing acknowledged is lost, no effect is doubled, nothing is stuck: for 60 s nothing may stand still while
 something is left to do. The EMR is moody on top: it refuses, stays silent, or does what it is asked and loses
-the answer. A role is killed while it works or while it starts. After each stretch of five rounds everything is
-looked at, and the next begins on the same record. CHAOS_ROUNDS sets the kills (6 a round, 1 round),
+the answer. A role is killed while it works or while it starts. After each stretch of five rounds everything
+is looked at, and the next begins on the same record. CHAOS_ROUNDS sets the kills (6 a round, 1 round),
 CHAOS_SECONDS ends a long run earlier, after a whole stretch, CHAOS_SEED says which and when.
 """
 
