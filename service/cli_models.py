@@ -28,7 +28,7 @@ from hoichan.errors import (
 )
 from hoichan.settings import Settings
 from hoichan.settings import load as load_settings
-from hoichan.types import ModelManifest, RefusalCode, Sha256
+from hoichan.types import ModelManifest, RefusalCode, Sha256, VolumeManifest
 from service.cli_volumes import volume_folder
 
 if TYPE_CHECKING:
@@ -147,6 +147,8 @@ def add_model(
         )
     except ManifestInvalid as error:
         _stop(error)
+    if added.folder:
+        _record_added(settings, added.manifest)
     if as_json:
         print(json.dumps({
             **_described(added.manifest),
@@ -158,6 +160,58 @@ def add_model(
             print(f"{check.name}  {'passed' if check.passed else 'FAILED'}  {check.detail}".rstrip())
         where = f"added to {added.folder}" if added.folder else "not added"
         print(f"{added.manifest.name}  {added.manifest.algorithm_version}  {added.manifest.status}  {where}")
+    raise typer.Exit(0 if added.folder else 1)
+
+
+def _record_added(settings: Settings, manifest: ModelManifest | VolumeManifest) -> None:
+    """Put a new package into the audit log."""
+    from hoichan.guard.audit import Audited  # noqa: PLC0415
+    from service.shell import record  # noqa: PLC0415
+    from service.wiring import open_house  # noqa: PLC0415
+
+    house = open_house(settings)
+    try:
+        detail = f"add {manifest.name} {manifest.algorithm_version} {manifest.status}"
+        record(house, Audited.MODEL_CHANGED, detail=detail)
+    finally:
+        house.engine.dispose()
+
+
+@app.command("pull")
+def pull_model(
+    source: Annotated[str, typer.Argument(help="A public model: xrv:densenet121-res224-all.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write the package here instead of onto the shelf.")
+    ] = None,
+    config: Config = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Fetch a public model, convert and check it, and put it onto this site's shelf, in shadow."""
+    import tempfile  # noqa: PLC0415
+
+    from service.cli_governance import signature_checks  # noqa: PLC0415
+    from service.model_add import add  # noqa: PLC0415  --help must not import onnxruntime
+    from service.model_pull import pull  # noqa: PLC0415
+
+    settings = _settings(config, data_dir)
+    try:
+        with tempfile.TemporaryDirectory() as work:
+            package = pull(source, out or Path(work))
+            if out is not None:
+                print(f"written {package}")
+                return
+            added = add(
+                package,
+                settings.storage.data_dir / "models",
+                _runner(),
+                more_checks=lambda folder: signature_checks(settings, folder),
+            )
+    except ManifestInvalid as error:
+        _stop(error)
+    for check in added.checks:
+        print(f"{check.name}  {'passed' if check.passed else 'FAILED'}  {check.detail}".rstrip())
+    print(f"{added.manifest.name}  {added.manifest.algorithm_version}  {added.manifest.status}  "
+          f"{added.folder or 'not added'}")  # fmt: skip
     raise typer.Exit(0 if added.folder else 1)
 
 

@@ -7,6 +7,7 @@ import socket
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from errno import EADDRINUSE
 from pathlib import Path
 
@@ -20,8 +21,11 @@ from hoichan.adapters.held_sql import HeldSql
 from hoichan.adapters.passwords import Passwords
 from hoichan.adapters.records_read import ReadingSql
 from hoichan.adapters.tls import page_context
-from hoichan.errors import ConfigurationError, PortInUse
+from hoichan.adapters.vitals_disk import DiskVitals
+from hoichan.errors import ConfigurationError, PortInUse, StorageUnusable
 from hoichan.guard.scopes import Scope
+from hoichan.intake.files import Counted
+from hoichan.meters import Tally
 from hoichan.settings import Settings, is_loopback
 from service.api import upload
 from service.api.app import create_app
@@ -29,6 +33,7 @@ from service.api.desk import Desk
 from service.api.stow import Admit, StowDoor, stow_app
 from service.api.stow_access import StowAccess
 from service.processes import announce, stop_event
+from service.told_at_start import SessionEnds, tell_start
 from service.wiring import House, open_house
 
 log = structlog.get_logger()
@@ -81,6 +86,7 @@ def serve(settings: Settings, door: socket.socket, *, ready_file: Path | None, l
     house = open_house(settings)
     check_people(house)
     house.audit.check()
+    tell_start(settings, house.audit, house.clock)
     app = create_app(
         settings,
         reading=ReadingSql(house.engine, house.objects),
@@ -95,37 +101,52 @@ def serve(settings: Settings, door: socket.socket, *, ready_file: Path | None, l
         ),
         spool_root=settings.storage.spool_dir,
     )
-    _mount_doors(app, house)
+    tally = Tally()
+    _mount_doors(app, house, tally)
     server = _Server(_configuration(settings, app), ready_file)
     # uvicorn takes the signals while it serves and raises them again when it has shut down: this event's
     # handlers then have nothing left to do. The end of the lifeline reaches the server through the event.
     stop = stop_event(stdin_lifeline=lifeline)
     threading.Thread(target=_end_with, args=(stop, server), name="stop", daemon=True).start()
     try:
-        server.run(sockets=[door])
+        ends = SessionEnds(settings.web, house.people, house.audit, house.clock)
+        with _counting(settings, tally), ends:
+            server.run(sockets=[door])
     finally:
         house.engine.dispose()
 
 
-def _mount_doors(app: FastAPI, house: House) -> None:
+def _counting(settings: Settings, tally: Tally) -> AbstractContextManager[object]:
+    """What tells `/metrics` what came in here; a spool that cannot be written is told by others."""
+    if not settings.web.stow and not settings.web.upload:
+        return nullcontext()
+    try:
+        return DiskVitals(settings.storage.spool_dir, "page", tally, {})
+    except StorageUnusable as error:
+        log.warning("page_not_counted", code=error.code)
+        return nullcontext()
+
+
+def _mount_doors(app: FastAPI, house: House, tally: Tally) -> None:
     """STOW-RS for programs and the upload for people, where they are open."""
     settings = house.settings
     desk: Desk = app.state.desk
 
-    def door(admit: Admit) -> StowDoor:
+    def door(admit: Admit, name: str) -> StowDoor:
         return StowDoor(
             house.spool,
             settings.storage.data_dir,
             admit=admit,
             maximum_bytes=settings.web.stow_maximum_bytes,
             reserve_bytes=settings.storage.reserve_bytes,
+            counted=Counted(tally=tally, door=name),
         )
 
     if settings.web.stow:
         programs = StowAccess(house.tokens, house.people, desk.witness, host=settings.web.host)
-        app.mount("/dicom-web", stow_app(door(programs)))
+        app.mount("/dicom-web", stow_app(door(programs, "stow")))
     if settings.web.upload:
-        app.mount(upload.PLACE, stow_app(door(upload.UploadAccess(desk))))
+        app.mount(upload.PLACE, stow_app(door(upload.UploadAccess(desk), "upload")))
 
 
 def _configuration(settings: Settings, app: FastAPI) -> uvicorn.Config:

@@ -37,6 +37,7 @@ class Person:
     user_name: str
     display_name: str
     roles: tuple[str, ...]
+    auth_time: int | None = None  # seconds since 1970 at which the person signed in there
 
 
 class OidcClient:
@@ -55,8 +56,8 @@ class OidcClient:
         self._kept: Mapping[str, Any] = {}
         self._until = 0.0
 
-    def address(self, *, state: str, nonce: str, code_verifier: str) -> str:
-        """Where to send the browser."""
+    def address(self, *, state: str, nonce: str, code_verifier: str, anew: bool = False) -> str:
+        """Where to send the browser; `anew`: the person signs in again, whatever session is there."""
         asked = {
             "response_type": "code",
             "client_id": self._settings.client_id,
@@ -67,6 +68,8 @@ class OidcClient:
             "code_challenge": challenge(code_verifier),
             "code_challenge_method": "S256",
         }
+        if anew:
+            asked |= {"prompt": "login", "max_age": "0"}
         return _with(self._description()["authorization_endpoint"], asked)
 
     def redeem(self, *, code: str, nonce: str, code_verifier: str) -> Person:
@@ -88,6 +91,7 @@ class OidcClient:
             user_name=str(known.get(self._settings.user_name_claim, "")).strip().lower(),
             display_name=str(known.get("name", ""))[:120],
             roles=_texts(known.get(self._settings.roles_claim)),
+            auth_time=_seconds(claims.get("auth_time")),
         )
 
     def end_session_address(self) -> str | None:
@@ -192,3 +196,9 @@ def _texts(value: object) -> tuple[str, ...]:
     if isinstance(value, str):
         return tuple(value.split())
     return tuple(one for one in value if isinstance(one, str)) if isinstance(value, list) else ()
+
+
+def _seconds(value: object) -> int | None:
+    """A NumericDate that can be one; the ID token alone is asked for it, since it is signed."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return int(value) if is_number and 0 < value < 2**40 else None  # type: ignore[operator]

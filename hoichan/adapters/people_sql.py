@@ -54,6 +54,15 @@ class User:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EndedSession:
+    """A session that ended by itself."""
+
+    user_name: str
+    role: str
+    was_idle: bool  # unused; False: it lasted too long
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Lifetime:
     """How long a session lasts."""
 
@@ -225,9 +234,7 @@ class PeopleSql:
             return None
         over = now - row.seen_at >= lifetime.idle or now - row.begun_at >= lifetime.longest
         if over or row.disabled_at is not None:
-            with suppress(RecordsUnavailable):  # over is over, also on a full disk
-                self.end_session(session_id)
-            return None
+            return None  # `ended_sessions` forgets it, and whoever calls that records its end
         if by_hand and now - row.seen_at >= min(_SEEN_EVERY, lifetime.idle / 2):
             with suppress(RecordsUnavailable):  # a full disk must not blind the reader
                 self._keep_alive(session_id, now)
@@ -244,19 +251,24 @@ class PeopleSql:
         with self._writing() as connection:
             connection.execute(sessions.delete().where(sessions.c.session_sha256 == digest(session_id)))
 
-    def sweep_sessions(self, lifetime: Lifetime) -> int:
-        """Forget sessions that are over; how many."""
+    def ended_sessions(self, lifetime: Lifetime) -> Sequence[EndedSession]:
+        """Forget the sessions that are over; whose they were. Each is told once."""
         now = self._clock.now()
+        over = sa.or_(
+            sessions.c.seen_at <= now - lifetime.idle, sessions.c.created_at <= now - lifetime.longest
+        )
+        asked = sessions.delete().where(over).returning(sessions.c.user_name, sessions.c.seen_at)
         with self._writing() as connection:
-            done = connection.execute(
-                sessions.delete().where(
-                    sa.or_(
-                        sessions.c.seen_at <= now - lifetime.idle,
-                        sessions.c.created_at <= now - lifetime.longest,
-                    )
-                )
+            ended = connection.execute(asked).all()
+            roles = dict(connection.execute(sa.select(users.c.user_name, users.c.role)).all())
+        return [
+            EndedSession(
+                user_name=row.user_name,
+                role=roles.get(row.user_name, "unknown"),
+                was_idle=row.seen_at <= now - lifetime.idle,
             )
-        return int(done.rowcount)
+            for row in ended
+        ]
 
     # ------------------------------------------------------------------ failed sign-ins
     def try_sign_in(self, subject: Subject, name: str, patience: Patience) -> timedelta:

@@ -1,4 +1,4 @@
-"""The tables of second opinions and of links that show one signed report to an outsider (migration 0017)."""
+"""The tables of second opinions, links for outsiders, and signatures that wait (migration 0017)."""
 
 from __future__ import annotations
 
@@ -49,4 +49,20 @@ shares = sa.Table(
     sa.Column("last_opened_at", UtcDateTime),
     sa.Column("revoked_at", UtcDateTime),
     sa.Column("revoked_by", _NAME),
+)
+
+# Signatures whose signer is at the hospital's own sign-in to say again who it is. One row a state, taken once.
+pending_signatures = sa.Table(
+    "pending_signatures",
+    metadata,
+    sa.Column("state_sha256", sa.String(64), primary_key=True),
+    sa.Column("study_instance_uid", _UID, nullable=False),
+    sa.Column("user_name", _NAME, nullable=False),
+    sa.Column("session_sha256", sa.String(64), nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),  # of the draft that was on the screen
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("may_train", sa.Boolean, nullable=False),
+    sa.Column("language", sa.String(8), nullable=False),
+    sa.Column("begun_at", UtcDateTime, nullable=False),
 )

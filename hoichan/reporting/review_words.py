@@ -112,7 +112,7 @@ SENTENCES: Mapping[str, Texts] = {
     },
     "signed_alone": {
         "vi": "Bác sĩ {name}, số CCHN {licence} đã đọc và xác nhận lúc {time}. Ca này không có kết quả của máy.",
-        "en": "Read and confirmed by {name}, licence number {licence}, at {time}. No machine's result was there.",
+        "en": "Read and confirmed by {name}, licence number {licence}, at {time}. There was no machine's result.",
     },
 }
 HEADINGS: Mapping[str, Texts] = {

@@ -181,6 +181,7 @@ ROUTES: Mapping[tuple[str, str], Action | Open] = {
     ("DELETE", "/api/v1/studies/{study_uid}/lock"): Action.STUDY_REVIEW,
     ("POST", "/api/v1/studies/{study_uid}/sign"): Action.STUDY_SIGN,
     ("POST", "/api/v1/studies/{study_uid}/withdraw"): Action.STUDY_SIGN,
+    ("POST", "/api/v1/studies/{study_uid}/sign/elsewhere"): Action.STUDY_SIGN,
     ("GET", "/api/v1/studies/{study_uid}/retractions"): Action.TRAIL_READ,
     ("GET", "/studies/{study_uid}/retraction"): Action.TRAIL_READ,
     ("GET", "/api/v1/studies/{study_uid}/findings/{finding_identity}/heatmap.png"): Action.STUDY_READ,

@@ -25,6 +25,7 @@ from hoichan.settings import Oidc
 from service.api.caller import STATE, Caller, cookie, drop_cookie, set_cookie, way_back
 from service.api.desk import AtDesk, Desk
 from service.api.show import show
+from service.api.signing_elsewhere import failed, finish, pending_of
 from service.api.signing_in import enter
 
 log = structlog.get_logger()
@@ -61,14 +62,21 @@ def come_back(
     settings, client = _configured(desk)
     begun_here = hmac.compare_digest(cookie(request, STATE).encode(), state.encode("utf-8", "replace"))
     errand = desk.external.take(state) if state and begun_here else None
+    pending = pending_of(desk).take(state) if errand is not None else None
     if errand is None or (iss and iss != settings.issuer_name):  # RFC 9207
         return _failed(request, desk, "state")
     if not code:
+        if pending is not None:
+            return failed(request, desk, pending)
         return _failed(request, desk, "refused")
     try:
         person = client.redeem(code=code, nonce=errand.nonce, code_verifier=errand.code_verifier)
+        if pending is not None:
+            return finish(request, desk, pending, person)
         name = _account(request, desk, settings, person)
     except IssuerFailed as error:
+        if pending is not None:
+            return failed(request, desk, pending)
         return _failed(request, desk, error.reason)
     except (AccountRefused, UserExists) as error:
         return _failed(request, desk, error.reason if isinstance(error, AccountRefused) else "taken")

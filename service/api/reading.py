@@ -90,7 +90,12 @@ def show_reading(request: Request, desk: AtDesk, study_uid: StudyUid) -> Reading
         templates=templates(desk.settings.site.language),
         finding_choices=choices(),
         rejection_reasons=reasons(),
-        settings=RoomSettingsOut(read_first=desk.settings.web.read_first),
+        settings=RoomSettingsOut(
+            read_first=desk.settings.web.read_first,
+            sign_needs="issuer"
+            if desk.issuer and desk.external.is_external(reader.user_name)
+            else "password",
+        ),
         may=MayOut(
             review=reader.may(Action.STUDY_REVIEW) and not lent,
             sign=reader.may(Action.STUDY_SIGN) and not lent and bool(_licence(desk, reader)),
@@ -179,7 +184,7 @@ def sign(request: Request, desk: AtDesk, study_uid: StudyUid, told: SignIn) -> S
     signer = _signer(request, desk, uid, told.password)
     if told_of(desk, uid).questions:  # a signature would name a patient whom somebody doubts
         error = NotSignable("whose_study")
-        _refused(request, desk, uid, error)
+        refused(request, desk, uid, error)
         raise error
     try:
         review = signing_of(desk).sign(
@@ -190,10 +195,10 @@ def sign(request: Request, desk: AtDesk, study_uid: StudyUid, told: SignIn) -> S
             reason=told.reason,
             may_train=told.may_train,
             language=told.language or desk.settings.site.language,
-            witness=_witness(request, desk, Audited.RESULT_SIGNED),
+            witness=witness_of(request, desk, Audited.RESULT_SIGNED),
         )
     except ReviewError as error:
-        _refused(request, desk, uid, error)
+        refused(request, desk, uid, error)
         raise
     return SignatureOut(
         report_uid=review.report_uid,
@@ -209,10 +214,10 @@ def withdraw(request: Request, desk: AtDesk, study_uid: StudyUid, told: Withdraw
     uid = StudyInstanceUID(study_uid)
     signer = _signer(request, desk, uid, told.password)
     try:
-        witness = _witness(request, desk, Audited.RESULT_WITHDRAWN)
+        witness = witness_of(request, desk, Audited.RESULT_WITHDRAWN)
         review = signing_of(desk).withdraw(uid, signer=signer, reason=told.reason, witness=witness)
     except ReviewError as error:
-        _refused(request, desk, uid, error)
+        refused(request, desk, uid, error)
         raise
     return WithdrawnOut(report_uid=review.report_uid, status=_status(desk, uid))
 
@@ -279,14 +284,19 @@ def _signer(request: Request, desk: Desk, uid: StudyInstanceUID, password: str) 
         raise NotSignable("wrong_password")
     wait = wait_of(request, desk, reader.user_name)
     if wait:
-        _refused(request, desk, uid, TooManyTries(1))
+        refused(request, desk, uid, TooManyTries(1))
         raise TooManyTries(max(1, round(wait.total_seconds())))
     if not is_password(desk, reader.user_name, password):
         error = NotSignable("wrong_password")
-        _refused(request, desk, uid, error)
+        refused(request, desk, uid, error)
         raise error
     desk.people.succeeded(reader.user_name, address_of(request))
-    user = desk.people.user(reader.user_name)
+    return signer_of(desk, reader.user_name)
+
+
+def signer_of(desk: Desk, user_name: str) -> Signer:
+    """An account as it signs; whoever calls has proved that the person is there."""
+    user = desk.people.user(user_name)
     return Signer(
         user_name=user.user_name,
         full_name=user.full_name or user.display_name,
@@ -294,7 +304,7 @@ def _signer(request: Request, desk: Desk, uid: StudyInstanceUID, password: str) 
     )
 
 
-def _witness(request: Request, desk: Desk, what: Audited) -> Witness:
+def witness_of(request: Request, desk: Desk, what: Audited) -> Witness:
     """What records a signature before it is kept; nothing is signed that could not be recorded."""
 
     def record(review: Review, kept: bool, page_sha256: str) -> None:
@@ -311,7 +321,8 @@ def _witness(request: Request, desk: Desk, what: Audited) -> Witness:
     return record
 
 
-def _refused(request: Request, desk: Desk, uid: StudyInstanceUID, error: Exception) -> None:
+def refused(request: Request, desk: Desk, uid: StudyInstanceUID, error: Exception) -> None:
+    """Record that a signature was not given, and why."""
     code = getattr(error, "code", "")
     desk.witness.record(
         request, Audited.RESULT_SIGNED, uid, detail=f"refused {code}", outcome=Outcome.MINOR_FAILURE

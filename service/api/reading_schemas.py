@@ -327,7 +327,7 @@ class RoomSettingsOut(_Model):
     """How this site reads."""
 
     read_first: bool  # the picture first, what the machine says after it
-    sign_needs: Literal["password"] = "password"
+    sign_needs: Literal["password", "issuer"] = "password"
 
 
 class MayOut(_Model):

@@ -1,8 +1,7 @@
 """`/shared/{token}`: what the holder of a link sees without an account: a signed report and its films.
 
 Nothing of a machine that no doctor signed is here: the words are the signed ones, and films are bare.
-A link that ended, was taken back or never was gives one and the same answer. Each opening is on record before it
-is shown.
+A link that ended, was taken back or never was gives one and the same answer. Each opening is on record first.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from service.api.caller import (
     set_cookie,
 )
 from service.api.desk import Desk
-from service.api.gate import lifetime
+from service.told_at_start import end_sessions
 
 log = structlog.get_logger()
 
@@ -55,7 +55,7 @@ def tell_failed(request: Request, desk: Desk, name: str, *, detail: str = "") ->
 def enter(request: Request, desk: Desk, name: str, *, back: str, how: str = "") -> Response:
     """Begin a session, after everything that was asked for was right."""
     desk.people.succeeded(name, address_of(request))
-    desk.people.sweep_sessions(lifetime(desk.settings.web))
+    end_sessions(desk.settings.web, desk.people, desk.witness.audit, desk.clock)
     if cookie(request, SESSION):
         desk.people.end_session(cookie(request, SESSION))
     user = desk.people.user(name)

@@ -7,12 +7,13 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from hoichan.adapters.database import migrate, open_database
+from hoichan.adapters.database import open_database
 from hoichan.adapters.people_sql import Lifetime, PeopleSql, Subject, digest, neighbourhood
 from hoichan.adapters.schema import metadata, sessions, sign_in_failures
 from hoichan.errors import AccountRefused, RecordsUnavailable, UserExists, UserUnknown
 from hoichan.guard.passwords import Patience
 from hoichan.guard.roles import Role
+from hoichan.testing.database import migrated
 from hoichan.testing.ports import FakeClock
 
 KINDS = ["sqlite", *(["postgresql"] if os.environ.get("HOICHAN_TEST_POSTGRESQL") else [])]
@@ -26,7 +27,7 @@ def engine(request, tmp_path):
     if request.param == "postgresql":
         url = os.environ["HOICHAN_TEST_POSTGRESQL"]
     engine = open_database(url)
-    migrate(engine)
+    migrated(engine)
     yield engine
     if request.param == "postgresql":
         metadata.drop_all(engine)
@@ -173,7 +174,9 @@ def test_sessions_that_are_over_are_swept(people, clock):
     clock.advance(29 * 60)
     kept = people.begin_session("bs.an")
     clock.advance(60)
-    assert people.sweep_sessions(LIFETIME) == 1
+    (ended,) = people.ended_sessions(LIFETIME)
+    assert (ended.user_name, ended.was_idle) == ("bs.an", True)
+    assert people.ended_sessions(LIFETIME) == []
     assert people.signed_in(kept, LIFETIME, by_hand=True)
 
 

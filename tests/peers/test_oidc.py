@@ -15,11 +15,13 @@ from fastapi.testclient import TestClient
 
 from hoichan.adapters.audit_sql import Wanted
 from hoichan.adapters.oidc_client import OidcClient
+from hoichan.adapters.reviews_sql import ReviewsSql
 from hoichan.errors import IssuerFailed
 from hoichan.guard.audit import Audited
 from hoichan.guard.roles import Role
 from hoichan.settings import Settings
-from hoichan.testing.reading import PASSWORD, a_record, add_user
+from hoichan.testing.reading import PASSWORD, a_record, add_user, arrive, assemble, report
+from service.api.caller import SESSION, token_of
 from tests.unit.service.api.asking import an_app
 
 pytestmark = pytest.mark.peers
@@ -233,3 +235,102 @@ def test_an_issuer_that_does_not_answer_is_told_and_local_sign_in_works(tmp_path
         assert (answer.status_code, "<code>unreachable</code>" in answer.text) == (403, True)
         assert site.browser().get("/login").status_code == 200
         site.close()
+
+
+# ---------------------------------------------------------------------- signing
+class Reading:
+    """A doctor of the issuer with a drafted report, and one of the same role who did not write it."""
+
+    def __init__(self, site):
+        self.site = site
+        site.record.clock.advance(time.time() - site.record.clock.now().timestamp())  # the issuer's own
+        self.browser, answer = site.sign_in("bs.lan")
+        assert answer.status_code == 303
+        site.record.people.set_licence("bs.lan", full_name="Trần Thị Lan", licence_number="777/HN-CCHN")
+        study = assemble(site.record, arrive(site.record, "one"))
+        report(site.record, study, {"pneumothorax": 0.02})
+        self.uid = study.study_instance_uid
+        self.place = f"/api/v1/studies/{self.uid}"
+        self.headers = {
+            "X-CSRF-Token": token_of(self.browser.cookies[SESSION]),
+            "Sec-Fetch-Site": "same-origin",
+            "Accept": "application/json",
+        }
+        self.version = self.draft(0)
+
+    def draft(self, version):
+        draft = {"version": version, "sections": {"conclusion": "Không thấy bất thường."}, "judgements": []}
+        answer = self.browser.put(f"{self.place}/draft", json=draft, headers=self.headers)
+        assert answer.status_code == 200, answer.text
+        return answer.json()["version"]
+
+    def leave(self, **changes):
+        asked = {"version": self.version, "kind": "final", **changes}
+        answer = self.browser.post(f"{self.place}/sign/elsewhere", json=asked, headers=self.headers)
+        assert answer.status_code == 200, answer.text
+        return answer.json()["address"]
+
+    @property
+    def signed(self):
+        record = self.site.record
+        return ReviewsSql(record.engine, record.reading.objects, record.clock).reviews(self.uid)
+
+
+@pytest.fixture
+def reading(site):
+    return Reading(site)
+
+
+def test_who_signs_in_again_at_the_issuer_has_signed(site, reading):
+    settings = reading.browser.get(f"{reading.place}/reading", headers=reading.headers).json()["settings"]
+    assert settings["sign_needs"] == "issuer"
+    address = reading.leave()
+    asked = parse_qs(urlsplit(address).query)
+    assert (asked["prompt"], asked["max_age"]) == (["login"], ["0"])
+    back = reading.browser.get(at_the_issuer(address, "bs.lan"))
+    assert (back.status_code, back.headers["location"]) == (303, f"/studies/{reading.uid}")
+    (review,) = reading.signed
+    assert (review.reviewer, review.licence_number) == ("bs.lan", "777/HN-CCHN")
+    gone = at_the_issuer(reading.leave(version=0, kind="withdrawal", reason="Nhầm người"), "bs.lan")
+    assert reading.browser.get(gone).status_code == 303
+    assert [one.kind for one in reading.signed] == ["final", "withdrawal"]
+
+
+def test_another_person_at_the_issuer_signs_nothing(site, reading):
+    site.sign_in("ktv.minh")
+    back = reading.browser.get(at_the_issuer(reading.leave(), "ktv.minh"))
+    assert (back.status_code, "review.other_person" in back.text, reading.signed) == (403, True, ())
+    refused = site.record.audit.search(Wanted(what=Audited.RESULT_SIGNED, who="bs.lan"), limit=9)[1]
+    assert [line.record.detail for line in refused] == ["refused review.other_person"]
+
+
+def test_what_was_not_on_the_screen_is_not_signed(reading):
+    address = reading.leave()
+    reading.draft(reading.version)
+    back = reading.browser.get(at_the_issuer(address, "bs.lan"))
+    assert (back.status_code, "draft_changed" in back.text, reading.signed) == (403, True, ())
+
+
+def test_a_sign_in_of_before_signs_nothing(site, reading):
+    site.record.clock.advance(300)  # by our clock the person left later than the issuer saw them
+    back = reading.browser.get(at_the_issuer(reading.leave(), "bs.lan"))
+    assert (back.status_code, "review.not_anew" in back.text, reading.signed) == (403, True, ())
+
+
+def test_an_answer_signs_once_and_in_the_session_that_left(site, reading):
+    back = at_the_issuer(reading.leave(), "bs.lan")
+    assert site.browser().get(back).status_code == 403
+    reading.browser.cookies.delete(SESSION)
+    ended = reading.browser.get(back)
+    assert (ended.status_code, "review.session_ended" in ended.text, reading.signed) == (403, True, ())
+    assert reading.browser.get(back).status_code == 403
+
+
+def test_who_has_a_password_here_signs_with_it(site, reading):
+    site.record.people.set_role("bs.an", Role.RADIOLOGIST)
+    session = site.record.people.begin_session("bs.an")
+    headers = {"Cookie": f"{SESSION}={session}", "X-CSRF-Token": token_of(session)}
+    local = site.browser()
+    asked = {"version": 1, "kind": "final"}
+    answer = local.post(f"{reading.place}/sign/elsewhere", json=asked, headers={**reading.headers, **headers})
+    assert (answer.status_code, answer.json()["code"]) == (403, "review.wrong_password")

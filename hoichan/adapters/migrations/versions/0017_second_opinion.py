@@ -1,4 +1,4 @@
-"""Second opinions and links for outsiders. pre: run before the new program starts; adds only."""
+"""Second opinions, links for outsiders, signatures by OIDC. pre: run before the new program starts; adds only."""
 
 from __future__ import annotations
 
@@ -56,9 +56,23 @@ def upgrade() -> None:
         sa.UniqueConstraint("token_sha256", name=op.f("uq_shares_token_sha256")),
     )
     op.create_index(op.f("ix_shares_study_instance_uid"), "shares", ["study_instance_uid"])
+    op.create_table(
+        "pending_signatures",
+        sa.Column("state_sha256", sa.String(64), nullable=False),
+        sa.Column("study_instance_uid", sa.String(64), nullable=False),
+        sa.Column("user_name", sa.String(32), nullable=False),
+        sa.Column("session_sha256", sa.String(64), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("kind", sa.String(16), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("may_train", sa.Boolean(), nullable=False),
+        sa.Column("language", sa.String(8), nullable=False),
+        sa.Column("begun_at", UtcDateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("state_sha256", name=op.f("pk_pending_signatures")),
+    )
 
 
 def downgrade() -> None:
     """Drop the tables; an older program knows nothing of them."""
-    for table in ("shares", "opinion_words", "opinions"):
+    for table in ("pending_signatures", "shares", "opinion_words", "opinions"):
         op.drop_table(table)

@@ -37,6 +37,8 @@ export class Api {
   };
   sign = (what: { version: number; password: string; may_train: boolean; kind: string; reason: string; language: Language }): Promise<{ report_uid: string; status: string; signed_at: string; content_sha256: string }> =>
     this.ask("POST", "/sign", what);
+  // An account of the hospital's own sign-in says there again who it is: where to go.
+  signElsewhere = (what: { version: number; may_train: boolean; kind: string; reason: string; language: Language }): Promise<{ address: string }> => this.ask("POST", "/sign/elsewhere", what);
   withdraw = (what: { password: string; reason: string }): Promise<{ report_uid: string; status: string }> => this.ask("POST", "/withdraw", what);
 
   followUps = (): Promise<FollowUps> => this.ask("GET", "/follow-ups");

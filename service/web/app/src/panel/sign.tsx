@@ -25,6 +25,7 @@ export function SignDialog({ reading, desk, api, close, done }: { reading: Readi
   const [train, setTrain] = useState(false);
   const [busy, setBusy] = useState(false);
   const [problem, setProblem] = useState("");
+  const elsewhere = reading.settings.sign_needs === "issuer"; // by the hospital's own sign-in
   const gaps = kind === "withdrawal" ? [] : missing(reading.findings, desk);
   useEffect(() => dialog.current?.showModal(), []);
   const sign = async (event: Event) => {
@@ -32,6 +33,12 @@ export function SignDialog({ reading, desk, api, close, done }: { reading: Readi
     setBusy(true);
     setProblem("");
     try {
+      if (elsewhere) {
+        const at = kind === "withdrawal" ? 0 : await desk.ready();
+        if (at === null) throw new NoLine("draft");
+        location.assign((await api.signElsewhere({ version: at, may_train: train, kind, reason, language: language() })).address);
+        return;
+      }
       if (kind === "withdrawal") {
         done((await api.withdraw({ password, reason })).status);
         return;
@@ -74,10 +81,14 @@ export function SignDialog({ reading, desk, api, close, done }: { reading: Readi
             <input required value={reason} maxLength={300} onInput={(event) => setReason(event.currentTarget.value)} />
           </label>
         )}
-        <label>
-          {t("sign.password")}
-          <input type="password" required autoComplete="current-password" value={password} onInput={(event) => setPassword(event.currentTarget.value)} />
-        </label>
+        {elsewhere ? (
+          <p>{t("sign.elsewhere")}</p>
+        ) : (
+          <label>
+            {t("sign.password")}
+            <input type="password" required autoComplete="current-password" value={password} onInput={(event) => setPassword(event.currentTarget.value)} />
+          </label>
+        )}
         {kind !== "withdrawal" && (
           <label class="check">
             <input type="checkbox" checked={train} onChange={(event) => setTrain(event.currentTarget.checked)} /> {t("sign.may_train")}
@@ -87,7 +98,7 @@ export function SignDialog({ reading, desk, api, close, done }: { reading: Readi
         {problem && <p class="bad" role="alert">{problem}</p>}
         <div class="row-buttons">
           <button type="button" class="small" onClick={() => dialog.current?.close()}>{t("cancel")}</button>
-          <button type="submit" class={kind === "withdrawal" ? "primary is-grave" : "primary"} disabled={busy || !password || gaps.length > 0 || (kind !== "final" && !reason.trim())}>
+          <button type="submit" class={kind === "withdrawal" ? "primary is-grave" : "primary"} disabled={busy || (!password && !elsewhere) || gaps.length > 0 || (kind !== "final" && !reason.trim())}>
             {busy ? t("sign.busy") : t(`sign.do_${kind}`)}
           </button>
         </div>
