@@ -13,6 +13,7 @@ import os
 import resource
 import signal
 import sys
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def main() -> None:
     """Run what stands on standard input."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints is no answer
-    asked = sys.stdin.buffer
+    asked = BytesIO(sys.stdin.buffer.read())  # numpy goes back and forth
     order: dict[str, Any] = json.loads(asked.readline())
     _limit(int(order["memory_bytes"]), int(order["processor_seconds"]))
     voxels, affine = np.load(asked, allow_pickle=False), np.load(asked, allow_pickle=False)
@@ -52,9 +53,11 @@ def main() -> None:
         _say(answers, {"error": "more memory was needed than it may use"})
         return
     _say(answers, {"provider": found.provider})
-    np.save(answers, found.labels, allow_pickle=False)
-    if found.fractions is not None:
-        np.save(answers, found.fractions, allow_pickle=False)
+    for array in (found.labels, found.fractions):
+        if array is not None:
+            content = BytesIO()  # numpy writes no pipe
+            np.save(content, array, allow_pickle=False)
+            answers.write(content.getbuffer())
     answers.flush()
 
 

@@ -1,15 +1,25 @@
 """The workshop of volumes: a stopped run goes on, and what is shipped is what was trained."""
 
+import hashlib
 import json
 import os
+import re
+import shutil
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
 
+from hoichan.adapters.runner_apart import ApartRunner
+from hoichan.adapters.runner_monai import MonaiRunner
+from hoichan.adapters.runner_volumes import VolumeRunner
+from hoichan.analysis.volume_packages import load_volume_package
 from hoichan.analysis.volumes import normalise, slide
+from hoichan.errors import RunnerFailed
+from hoichan.settings import Models
 
 torch = pytest.importorskip("torch", reason="torch is not installed: make test-train installs it")
 
@@ -107,3 +117,72 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(tmp_path):
     for name, values in whole.items():
         torch.testing.assert_close(halves[name], values, rtol=1e-4, atol=1e-5)
     assert len(json.loads((tmp_path / "halves" / "history.json").read_text())["epochs"]) == 2
+
+
+def a_bundle(folder, **runs):
+    """The shipped bundle as a package that MONAI runs; `runs`: other values for its configuration."""
+    package = folder / "hippocampus"
+    shutil.copytree(PACKAGE, package)
+    text = (package / "volume.toml").read_text()
+    weights = hashlib.sha256((package / "models" / "model.pt").read_bytes()).hexdigest()
+    text = re.sub(r'weights_sha256 = ".*"', f'weights_sha256 = "{weights}"', text)
+    text = text.replace('runtime = "onnx"', 'runtime = "monai_bundle"')
+    (package / "volume.toml").write_text(text.replace('"weights.onnx"', '"models/model.pt"'))
+    config = json.loads((package / "configs" / "inference.json").read_text())
+    config.update(runs)
+    (package / "configs" / "inference.json").write_text(json.dumps(config))
+    return load_volume_package(package)
+
+
+@pytest.fixture
+def golden():
+    return np.load(PACKAGE / "golden" / "drawn.npz")
+
+
+def test_the_bundle_runs_as_the_onnx_package_does(tmp_path, golden):
+    voxels = golden["volume"].astype(np.float32)
+    bundle = MonaiRunner(threads=1).outline(a_bundle(tmp_path), voxels, np.eye(4), fractions=True)
+    onnx = VolumeRunner(threads=1).outline(load_volume_package(PACKAGE), voxels, np.eye(4), fractions=True)
+    assert (bundle.labels == onnx.labels).mean() > 0.999
+    assert np.abs(bundle.fractions.astype(int) - onnx.fractions).max() <= 3
+    assert bundle.provider == "torch cpu"
+
+
+def test_the_windows_of_a_bundle_are_those_of_our_own(tmp_path, golden):
+    inferer = {
+        "_target_": "SlidingWindowInferer", "roi_size": [32, 48, 32], "overlap": 0.5, "mode": "gaussian",
+    }  # fmt: skip
+    manifest = a_bundle(tmp_path, inferer=inferer)
+    voxels = golden["volume"].astype(np.float32)
+    voxels = np.pad(voxels, [(0, -side % 4) for side in voxels.shape], mode="edge")  # windows lie alike
+    bundle = MonaiRunner(threads=1).outline(manifest, voxels, np.eye(4))
+    windowed = replace(load_volume_package(PACKAGE), window=(32, 48, 32))
+    onnx = VolumeRunner(threads=1).outline(windowed, voxels, np.eye(4))
+    for channel in (1, 2):
+        ours, theirs = onnx.labels == channel, bundle.labels == channel
+        assert 2 * (ours & theirs).sum() / (ours.sum() + theirs.sum()) > 0.99
+
+
+def test_what_a_bundle_resampled_comes_back_to_the_slices(tmp_path, golden):
+    """The same crop with voxels of another size: the labels lie on the grid that came in."""
+    voxels = np.repeat(golden["volume"].astype(np.float32), 2, axis=2)
+    affine = np.diag([1.0, 1.0, 0.5, 1.0])
+    found = MonaiRunner(threads=1).outline(a_bundle(tmp_path), voxels, affine).labels
+    wanted = np.repeat(golden["labels"], 2, axis=2)
+    assert found.shape == voxels.shape
+    for channel in (1, 2):
+        ours, theirs = found == channel, wanted == channel
+        assert 2 * (ours & theirs).sum() / (ours.sum() + theirs.sum()) > 0.9
+
+
+def test_a_bundle_runs_in_a_process_of_its_own(tmp_path, golden):
+    voxels = golden["volume"].astype(np.float32)
+    found = ApartRunner(Models(volume_seconds=250), threads=1).outline(a_bundle(tmp_path), voxels, np.eye(4))
+    assert (found.labels == golden["labels"]).mean() > 0.999
+    assert found.provider == "torch cpu"
+
+
+def test_a_bundle_that_raises_is_a_failure_with_its_kind(tmp_path, golden):
+    manifest = a_bundle(tmp_path, inferer={"_target_": "SlidingWindowInferer", "roi_size": [1]})
+    with pytest.raises(RunnerFailed, match="failed as a bundle"):
+        MonaiRunner(threads=1).outline(manifest, golden["volume"].astype(np.float32), np.eye(4))
