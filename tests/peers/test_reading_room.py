@@ -271,6 +271,10 @@ def test_the_film_is_drawn_without_webgl(room, play):
         wait_until(lambda: stands(1.25), seconds=60, what="a quarter larger")
         page.keyboard.press("0")
         wait_until(lambda: stands(1), seconds=60, what="the whole film again")
+        page.keyboard.press("f")
+        comes(
+            page, "document.querySelector('.stage-marks g').getAttribute('transform').startsWith('matrix(-')"
+        )
     browser.close()
 
 

@@ -110,8 +110,9 @@ export class Pixels {
     if (!view) return;
     view.resetCamera();
     if (onProcessor()) {
-      // there the viewer's zoom counts pixels of the screen for one of the image, and its pan is none
-      view.setViewPresentation({ rotation: at.rotation, zoom: view.getZoom() * at.zoom, flipHorizontal: at.flipped });
+      // there the viewer's zoom counts pixels of the screen for one of the image, and it neither pans nor flips so
+      view.setViewPresentation({ rotation: at.rotation, zoom: view.getZoom() * at.zoom });
+      view.setCamera({ flipHorizontal: at.flipped });
       const middle: Point = [this.element.clientWidth / 2, this.element.clientHeight / 2];
       if (at.pan[0] || at.pan[1]) view.setCamera({ focalPoint: view.canvasToWorld([middle[0] - at.pan[0], middle[1] - at.pan[1]]) });
     } else {
