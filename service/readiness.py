@@ -18,8 +18,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from hoichan.adapters import database
+from hoichan.adapters.clock import SystemClock
 from hoichan.adapters.drift_sql import DriftSql
 from hoichan.adapters.figures_sql import FiguresSql
+from hoichan.adapters.notices_sql import NoticesSql
 from hoichan.adapters.spool_survey import Surveyor
 from hoichan.adapters.stores import open_objects
 from hoichan.adapters.told_sql import ToldSql
@@ -62,6 +64,7 @@ class Premises:
     told: ToldSql
     drift: DriftSql
     now: Callable[[], datetime]
+    notices: NoticesSql
     survey: Callable[[], tuple[int | None, int]]  # files and bytes of the spool, as of the last walk
 
 
@@ -85,6 +88,7 @@ def premises(
         told=ToldSql(engine),
         drift=DriftSql(engine),
         now=now,
+        notices=NoticesSql(engine, SystemClock()),
         survey=Surveyor(spool_root).look,
     )
 

@@ -154,6 +154,7 @@ class NoticesSql:
                         values = {"number": one.number, "channel": channel.name, "attempts": 0}
                         more = {"next_attempt_at": now, "told_at": None, "detail": ""}
                         self._plan(connection, {**values, **more})
+                        self._remind(connection, one.number, channel)
             found = connection.execute(
                 _tellings()
                 .where(
@@ -175,6 +176,34 @@ class NoticesSql:
         ).first()
         if there is None:
             rows.insert_once(connection, notice_tellings, values)
+
+    def _remind(self, connection: sa.Connection, number: int, channel: AnyChannel) -> None:
+        """Tell it again where it was told so long ago, and the settings want that."""
+        if not channel.remind_minutes:
+            return
+        now, table = self._clock.now(), notice_tellings
+        connection.execute(
+            table.update()
+            .where(
+                table.c.number == number,
+                table.c.channel == channel.name,
+                table.c.told_at <= now - timedelta(minutes=channel.remind_minutes),
+            )
+            .values(told_at=None, next_attempt_at=now)
+        )
+
+    def oldest_open_at(self) -> datetime | None:
+        """Since when the oldest notice waits that nobody has acknowledged; None where none does."""
+        with transaction(self._engine) as connection:
+            found: datetime | None = connection.execute(
+                sa.select(notices.c.born_at)
+                .where(
+                    notices.c.state == NoticeState.OPEN, *self._sight.narrow_by(notices.c.study_instance_uid)
+                )
+                .order_by(notices.c.born_at)
+                .limit(1)
+            ).scalar()
+            return found
 
     def told(self, telling: Telling, detail: str, people: Sequence[str]) -> None:
         """A channel has taken it. `people`: addresses of staff, for the trail."""

@@ -200,5 +200,6 @@ def _texts(value: object) -> tuple[str, ...]:
 
 def _seconds(value: object) -> int | None:
     """A NumericDate that can be one; the ID token alone is asked for it, since it is signed."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return int(value) if is_number and 0 < value < 2**40 else None  # type: ignore[operator]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return int(value) if 0 < value < 2**40 else None

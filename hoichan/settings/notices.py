@@ -13,6 +13,8 @@ from hoichan.settings.tls import ClientTls
 class _Channel(Section):
     name: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")
     after_minutes: float = Field(0, ge=0, le=10_080)  # only if nobody has acknowledged it by then
+    # told again every so many minutes while nobody acknowledges it; 0: told once
+    remind_minutes: float = Field(0, ge=0, le=10_080)
     unconfirmed: bool = True  # also what a machine found and no doctor has signed
     senders: tuple[AeTitle, ...] = ()  # only studies from these; (): all
     # Link to the study, of no patient; `{study_instance_uid}` is filled in. Empty: none.

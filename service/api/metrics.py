@@ -126,9 +126,20 @@ def _drift(site: Premises) -> Iterator[Metric]:
         "Measures of the newest week of a model, over all senders, by what they say.",
         ["model", "state"],
     )
+    yield from _notices(site)
     index = _gauge(
         "model_drift_psi",
         "Population stability index of the newest week against the first weeks, all senders together.",
+def _notices(site: Premises) -> Iterator[Metric]:
+    count = _gauge("notices_open", "Critical findings that nobody has acknowledged.")
+    count.add_metric([], site.notices.waiting())
+    yield count
+    age = _gauge("oldest_open_notice_seconds", "Since when the oldest of them waits; 0: none.")
+    oldest = site.notices.oldest_open_at()
+    age.add_metric([], max(0.0, (site.now() - oldest).total_seconds()) if oldest else 0.0)
+    yield age
+
+
         ["model", "measure"],
     )
     for model, (_, rows) in sorted(site.drift.latest().items()):

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from hoichan.adapters.audit_sql import AuditSql, Wanted
-from hoichan.adapters.database import migrate, open_database
+from hoichan.adapters.database import open_database
 from hoichan.adapters.follow_ups_sql import FollowUpsSql
 from hoichan.adapters.notices_sql import NoticesSql
 from hoichan.adapters.objects_disk import ObjectsDisk
@@ -26,6 +26,7 @@ from hoichan.reporting.reviews import finding_id
 from hoichan.reporting.signed import signed_report
 from hoichan.settings import Settings
 from hoichan.testing import a_report, a_study
+from hoichan.testing.database import migrated
 from hoichan.testing.ports import FakeClock, FakeEncoder
 from hoichan.testing.reports import a_finding
 from hoichan.testing.reviews import a_draft, a_review
@@ -65,7 +66,7 @@ class Site:
     def __init__(self, url, folder):
         self.clock = FakeClock()
         self.engine = open_database(url)
-        migrate(self.engine)
+        migrated(self.engine)
         objects = ObjectsDisk(folder / "objects")
         self.studies = StudiesSql(self.engine, objects, self.clock)
         self.reviews = ReviewsSql(self.engine, objects, self.clock)
@@ -161,6 +162,22 @@ def test_nobody_acknowledges_and_the_next_are_told(site):
     with site.engine.connect() as connection:
         told = connection.execute(sa.select(trail.c.details).where(trail.c.event == "notice_told")).scalars()
         assert [one["people"] for one in told] == ["pager", "chief@example.org"]
+
+
+def test_who_asks_to_be_reminded_is_told_until_somebody_acknowledges(site):
+    channels = [{**CHANNELS[0], "remind_minutes": 30}]
+    settings = Settings.model_validate({"notices": channels})
+    leader = Notices(site.rows, site.log, site.clock, settings, tellers={"pager": site.pager})
+    site.report()
+    born = site.clock.now()
+    for _ in range(4):  # at 0, 20, 40 and 60 minutes
+        leader.step()
+        site.clock.advance(20 * 60)
+    assert (site.pager.heard, site.rows.oldest_open_at()) == ([(1, False)] * 2, born)
+    site.rows.acknowledge(1, "bs.an")
+    site.clock.advance(3600)
+    leader.step()
+    assert (len(site.pager.heard), site.rows.oldest_open_at()) == (2, None)
 
 
 def test_who_acknowledges_ends_it_once(site):
