@@ -88,30 +88,33 @@ def _studies(connection: sa.Connection, wanted: _Range, count: int, sight: Sight
     is, keys are walked by time: the more common, the sooner there are enough. Two common words that hardly
     ever meet are found among the keys of the rarer one; where it has more than `FAR`, among the newest `FAR`.
     """
-    rarest, keys = _rarest(connection, wanted, FEW)
-    if keys <= FEW:
-        return _pairs(connection, rarest.sorted(FEW), count, sight)
+    for one in wanted.turned():
+        if _count(connection, one.alone(), FEW) <= FEW:
+            return _pairs(connection, one.sorted(FEW), count, sight)
     found = _pairs(connection, wanted.newest(WALKED), count, sight)
     if len(found) == count:
         return found
-    rarest, keys = _rarest(connection, wanted, FAR)
-    return _pairs(connection, rarest.sorted(FAR) if keys <= FAR else wanted.newest(FAR), count, sight)
+    rarest = _rarest(connection, wanted)
+    few_enough = _count(connection, rarest.alone(), FAR) <= FAR
+    return _pairs(connection, rarest.sorted(FAR) if few_enough else wanted.newest(FAR), count, sight)
 
 
-def _rarest(connection: sa.Connection, wanted: _Range, most: int) -> tuple[_Range, int]:
-    """The range turned so that its rarest word is in front, and how many keys that has; `most` + 1 is more.
+def _count(connection: sa.Connection, wanted: _Range, most: int) -> int:
+    """How many keys a range has; `most` + 1 is more."""
+    keys = wanted.keys().limit(most + 1).subquery()
+    counted: int = connection.execute(sa.select(sa.func.count()).select_from(keys)).scalar_one()
+    return counted
 
-    Whoever has a word that is rare enough looks no further, and none is counted further than the rarest.
-    """
-    best, fewest = wanted, most + 1
-    for one in wanted.turned():
-        keys = one.alone().keys().limit(fewest).subquery()
-        counted: int = connection.execute(sa.select(sa.func.count()).select_from(keys)).scalar_one()
-        if counted < fewest:
-            best, fewest = one, counted
-        if fewest <= FEW:
-            break
-    return best, fewest
+
+def _rarest(connection: sa.Connection, wanted: _Range) -> _Range:
+    """The range turned so that the word is in front that the newest keys have least."""
+    turned = list(wanted.turned())
+    if len(turned) == 1:
+        return wanted
+    walk = wanted.walk(WALKED)
+    shares = [sa.func.count(sa.case((sa.and_(*one.alone().fits(walk.c.key)), 1))) for one in turned]
+    seen = connection.execute(sa.select(*shares).select_from(walk)).one()
+    return min(zip(seen, range(len(turned)), turned, strict=True))[2]
 
 
 def _pairs(connection: sa.Connection, keys: sa.Select[Any], count: int, sight: Sight) -> Found:
@@ -182,7 +185,7 @@ class _Range:
 
     def keys(self) -> sa.Select[Any]:
         """Study and time, by the primary key."""
-        chosen = (search_keys.c.kind == str(self.kind), *self._fits(search_keys.c.key))
+        chosen = (search_keys.c.kind == str(self.kind), *self.fits(search_keys.c.key))
         return sa.select(search_keys.c.study_instance_uid, search_keys.c.received_at).where(*chosen)
 
     def sorted(self, most: int) -> sa.Select[Any]:
@@ -198,16 +201,21 @@ class _Range:
 
         Not sorted again: then whatever is read first is enough, and the walk ends there.
         """
-        walk = (
+        walk = self.walk(most)
+        return sa.select(walk.c.study_instance_uid, walk.c.received_at).where(*self.fits(walk.c.key))
+
+    def walk(self, most: int) -> sa.Subquery:
+        """The newest keys of this kind, whatever they are."""
+        return (
             sa.select(search_keys.c.study_instance_uid, search_keys.c.received_at, search_keys.c.key)
             .where(search_keys.c.kind == str(self.kind))
             .order_by(search_keys.c.received_at.desc())
             .limit(most)
             .subquery()
         )
-        return sa.select(walk.c.study_instance_uid, walk.c.received_at).where(*self._fits(walk.c.key))
 
-    def _fits(self, key: sa.ColumnElement[str]) -> tuple[sa.ColumnElement[bool], ...]:
+    def fits(self, key: sa.ColumnElement[str]) -> tuple[sa.ColumnElement[bool], ...]:
+        """Conditions on a key."""
         return (
             key >= self.prefix,
             key < self.prefix + _LAST,
