@@ -54,7 +54,8 @@ class Credentials:
             return self._context
 
     def _versions(self) -> list[tuple[int, int, int] | None]:
-        return [_version(path) for path in (self._tls.cert, self._tls.key, self._tls.ca) if path is not None]
+        files = (self._tls.cert, self._tls.key, self._tls.ca, self._tls.crl)
+        return [_version(path) for path in files if path is not None]
 
 
 def server_context(tls: ServerTls) -> ssl.SSLContext:
@@ -68,10 +69,13 @@ def server_context(tls: ServerTls) -> ssl.SSLContext:
         if tls.ca is not None:
             context.load_verify_locations(tls.ca)
             context.verify_mode = ssl.CERT_REQUIRED
+        if tls.crl is not None:
+            context.load_verify_locations(tls.crl)
+            context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
     except OSError as error:  # an SSLError is one too
         reason = error.reason if isinstance(error, ssl.SSLError) else error.strerror
         raise ConfigurationError(
-            f"The certificates of listener.tls cannot be used ({reason}): check cert, key and ca."
+            f"The certificates of listener.tls cannot be used ({reason}): check cert, key, ca and crl."
         ) from error
     return context
 

@@ -33,6 +33,12 @@ INSTANCES_RECEIVED = Meter(
     help="Instances that the DICOM listener answered, by sender and by what became of them.",
     labels=("sender", "outcome"),  # stored | duplicate | quarantined | refused_<status>
 )
+INSTANCES_FILED = Meter(
+    name="instances_filed_total",
+    help="Instances that came by other doors than the DICOM listener, by what became of them.",
+    # stow | upload | folder | import; stored | duplicate | quarantined | refused_no_room | refused_object
+    labels=("door", "sender", "outcome"),
+)
 BYTES_RECEIVED = Meter(
     name="received_bytes_total", help="Bytes of data sets that were stored.", labels=("sender",)
 )
@@ -74,6 +80,7 @@ DELIVERY_SECONDS = Meter(
 )
 METERS = (
     INSTANCES_RECEIVED,
+    INSTANCES_FILED,
     BYTES_RECEIVED,
     ASSOCIATIONS_REJECTED,
     MODEL_RUNS,

@@ -19,7 +19,7 @@ from hoichan.errors import IntakeError
 from hoichan.privacy import Phi
 from hoichan.settings import load
 from hoichan.types import StudyInstanceUID
-from service.cli_import import AsJson, Config, DataDir, open_spool
+from service.cli_import import AsJson, Config, DataDir, counting, open_spool
 
 SENDER = "FILM"  # stands for the calling AE title
 MAXIMUM_BYTES = 256 * 1024**2  # of the picture file
@@ -66,7 +66,8 @@ def import_film(
         raise typer.BadParameter("not a UID", param_hint="--study")
     if picture.stat().st_size > MAXIMUM_BYTES:
         raise typer.BadParameter(f"larger than {MAXIMUM_BYTES >> 20} MiB", param_hint="PICTURE")
-    spool = open_spool(load(config, data_dir=data_dir))
+    settings = load(config, data_dir=data_dir)
+    spool = open_spool(settings)
     film = FilmEntry(
         patient_id=Phi(patient_id),
         patient_name=Phi(name),
@@ -80,7 +81,9 @@ def import_film(
         study_instance_uid=StudyInstanceUID(study) if study else None,
         inverted=inverted,
     )
-    stored = take_in(spool, digitised_film(picture.read_bytes(), film), calling_ae_title=SENDER)
+    content = digitised_film(picture.read_bytes(), film)
+    with counting(settings) as counted:
+        stored = take_in(spool, content, calling_ae_title=SENDER, counted=counted)
     if stored.quarantined:
         raise IntakeError("A film with this UID is here with other content: this one was set aside.")
     if as_json:

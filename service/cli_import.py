@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +19,9 @@ import typer
 from hoichan.settings import AeTitle, Settings, load
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from hoichan.intake.files import Counted
     from hoichan.ports import Spool
 
 Config = Annotated[Path | None, typer.Option("--config", help="Configuration file (TOML).")]
@@ -45,13 +49,26 @@ def import_files(
         TypeAdapter(AeTitle).validate_python(sender)
     except ValidationError as error:
         raise typer.BadParameter("not an AE title", param_hint="--from") from error
-    spool = open_spool(load(config, data_dir=data_dir))
+    settings = load(config, data_dir=data_dir)
+    spool = open_spool(settings)
     files = find_files(paths, archives=archives)
-    with Progress(disable=not sys.stderr.isatty()) as bar:
+    with counting(settings) as counted, Progress(disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("Importing", total=len(files))
-        tally = take_all(files, spool, sender=sender, progress=lambda: bar.advance(task))
+        tally = take_all(files, spool, sender=sender, progress=lambda: bar.advance(task), counted=counted)
     print(json.dumps(tally.as_json(), ensure_ascii=False) if as_json else "\n".join(tally.lines()))
     raise typer.Exit(0 if tally.good else 1)
+
+
+@contextmanager
+def counting(settings: Settings) -> Iterator[Counted]:
+    """Counts what a command takes in, for `/metrics`. What was typed as the sender is no label."""
+    from hoichan.adapters.vitals_disk import DiskVitals  # noqa: PLC0415
+    from hoichan.intake.files import Counted  # noqa: PLC0415
+    from hoichan.meters import Tally  # noqa: PLC0415
+
+    tally = Tally()
+    with DiskVitals(settings.storage.spool_dir, "import", tally, {}):
+        yield Counted(tally=tally, door="import", sender="IMPORT")
 
 
 def open_spool(settings: Settings) -> Spool:

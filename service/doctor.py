@@ -53,6 +53,7 @@ def examine(settings: Settings) -> list[Check]:
         _database,
         _page,
         _names,
+        _certificates,
         _models,
         _folders,
         _destinations,
@@ -152,6 +153,13 @@ def _names(settings: Settings) -> Check:
     ours = place is not None and place == Path(__file__).parent
     detail = "service is ours" if ours else f"another package named service lies at {place}: remove it"
     return Check(name="package names", passed=ours, detail=detail)
+
+
+def _certificates(settings: Settings) -> Check:
+    """Also while nothing runs: a renewal takes a hospital weeks."""
+    found = readiness.certificates(settings)
+    detail = " ".join(one for one in (found.detail, found.to_do) if one)
+    return Check(name="certificates", passed=found.ok, detail=detail)
 
 
 def _models(settings: Settings) -> Iterator[Check]:

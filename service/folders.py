@@ -23,6 +23,8 @@ from pathlib import Path
 import structlog
 
 from hoichan.errors import HoichanError
+from hoichan.intake.files import Counted
+from hoichan.meters import Tally
 from hoichan.ports import Spool
 from hoichan.settings import Folder
 from service.imports import Fate, Importer, Verdict
@@ -49,10 +51,20 @@ class FolderWatch:
     """One watched folder."""
 
     def __init__(
-        self, folder: Folder, spool: Spool, *, monotonic: Callable[[], float] = time.monotonic
+        self,
+        folder: Folder,
+        spool: Spool,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        tally: Tally | None = None,
     ) -> None:
         self._folder = folder
-        self._importer = Importer(spool, sender=folder.sender, maximum_bytes=folder.maximum_bytes)
+        self._importer = Importer(
+            spool,
+            sender=folder.sender,
+            maximum_bytes=folder.maximum_bytes,
+            counted=None if tally is None else Counted(tally=tally, door="folder"),
+        )
         self._monotonic = monotonic
         self._waiting: dict[Path, tuple[_Sight, float]] = {}  # how it was seen, and since when
         self._finished: dict[Path, _Sight] = {}  # what stays and need not be looked at again
@@ -156,10 +168,12 @@ class FolderWatch:
         return path.rename(place)
 
 
-def watch(folders: Sequence[Folder], spool: Spool, stop: threading.Event) -> list[threading.Thread]:
-    """A thread a folder, until `stop` is set."""
+def watch(
+    folders: Sequence[Folder], spool: Spool, stop: threading.Event, tally: Tally | None = None
+) -> list[threading.Thread]:
+    """A thread a folder, until `stop` is set; what they take is counted in `tally`."""
     threads = [
-        threading.Thread(target=_watch, args=(folder, spool, stop), name="folder", daemon=True)
+        threading.Thread(target=_watch, args=(folder, spool, stop, tally), name="folder", daemon=True)
         for folder in folders
     ]
     for thread in threads:
@@ -167,8 +181,8 @@ def watch(folders: Sequence[Folder], spool: Spool, stop: threading.Event) -> lis
     return threads
 
 
-def _watch(folder: Folder, spool: Spool, stop: threading.Event) -> None:
-    watched = FolderWatch(folder, spool)
+def _watch(folder: Folder, spool: Spool, stop: threading.Event, tally: Tally | None) -> None:
+    watched = FolderWatch(folder, spool, tally=tally)
     pause = ROUND_SECONDS
     while not stop.wait(pause):
         started = time.monotonic()

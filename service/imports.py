@@ -18,7 +18,7 @@ import structlog
 
 from hoichan.errors import ArchiveRefused, IntakeError, SpoolFull
 from hoichan.intake.archives import is_zip, unpack
-from hoichan.intake.files import is_media_directory, take_in
+from hoichan.intake.files import Counted, is_media_directory, take_in
 from hoichan.intake.part10 import is_part10
 from hoichan.ports import Spool
 from hoichan.types import StudyInstanceUID
@@ -52,8 +52,11 @@ class Verdict:
 class Importer:
     """Takes files in for one sender. Use `batch` around what belongs together."""
 
-    def __init__(self, spool: Spool, *, sender: str, maximum_bytes: int) -> None:
+    def __init__(
+        self, spool: Spool, *, sender: str, maximum_bytes: int, counted: Counted | None = None
+    ) -> None:
         """`maximum_bytes`: of one file, and of what one archive unpacks to."""
+        self._counted = counted
         self._spool = spool
         self._sender = sender
         self._maximum_bytes = maximum_bytes
@@ -103,7 +106,7 @@ class Importer:
         if not is_part10(content[:_START]):
             return Verdict(name=name, fate=Fate.NOT_DICOM, code="intake.not_dicom")
         try:
-            stored = take_in(self._spool, content, calling_ae_title=self._sender)
+            stored = take_in(self._spool, content, calling_ae_title=self._sender, counted=self._counted)
         except SpoolFull:
             raise
         except IntakeError as error:

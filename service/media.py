@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hoichan.errors import SpoolFull
+from hoichan.intake.files import Counted
 from hoichan.ports import Spool
 from service.imports import Fate, Importer, Verdict
 
@@ -101,10 +102,11 @@ def take_all(
     *,
     sender: str,
     progress: Callable[[], None] = lambda: None,
+    counted: Counted | None = None,
 ) -> Tally:
     """Every file, until the spool is full."""
     tally = Tally()
-    importer = Importer(spool, sender=sender, maximum_bytes=MEDIUM_BYTES)
+    importer = Importer(spool, sender=sender, maximum_bytes=MEDIUM_BYTES, counted=counted)
     with importer.batch():
         for file, unpacked in files:
             try:

@@ -31,12 +31,13 @@ from hoichan.analysis.drift import State
 from hoichan.errors import ConfigurationError, RecordsUnavailable
 from hoichan.settings import Settings
 from hoichan.types import DeliveryState, Sha256
-from service.certificates import certificate_files, ends_at
+from service.certificates import certificate_files, ends_at, list_ends_at, revocation_files
 
 DEAD_SECONDS = 15.0  # as `service.worker`: a worker that was not seen for so long is dead
 OLD_SECONDS = 3600.0  # a report that waits for its receiver longer than this needs somebody
 SKEW_SECONDS = 5.0  # between the clock of a worker and that of the database
 CERTIFICATE_DAYS = 14
+LIST_DAYS = 1  # revocation lists live for days, and are renewed by a timer
 _NO_OBJECT = Sha256("0" * 64)  # nobody has it: asked only to hear an answer
 
 
@@ -63,8 +64,8 @@ class Premises:
     figures: FiguresSql
     told: ToldSql
     drift: DriftSql
-    now: Callable[[], datetime]
     notices: NoticesSql
+    now: Callable[[], datetime]
     survey: Callable[[], tuple[int | None, int]]  # files and bytes of the spool, as of the last walk
 
 
@@ -87,8 +88,8 @@ def premises(
         figures=FiguresSql(engine),
         told=ToldSql(engine),
         drift=DriftSql(engine),
-        now=now,
         notices=NoticesSql(engine, SystemClock()),
+        now=now,
         survey=Surveyor(spool_root).look,
     )
 
@@ -321,12 +322,18 @@ def _deliveries(site: Premises) -> Finding:
 
 
 def _certificates(site: Premises) -> Finding:
+    return certificates(site.settings)
+
+
+def certificates(settings: Settings) -> Finding:
+    """Whether every certificate and revocation list lasts for a while."""
     now = time.time()
-    ends = {name: ends_at(file) for name, file in certificate_files(site.settings).items()}
+    ends = [(name, ends_at(file), CERTIFICATE_DAYS) for name, file in certificate_files(settings).items()]
+    ends += [(name, list_ends_at(file), LIST_DAYS) for name, file in revocation_files(settings).items()]
     bad = sorted(
         f"{name} cannot be read" if end is None else f"{name} ends in {(end - now) / 86400:.0f} days"
-        for name, end in ends.items()
-        if end is None or end - now < CERTIFICATE_DAYS * 86400
+        for name, end, days in ends
+        if end is None or end - now < days * 86400
     )
     if bad:
         return Finding(

@@ -37,6 +37,9 @@ def door_context(tls: ServerTls, section: str) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=tls.ca)
         context.load_cert_chain(tls.cert, tls.key, password=_no_password)
+        if tls.crl is not None:
+            context.load_verify_locations(tls.crl)
+            context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
     except OSError as error:  # an SSLError is one
         raise ConfigurationError(
             f"{section}: certificate, key or authority cannot be used: check that each file is there, is "

@@ -6,10 +6,13 @@ set says: many programs that change UIDs forget the file meta, so that is wrong 
 
 from __future__ import annotations
 
-from hoichan.errors import IntakeError, WrongStudy
+from dataclasses import dataclass
+
+from hoichan.errors import IntakeError, SpoolFull, StorageUnusable, WrongStudy
 from hoichan.intake.door import identify
 from hoichan.intake.headers import inflated, syntax_of, walk
 from hoichan.intake.part10 import File, split
+from hoichan.meters import INSTANCES_FILED, Tally
 from hoichan.ports import Spool, Stored
 
 MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"  # the DICOMDIR of a medium: a table of contents, no object
@@ -17,14 +20,46 @@ _SOP_CLASS, _SOP_INSTANCE = 0x00080016, 0x00080018
 _PRIVATE_ENDS = 0x00090000  # nothing that is looked for here has a tag above
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """Where a door counts what it takes."""
+
+    tally: Tally
+    door: str  # stow, upload, folder or import
+    sender: str | None = None  # stands for what somebody typed; None: the sender is configured
+
+    def add(self, sender: str, outcome: str) -> None:
+        """One object."""
+        self.tally.add(INSTANCES_FILED, self.door, self.sender or sender, outcome)
+
+
 def take_in(
-    spool: Spool, file: bytes, *, calling_ae_title: str, study_instance_uid: str | None = None
+    spool: Spool,
+    file: bytes,
+    *,
+    calling_ae_title: str,
+    study_instance_uid: str | None = None,
+    counted: Counted | None = None,
 ) -> Stored:
     """Keeps one Part 10 file; on return its data set is safe on disk, byte for byte.
 
     `calling_ae_title`: who is said to have sent it. `study_instance_uid`: the only study that it may belong
     to. Raises SpoolFull (again later), NotDicom, IncompleteObject and WrongStudy (never).
     """
+    outcome = "refused_object"
+    try:
+        stored = _kept(spool, file, calling_ae_title, study_instance_uid)
+        outcome = "quarantined" if stored.quarantined else "duplicate" if stored.duplicate else "stored"
+    except (SpoolFull, StorageUnusable, OSError):
+        outcome = "refused_no_room"
+        raise
+    finally:
+        if counted is not None:
+            counted.add(calling_ae_title, outcome)
+    return stored
+
+
+def _kept(spool: Spool, file: bytes, calling_ae_title: str, study_instance_uid: str | None) -> Stored:
     part = split(file)
     sop_class, sop_instance = names_of(part)
     if study_instance_uid is not None:

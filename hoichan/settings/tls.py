@@ -29,3 +29,11 @@ class ServerTls(Section):
     cert: Path  # PEM of our own certificate, with the chain up to the authority
     key: Path | None = None  # PEM of its private key, without a password; None: it is in `cert`
     ca: Path | None = None  # PEM of who may sign a sender's certificate; None: senders show none
+    # PEM of what that authority revoked; once it has ended nobody gets in until a newer one is there
+    crl: Path | None = None
+
+    @model_validator(mode="after")
+    def _of_an_authority(self) -> ServerTls:
+        if self.crl is not None and self.ca is None:
+            raise ValueError("tls.crl without tls.ca")
+        return self

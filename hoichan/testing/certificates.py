@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import subprocess
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 
 class Authority:
@@ -32,6 +37,26 @@ class Authority:
             *("-CAcreateserial", "-days", "30", "-extfile", extensions, "-out", certificate),
         )
         return certificate, key
+
+    def revoke(self, *names: str) -> Path:
+        """A list that revokes the certificates of these, for a day from now."""
+        now = datetime.now(UTC)
+        authority = x509.load_pem_x509_certificate(self.certificate.read_bytes())
+        built = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(authority.subject)
+            .last_update(now - timedelta(minutes=1))
+            .next_update(now + timedelta(days=1))
+        )
+        for name in names:
+            shown = x509.load_pem_x509_certificate((self._folder / f"{name}.crt").read_bytes())
+            one = x509.RevokedCertificateBuilder().serial_number(shown.serial_number)
+            built = built.add_revoked_certificate(one.revocation_date(now - timedelta(minutes=1)).build())
+        key = serialization.load_pem_private_key(self._key.read_bytes(), password=None)
+        assert isinstance(key, rsa.RSAPrivateKey)
+        file = self._folder / "revoked.crl"
+        file.write_bytes(built.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+        return file
 
     def _openssl(self, *arguments: str | Path) -> None:
         subprocess.run(["openssl", *arguments], check=True, capture_output=True)

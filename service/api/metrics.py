@@ -31,10 +31,20 @@ from hoichan.adapters.vitals_sql import WorkerView
 from hoichan.analysis.drift import State
 from hoichan.errors import RecordsUnavailable
 from hoichan.intake.changes import Difference
-from hoichan.meters import DELIVERY_ATTEMPTS, INSTANCES_RECEIVED, METERS, SUM, Counts, Key, Meter
+from hoichan.meters import (
+    DELIVERY_ATTEMPTS,
+    INSTANCES_FILED,
+    INSTANCES_RECEIVED,
+    METERS,
+    SUM,
+    Counts,
+    Key,
+    Meter,
+)
 from hoichan.types import DeliveryState, StudyState
 from service.api.desk import AtDesk
-from service.certificates import certificate_files, ends_at
+from service.api.stow_access import SENDER
+from service.certificates import certificate_files, ends_at, list_ends_at, revocation_files
 from service.readiness import DEAD_SECONDS, Premises
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -116,20 +126,10 @@ def _record(site: Premises) -> Iterator[Metric]:
         queues.add_metric([name], max(count, depth.get(name, 0)))
     yield queues
     yield from _told(site)
+    yield from _notices(site)
     yield from _drift(site)
 
 
-def _drift(site: Premises) -> Iterator[Metric]:
-    """The newest week of each model. By sender it stands in `hoichan model drift`: titles are no labels."""
-    states = _gauge(
-        "model_drift_measures",
-        "Measures of the newest week of a model, over all senders, by what they say.",
-        ["model", "state"],
-    )
-    yield from _notices(site)
-    index = _gauge(
-        "model_drift_psi",
-        "Population stability index of the newest week against the first weeks, all senders together.",
 def _notices(site: Premises) -> Iterator[Metric]:
     count = _gauge("notices_open", "Critical findings that nobody has acknowledged.")
     count.add_metric([], site.notices.waiting())
@@ -140,6 +140,16 @@ def _notices(site: Premises) -> Iterator[Metric]:
     yield age
 
 
+def _drift(site: Premises) -> Iterator[Metric]:
+    """The newest week of each model. By sender it stands in `hoichan model drift`: titles are no labels."""
+    states = _gauge(
+        "model_drift_measures",
+        "Measures of the newest week of a model, over all senders, by what they say.",
+        ["model", "state"],
+    )
+    index = _gauge(
+        "model_drift_psi",
+        "Population stability index of the newest week against the first weeks, all senders together.",
         ["model", "measure"],
     )
     for model, (_, rows) in sorted(site.drift.latest().items()):
@@ -297,6 +307,14 @@ def _certificates(site: Premises) -> Iterator[Metric]:
     for name, file in certificate_files(site.settings).items():
         ends.add_metric([name], ends_at(file) or 0.0)
     yield ends
+    lists = _gauge(
+        "revocation_list_expiry_timestamp_seconds",
+        "When a revocation list is too old, in seconds since 1970; 0: it cannot be read.",
+        ["list"],
+    )
+    for name, file in revocation_files(site.settings).items():
+        lists.add_metric([name], list_ends_at(file) or 0.0)
+    yield lists
 
 
 def _sum(counts: Iterable[Counts]) -> dict[Key, float]:
@@ -314,6 +332,11 @@ def _zeros(site: Premises) -> Counts:
         for sender in senders
         for outcome in ("stored", "quarantined", "refused_a700", "refused_a900", "refused_c000")
     }
+    doors = [("folder", folder.sender) for folder in site.settings.folders]
+    doors += [("stow", SENDER)] if site.settings.web.stow else []
+    for door, sender in doors:
+        for outcome in ("stored", "quarantined", "refused_no_room", "refused_object"):
+            zeros[Key(INSTANCES_FILED.name, (door, sender, outcome))] = 0.0
     for destination in site.settings.effective_destinations:
         for outcome in ("acknowledged", "unreachable", "refused"):
             zeros[Key(DELIVERY_ATTEMPTS.name, (destination.name, outcome))] = 0.0

@@ -26,7 +26,7 @@ from starlette.routing import Route
 
 from hoichan.errors import HoichanError, IntakeError, NotDicom, SpoolFull
 from hoichan.intake.door import is_uid
-from hoichan.intake.files import names_of, take_in
+from hoichan.intake.files import Counted, names_of, take_in
 from hoichan.intake.part10 import split
 from hoichan.multipart import Event, Multipart, MultipartBroken, PartBegins, PartData, media_type
 from hoichan.ports import Spool
@@ -60,10 +60,18 @@ class StowDoor:
     """What every request shares: where objects go, and how much is let in."""
 
     def __init__(
-        self, spool: Spool, folder: Path, *, admit: Admit, maximum_bytes: int, reserve_bytes: int
+        self,
+        spool: Spool,
+        folder: Path,
+        *,
+        admit: Admit,
+        maximum_bytes: int,
+        reserve_bytes: int,
+        counted: Counted | None = None,
     ) -> None:
         """`folder`: where parts wait that are too large for memory; `maximum_bytes`: of one request."""
         self.spool = spool
+        self.counted = counted
         self.admit = admit
         self.folder = folder
         self.maximum_bytes = maximum_bytes
@@ -242,7 +250,11 @@ class Reception:
             if not self._is_dicom:
                 raise NotDicom("The part is not application/dicom.")
             stored = take_in(
-                self._door.spool, data, calling_ae_title=self._sender, study_instance_uid=self._study
+                self._door.spool,
+                data,
+                calling_ae_title=self._sender,
+                study_instance_uid=self._study,
+                counted=self._door.counted,
             )
         except (HoichanError, OSError) as error:
             return _failure(data, error, self._sender)

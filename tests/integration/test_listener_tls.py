@@ -298,3 +298,19 @@ def test_a_receiver_that_nobody_vouches_for_gets_nothing(authority, stranger, do
                 deliver(documents, ports["tls"], ClientTls(ca=ca))
         gc.collect()
     assert spool.every_study() == []
+
+
+def test_a_revoked_certificate_does_not_get_in_and_a_new_list_counts_at_once(authority):
+    served_with = served(authority).model_copy(update={"crl": authority.revoke()})
+    with opened(tls=served_with) as ports:
+        room = client(authority, pair(authority, "ct-room"))
+        assert echo(ports["tls"], room)
+        authority.revoke("ct-room")
+        assert not echo(ports["tls"], room)
+        assert echo(ports["tls"], client(authority, pair(authority, "mr-room")))
+
+
+def test_a_list_without_an_authority_is_refused(authority):
+    cert, key = pair(authority, "door")
+    with pytest.raises(ValueError, match=r"tls\.crl without tls\.ca"):
+        ServerTls(cert=cert, key=key, crl=cert)

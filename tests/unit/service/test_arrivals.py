@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from pydicom import dcmread
 
-from hoichan.adapters.database import migrate, open_database
+from hoichan.adapters.database import open_database
 from hoichan.adapters.encoder import DocumentEncoder
 from hoichan.adapters.objects_disk import ObjectsDisk
 from hoichan.adapters.recorded_sql import RecordedSql
@@ -24,6 +24,7 @@ from hoichan.intake.rejections import withdrawn
 from hoichan.reporting.deliveries import plan
 from hoichan.settings import FolderDestination, Settings
 from hoichan.testing import FolderOfFilms, a_film, a_report, a_study, as_bytes
+from hoichan.testing.database import migrated
 from hoichan.testing.datasets import encode, film, rejection_note
 from hoichan.testing.ports import FakeClock, FakeEncoder, FakeEngine
 from hoichan.testing.spool import FakeSpool
@@ -52,7 +53,7 @@ class Door:
         self.clock = FakeClock()
         self.spool = FakeSpool(now=self.clock.now)
         self.database = open_database(f"sqlite:///{folder / 'records.sqlite'}")
-        migrate(self.database)
+        migrated(self.database)
         self.studies = StudiesSql(self.database, ObjectsDisk(folder / "objects"), self.clock)
         self.engine = FakeEngine()
         self.work = WorkSql(self.database, self.clock)
@@ -339,6 +340,25 @@ def test_a_mark_is_kept_until_all_is_written_down(door, monkeypatch):
     door.spool.mark_fresh("1.2.3")  # nothing lies there
     door.arrivals.step()
     assert sorted(looked_at) == [False, True] and door.studies.current(uid) is not None
+
+
+def test_a_damaged_file_stands_on_the_trail_of_its_study_once_also_after_a_restart(door):
+    uid = door.receive(film())
+    door.clock.advance(5)
+    door.arrivals.step()
+    damaged = film(instance="2")
+    door.receive(damaged)
+    (spooled,) = [one for one in door.spool.listing(uid) if one.path.stem == damaged.SOPInstanceUID]
+    place = door.spool.file(spooled.path)
+    place.write_bytes(place.read_bytes()[:200])
+    for _ in range(3):
+        door.clock.advance(60)
+        door.spool.mark_fresh(uid)
+        door.arrivals.step()
+        door.arrivals = door.restarted()
+    told = [line.details for line in door.studies.trail(uid) if line.event == "file_damaged"]
+    assert told == [{"instance": damaged.SOPInstanceUID, "code": "intake.not_dicom"}]
+    assert len(door.studies.current(uid).instances) == 1
 
 
 def test_a_revision_the_engine_never_heard_of_is_given_to_it(door):

@@ -8,6 +8,7 @@ import zipfile
 import pytest
 
 from hoichan.adapters.spool_disk import DiskSpool
+from hoichan.adapters.vitals_disk import told
 from hoichan.intake.files import MEDIA_DIRECTORY
 from hoichan.testing import FakeSpool
 from hoichan.testing.datasets import MARKER, film, marked_film
@@ -126,5 +127,8 @@ def test_the_command(tmp_path, medium):
     second = run(tmp_path, medium)
     assert second.returncode == 1 and "Refused" in second.stdout
     assert MARKER not in second.stdout + second.stderr
+    (counted,) = [one for one in told(tmp_path / "d" / "spool") if one.role == "import"]
+    counts = {key.labels: amount for key, amount in counted.totals.items()}
+    assert counts["import", "IMPORT", "stored"] == 2 and counts["import", "IMPORT", "refused_object"] == 1
     assert run(tmp_path, tmp_path / "missing").returncode == 2
     assert run(tmp_path, medium, "--from", "x" * 17).returncode == 2

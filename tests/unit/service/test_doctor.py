@@ -1,8 +1,12 @@
+import shutil
+
 import pytest
 
 from hoichan.adapters.heartbeats_sql import HeartbeatsSql
 from hoichan.settings import Folder, Settings, Storage
+from hoichan.testing.certificates import Authority
 from hoichan.testing.reading import a_record, add_user
+from service import doctor
 from service.doctor import examine
 
 
@@ -68,3 +72,23 @@ def test_the_doctor_says_what_readyz_says(tmp_path):
     assert not found["running: listener"].passed
     assert "hoichan listen" in found["running: listener"].detail
     record.engine.dispose()
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="the openssl program is missing")
+def test_certificates_and_revocation_lists_that_end_soon_are_told_while_nothing_runs(tmp_path):
+    authority = Authority(tmp_path)
+    cert, key = authority.issue("door")  # for thirty days
+    tls = {"cert": cert, "key": key, "ca": authority.certificate}
+    assert doctor._certificates(Settings(listener={"tls": tls})).passed
+    told = doctor._certificates(Settings(listener={"tls": {**tls, "crl": authority.revoke()}}))
+    assert not told.passed and "listener crl ends in 1 days" in told.detail
+    pacs = {
+        "name": "pacs",
+        "kind": "dimse",
+        "host": "h",
+        "port": 104,
+        "ae_title": "P",
+        "tls": {"cert": key},
+    }
+    told = doctor._certificates(Settings(sources=[pacs]))
+    assert not told.passed and "source pacs cannot be read" in told.detail

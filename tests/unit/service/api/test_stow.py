@@ -23,7 +23,9 @@ from hoichan.errors import (
     WrongSopClass,
     WrongStudy,
 )
+from hoichan.intake.files import Counted, take_in
 from hoichan.intake.headers import DEFLATED, EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
+from hoichan.meters import Tally
 from hoichan.testing import FakeSpool
 from hoichan.testing.datasets import COMPUTED_RADIOGRAPHY, MARKER, encode, film, marked_film
 from hoichan.testing.files import as_file
@@ -44,8 +46,14 @@ def body(*files, part_type="application/dicom", end=b"--\r\n"):
 class Site:
     def __init__(self, spool, folder, *, maximum_bytes=1 << 20, reserve_bytes=0, admit=lambda _: SENDER):
         self.spool = spool
+        self.tally = Tally()
         self.door = StowDoor(
-            spool, folder, admit=admit, maximum_bytes=maximum_bytes, reserve_bytes=reserve_bytes
+            spool,
+            folder,
+            admit=admit,
+            maximum_bytes=maximum_bytes,
+            reserve_bytes=reserve_bytes,
+            counted=Counted(tally=self.tally, door="stow"),
         )
         app = Starlette(routes=[Mount("/dicom-web", stow_app(self.door))])
         app.add_middleware(Doorkeeper, names=("pacs.example.vn",))
@@ -164,6 +172,18 @@ def test_the_same_again_is_success_and_changed_content_is_not(site):
     changed = site.post(body(as_file(film(pixels=b"\2\1" * 64))))
     assert (changed.status_code, reasons(changed)) == (409, [0x0111])
     assert len(site.spool.quarantine) == 1 and len(site.spool.listing(film().StudyInstanceUID)) == 1
+
+
+def test_what_came_is_counted_by_sender_and_outcome(site):
+    site.post(body(as_file(film()), as_file(film()), as_file(film(pixels=b"\7\0" * 64)), b"no DICOM"))
+    site.spool.full = True  # a request that begins now is refused as a whole: this one had begun before
+    with pytest.raises(SpoolFull):
+        take_in(site.spool, as_file(film(instance="2")), calling_ae_title=SENDER, counted=site.door.counted)
+    counts = {key.labels: amount for key, amount in site.tally.take().items()}
+    assert counts == {
+        ("stow", SENDER, outcome): 1.0
+        for outcome in ("stored", "duplicate", "quarantined", "refused_object", "refused_no_room")
+    }
 
 
 def test_some_stored_and_some_not(site):
