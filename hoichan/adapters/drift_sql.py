@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -71,6 +72,25 @@ class DriftSql:
                     )
                 )
 
+    def weeks(self, model: str, *, most: int) -> list[tuple[date, DriftRow]]:
+        """The measures of everybody in the last so many weeks of a model, the oldest first."""
+        mondays = (
+            sa.select(model_drift.c.week)
+            .where(model_drift.c.model == model)
+            .distinct()
+            .order_by(model_drift.c.week.desc())
+            .limit(most)
+        )
+        asked = sa.select(model_drift).where(
+            model_drift.c.model == model,
+            model_drift.c.week.in_(mondays),
+            model_drift.c.sender == "",
+            model_drift.c.measure != _DONE,
+        )
+        with transaction(self._engine) as connection:
+            rows = connection.execute(asked.order_by(model_drift.c.week, model_drift.c.measure))
+            return [(row.week, _row(row)) for row in rows]
+
     def latest(self) -> dict[str, tuple[date, list[DriftRow]]]:
         """The newest week of each model, what is furthest from the reference first."""
         newest = (
@@ -87,24 +107,26 @@ class DriftSql:
                 _, rows = found.setdefault(row.model, (row.week, []))
                 if row.measure == _DONE:
                     continue
-                rows.append(
-                    DriftRow(
-                        sender=row.sender,
-                        measure=row.measure,
-                        version=row.version,
-                        drift=Drift(
-                            reference_count=row.reference_count,
-                            week_count=row.week_count,
-                            reference_value=row.reference_value,
-                            week_value=row.week_value,
-                            psi=row.psi,
-                            ks=row.ks,
-                            p_value=row.p_value,
-                            state=State(row.state),
-                        ),
-                    )
-                )
+                rows.append(_row(row))
         order = [State.ALARM, State.WATCH, State.STEADY, State.FEW]
         for _, rows in found.values():
             rows.sort(key=lambda one: (order.index(one.drift.state), one.sender, one.measure))
         return found
+
+
+def _row(row: sa.Row[Any]) -> DriftRow:
+    return DriftRow(
+        sender=row.sender,
+        measure=row.measure,
+        version=row.version,
+        drift=Drift(
+            reference_count=row.reference_count,
+            week_count=row.week_count,
+            reference_value=row.reference_value,
+            week_value=row.week_value,
+            psi=row.psi,
+            ks=row.ks,
+            p_value=row.p_value,
+            state=State(row.state),
+        ),
+    )
