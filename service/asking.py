@@ -18,16 +18,18 @@ class Task:
 
     name: str
     step: Callable[[], object]  # one round; it may wait for the network
+    everywhere: bool = False  # also on the machines whose worker does not lead
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asking:
-    """Tasks of the leader, and the earlier studies that whoever scores asks for."""
+    """Tasks, most of them of the leader, and the earlier studies that whoever scores asks for."""
 
     tasks: tuple[Task, ...]
     priors: Priors
 
     def start(self, *, leads: Callable[[], bool], stop: threading.Event) -> None:
-        """A thread a task, until `stop`; each rests while another worker leads."""
+        """A thread a task, until `stop`; most rest while another worker leads."""
         for task in self.tasks:
-            background.start(task.name, task.step, leads=leads, stop=stop, pause_seconds=PAUSE_SECONDS)
+            may = (lambda: True) if task.everywhere else leads
+            background.start(task.name, task.step, leads=may, stop=stop, pause_seconds=PAUSE_SECONDS)

@@ -8,6 +8,7 @@ hearing and writing down loses nothing. Silence is asked again with growing paus
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -72,15 +73,38 @@ class Committer:
         self._destinations = {destination.name: destination for destination in destinations}
         self._pacs = pacs
         self._sinks = sinks
+        self._one_at_a_time = threading.Lock()  # the leader hears in one thread and asks in another
 
-    def step(self) -> int:
-        """One round: take reports up, ask what is due; how much there was. Raises RecordsUnavailable."""
-        done = 0
-        for report in notes.reports(self._spool.notes):
+    def hear(self) -> int:
+        """On every machine: take up what came to its door, and have that door know what was asked elsewhere.
+
+        How many reports there were. Raises RecordsUnavailable.
+        """
+        with self._one_at_a_time:
+            return self._hear()
+
+    def _hear(self) -> int:
+        known, awaited = notes.expected(self._spool.notes), self._record.awaited()
+        for uid in awaited.keys() - known:
+            if awaited[uid] in self._destinations:
+                title = self._destinations[awaited[uid]].ae_title
+                notes.expect(self._spool.notes, uid, ae_title=title)
+        heard = notes.reports(self._spool.notes)
+        for report in heard:
             with _one_only(report.transaction_uid):
                 self._take_up(report)
             notes.taken_up(self._spool.notes, report)
-            done += 1
+        for uid in known - self._record.awaited().keys():
+            notes.forget(self._spool.notes, uid)
+        return len(heard)
+
+    def step(self) -> int:
+        """One round: take reports up, ask what is due; how much there was. Raises RecordsUnavailable."""
+        with self._one_at_a_time:
+            return self._round()
+
+    def _round(self) -> int:
+        done = self._hear()
         now = self._clock.now()
         for key, study, destination in self._record.unasked(self._destinations, since=now - GIVEN_UP_AFTER):
             with _one_only(key):

@@ -314,6 +314,7 @@ def asking(house: House, sinks_by_name: Mapping[str, Sink]) -> Asking:
     made = committer(house, sinks_by_name)
     if made is not None:
         tasks.append(Task(name="commitments", step=made.step))
+        tasks.append(Task(name="commitment-reports", step=made.hear, everywhere=True))
     for one in asked:
         name = one.source.name
         if one.source.catch_up:

@@ -6,7 +6,7 @@ still an answer.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -93,6 +93,22 @@ class CommitmentsSql:
                 .one_or_none()
             )
         return None if row is None else _question(row)
+
+    def awaited(self) -> Mapping[str, str]:
+        """Destination by transaction, of every question about a delivery that is still open.
+
+        Those that another question superseded included: the PACS may answer them late.
+        """
+        open_one = commitments.alias()
+        with transaction(self._engine) as connection:
+            found = connection.execute(
+                sa.select(commitments.c.transaction_uid, commitments.c.destination).where(
+                    commitments.c.idempotency_key.in_(
+                        sa.select(open_one.c.idempotency_key).where(open_one.c.state == QuestionState.OPEN)
+                    )
+                )
+            )
+            return {uid: destination for uid, destination in found}
 
     def open(self, question: Question) -> None:
         """Write a question down before it is asked, in the place of the one that was open."""

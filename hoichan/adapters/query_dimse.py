@@ -14,7 +14,15 @@ from typing import Any
 
 import structlog
 from pydicom.dataset import Dataset
-from pynetdicom import AE, StoragePresentationContexts, _config, build_context, build_role, evt
+from pynetdicom import (
+    AE,
+    ALL_TRANSFER_SYNTAXES,
+    StoragePresentationContexts,
+    _config,
+    build_context,
+    build_role,
+    evt,
+)
 
 from hoichan.adapters.associations import release
 from hoichan.adapters.tls import client_args
@@ -47,10 +55,17 @@ SYNTAXES = (
     "1.2.840.10008.1.2.4.57",  # JPEG lossless
     "1.2.840.10008.1.2.4.70",  # JPEG lossless, first order
     "1.2.840.10008.1.2.4.80",  # JPEG-LS lossless
+    "1.2.840.10008.1.2.4.81",  # JPEG-LS near-lossless
     "1.2.840.10008.1.2.4.90",  # JPEG 2000 lossless
     "1.2.840.10008.1.2.4.91",  # JPEG 2000
+    "1.2.840.10008.1.2.4.201",  # HTJ2K lossless
+    "1.2.840.10008.1.2.4.202",  # HTJ2K lossless, progressive by resolution
+    "1.2.840.10008.1.2.4.203",  # HTJ2K
     "1.2.840.10008.1.2.5",  # RLE
+    "1.2.840.10008.1.2.1.99",  # deflated
+    "1.2.840.10008.1.2.2",  # big endian, retired
 )
+EVERY_SYNTAX = (*SYNTAXES, *(one for one in ALL_TRANSFER_SYNTAXES if one not in SYNTAXES))  # video, too
 
 ANY_CLASS = [str(one.abstract_syntax) for one in StoragePresentationContexts][: CONTEXTS - 1]
 
@@ -369,9 +384,13 @@ def _request(level: str, study: StudyInstanceUID, **keys: object) -> Dataset:
 
 
 def _storage_contexts(classes: Sequence[str]) -> list[Any]:
-    """A context for each class and syntax while there is room, else one for each class."""
-    if len(classes) * len(SYNTAXES) < CONTEXTS:
-        return [build_context(kind, syntax) for kind in classes for syntax in SYNTAXES]
+    """A context for each class and syntax while there is room, else one for each class.
+
+    One or two classes, as most studies have, leave room for every syntax that there is.
+    """
+    for syntaxes in (EVERY_SYNTAX, SYNTAXES):
+        if len(classes) * len(syntaxes) < CONTEXTS:
+            return [build_context(kind, syntax) for kind in classes for syntax in syntaxes]
     return [build_context(kind, list(SYNTAXES)) for kind in classes[: CONTEXTS - 1]]
 
 

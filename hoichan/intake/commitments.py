@@ -66,6 +66,11 @@ def expected_from(notes: Notes, transaction_uid: str) -> str | None:
     return None if note is None else str(note["ae_title"])
 
 
+def expected(notes: Notes) -> frozenset[str]:
+    """The transactions on which the door of this spool takes a report."""
+    return frozenset(path.stem for path in notes.names(_ASKED))
+
+
 def forget(notes: Notes, transaction_uid: str) -> None:
     """No report on this transaction is of interest any more."""
     notes.remove(_ASKED / f"{transaction_uid}.json")

@@ -13,7 +13,7 @@ from dicom_listener import Door
 from hoichan.adapters.associations import release
 from hoichan.adapters.commitment_dimse import CommitmentScu
 from hoichan.adapters.commitments_sql import CommitmentsSql
-from hoichan.adapters.database import migrate, open_database
+from hoichan.adapters.database import open_database
 from hoichan.adapters.objects_disk import ObjectsDisk
 from hoichan.adapters.records_sql import StudiesSql
 from hoichan.adapters.spool_disk import DiskSpool
@@ -22,6 +22,7 @@ from hoichan.intake.headers import EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from hoichan.reporting.deliveries import SR_FORMS, plan
 from hoichan.reporting.reports import compose
 from hoichan.settings import Listener, Settings
+from hoichan.testing.database import migrated
 from hoichan.testing.datasets import COMPUTED_RADIOGRAPHY, described, film
 from hoichan.testing.house import free_ports, wait_until
 from hoichan.testing.ports import FakeClock
@@ -138,7 +139,7 @@ class Site:
         )
         self.clock = FakeClock()
         self.engine = open_database(self.settings.storage.database_url)
-        migrate(self.engine)
+        migrated(self.engine)
         objects = ObjectsDisk(folder / "objects")
         self.spool = DiskSpool(folder / "spool")
         self.studies = StudiesSql(self.engine, objects, self.clock)
@@ -305,17 +306,42 @@ def test_silence_is_asked_again_with_growing_pauses_and_a_late_answer_counts(tmp
             site.committer.step()
             assert len(pacs.asked) == asked
         transaction, uids = pacs.asked[0]
-        late = Dataset()
-        late.TransactionUID = transaction
-        late.ReferencedSOPSequence = []
-        for uid in uids:
-            item = Dataset()
-            item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = COMPUTED_RADIOGRAPHY, uid
-            late.ReferencedSOPSequence.append(item)
-        pacs.tell(late, 1)
+        pacs.tell(_all_safe(transaction, uids), 1)
         assert pacs.answers == [0x0000]
         site.committer.step()
         assert site.committed(study) is not None
+
+
+def test_a_report_that_comes_to_another_machine_counts(tmp_path):
+    with opened(tmp_path, door=True) as (site, pacs):
+        pacs.reports = False
+        study = site.deliver()
+        site.committer.step()
+        ((transaction, uids),) = pacs.asked
+        mine, site.spool = site.spool, DiskSpool(tmp_path / "elsewhere")
+        elsewhere = site.restarted()
+        other = Door(site.spool, Listener(port=0))
+        pacs.reports_to = other.open()
+        try:
+            assert elsewhere.hear() == 0  # now that door knows what was asked
+            pacs.tell(_all_safe(transaction, uids), 1)
+            assert pacs.answers == [0x0000]
+            assert elsewhere.hear() == 1
+        finally:
+            other.close()
+        assert site.committed(study) is not None
+        assert expected_from(site.spool.notes, transaction) is None
+        assert site.committer.hear() == 0 and expected_from(mine.notes, transaction) is None
+
+
+def _all_safe(transaction, uids):
+    report = Dataset()
+    report.TransactionUID, report.ReferencedSOPSequence = transaction, []
+    for uid in uids:
+        item = Dataset()
+        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = COMPUTED_RADIOGRAPHY, uid
+        report.ReferencedSOPSequence.append(item)
+    return report
 
 
 def test_silence_of_a_week_is_given_up(tmp_path):

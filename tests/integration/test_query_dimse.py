@@ -9,7 +9,17 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 
 from dicom_listener import Door
-from hoichan.adapters.query_dimse import FIND, GET, MOVE, SYNTAXES, DimseArchive, since_day
+from hoichan.adapters.query_dimse import (
+    CONTEXTS,
+    EVERY_SYNTAX,
+    FIND,
+    GET,
+    MOVE,
+    SYNTAXES,
+    DimseArchive,
+    _storage_contexts,
+    since_day,
+)
 from hoichan.adapters.spool_disk import DiskSpool
 from hoichan.errors import Refused, SpoolFull, Unreachable
 from hoichan.intake.headers import EXPLICIT_LITTLE
@@ -246,3 +256,12 @@ def test_the_body_part_is_asked_of_the_series(site):
     for one in pacs.held:
         del one.BodyPartExamined
     assert asking.body_parts(STUDY) == []
+
+
+@pytest.mark.parametrize(("classes", "contexts"), [(1, 45), (2, 90), (7, 112), (8, 8), (200, 127)])
+def test_contexts_for_c_get_fit_and_name_every_syntax_that_they_can(classes, contexts):
+    kinds = [f"1.2.840.10008.5.1.4.1.1.{number}" for number in range(classes)]
+    made = _storage_contexts(kinds)
+    assert len(made) == contexts < CONTEXTS
+    offered = {str(syntax) for context in made for syntax in context.transfer_syntax}
+    assert offered == set(EVERY_SYNTAX if classes <= 2 else SYNTAXES)
