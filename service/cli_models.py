@@ -32,6 +32,7 @@ from hoichan.types import ModelManifest, RefusalCode, Sha256, VolumeManifest
 from service.cli_volumes import volume_folder
 
 if TYPE_CHECKING:
+    from hoichan.adapters.runner_apart import ApartRunner
     from hoichan.adapters.runner_onnx import OnnxRunner
     from hoichan.analysis.manifests import Check, Shelf
 
@@ -144,6 +145,7 @@ def add_model(
             _runner(),
             live=live,
             more_checks=lambda folder: signature_checks(settings, folder),
+            outliner=_outliner(settings),
         )
     except ManifestInvalid as error:
         _stop(error)
@@ -338,7 +340,14 @@ def _told(line: dict[str, Any]) -> str:
     return f"{line['path']}  {scores}  present={','.join(line['present']) or 'none'}"
 
 
-def _described(manifest: ModelManifest) -> dict[str, Any]:
+def _outliner(settings: Settings) -> ApartRunner:
+    """What runs a network for volumes, of whatever runtime, as the service does."""
+    from hoichan.adapters.runner_apart import ApartRunner  # noqa: PLC0415
+
+    return ApartRunner(settings.models)
+
+
+def _described(manifest: ModelManifest | VolumeManifest) -> dict[str, Any]:
     return {
         "name": manifest.name,
         "algorithm_name": manifest.algorithm_name,
@@ -346,7 +355,9 @@ def _described(manifest: ModelManifest) -> dict[str, Any]:
         "status": manifest.status,
         "sha256": manifest.weights_sha256,
         "disclaimer": dict(manifest.disclaimer),
-        "shown": [o.finding_key for o in manifest.outputs if o.enabled],
+        "shown": [one.code.code_value for one in manifest.segments]
+        if isinstance(manifest, VolumeManifest)
+        else [o.finding_key for o in manifest.outputs if o.enabled],
     }
 
 
@@ -371,10 +382,11 @@ def _runner() -> OnnxRunner:
 
 
 def _volume_checks(folder: Path) -> tuple[Check, ...]:
-    from hoichan.adapters.runner_volumes import VolumeRunner  # noqa: PLC0415
+    from hoichan.adapters.runner_apart import ApartRunner  # noqa: PLC0415
     from hoichan.analysis.volume_packages import verify_volume_package  # noqa: PLC0415
+    from hoichan.settings import Models  # noqa: PLC0415
 
-    return verify_volume_package(folder, VolumeRunner())
+    return verify_volume_package(folder, ApartRunner(Models()))
 
 
 def _stop(error: HoichanError) -> NoReturn:

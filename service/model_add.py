@@ -10,14 +10,16 @@ from __future__ import annotations
 import os
 import tempfile
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from hoichan.analysis.manifests import MANIFEST_FILE, Check, Scorer, load, verify
+from hoichan.analysis.manifests import MANIFEST_FILE, Check, Scorer, verify
+from hoichan.analysis.versions import PACKAGE_FILES, read
+from hoichan.analysis.volume_packages import VOLUME_FILE, Outliner, verify_volume_package
 from hoichan.errors import ArchiveRefused, ManifestInvalid
 from hoichan.intake.archives import is_zip, unpack
-from hoichan.types import ModelManifest
+from hoichan.types import ModelManifest, VolumeManifest
 
 MAXIMUM_BYTES = 2 * 1024**3  # of one package; the largest film networks have 0.5 GB
 MAXIMUM_FILES = 2000
@@ -28,7 +30,7 @@ BUNDLE_FILE = "configs/metadata.json"  # of the MONAI bundle specification
 class Added:
     """What came of it. `folder` is None where a check failed: then nothing was kept."""
 
-    manifest: ModelManifest
+    manifest: ModelManifest | VolumeManifest
     checks: tuple[Check, ...]
     folder: Path | None
 
@@ -40,6 +42,7 @@ def add(
     *,
     live: bool = False,
     more_checks: Callable[[Path], Sequence[Check]] = lambda _: (),
+    outliner: Outliner | None = None,
 ) -> Added:
     """Check the package in `source` and put it onto the shelf `models`.
 
@@ -58,7 +61,7 @@ def add(
         staged = Path(work, "package", name, version)
         staged.parent.mkdir(parents=True)
         root.rename(staged)
-        manifest = load(staged)
+        manifest = read(staged).manifest
         if manifest.status != "shadow" and not live:
             raise ManifestInvalid(
                 f"Model package {name}: its status is {manifest.status!r}, so it would answer live studies "
@@ -69,7 +72,13 @@ def add(
             raise ManifestInvalid(
                 f"Model package {name} {version} is on the shelf already: new weights need a new version."
             )
-        checks = (*verify(staged, runner), *more_checks(staged))
+        if isinstance(manifest, VolumeManifest):
+            if outliner is None:
+                raise ManifestInvalid(f"Model package {name} is for volumes: nothing here runs it.")
+            checked = verify_volume_package(staged, outliner)
+        else:
+            checked = verify(staged, runner)
+        checks = (*checked, *more_checks(staged))
         if not all(check.passed for check in checks):
             return Added(manifest=manifest, checks=checks, folder=None)
         final.parent.mkdir(exist_ok=True)
@@ -77,7 +86,7 @@ def add(
         return Added(manifest=manifest, checks=checks, folder=final)
 
 
-def _files(source: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
+def _files(source: Path) -> Iterator[tuple[PurePosixPath, Iterable[bytes]]]:
     """Relative path and content of each file of a folder or ZIP file, none of which leads out of it."""
     if source.is_dir():
         yield from _of_folder(source)
@@ -88,14 +97,14 @@ def _files(source: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
                 raise ManifestInvalid(f"{source.name} is neither a folder nor a ZIP file.")
             file.seek(0)
             for name, content in unpack(file, maximum_bytes=MAXIMUM_BYTES):
-                yield PurePosixPath(name.replace("\\", "/")), content
+                yield PurePosixPath(name.replace("\\", "/")), (content,)
     except ArchiveRefused as error:
         raise ManifestInvalid(f"{source.name} is not unpacked: {error.reason}.") from error
     except OSError as error:
         raise ManifestInvalid(f"{source.name} cannot be read: {os.strerror(error.errno or 0)}.") from error
 
 
-def _of_folder(source: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
+def _of_folder(source: Path) -> Iterator[tuple[PurePosixPath, Iterable[bytes]]]:
     total = 0
     paths = sorted(p for p in source.rglob("*") if p.is_symlink() or p.is_file())
     if len(paths) > MAXIMUM_FILES:
@@ -107,21 +116,29 @@ def _of_folder(source: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
         total += path.stat().st_size
         if total > MAXIMUM_BYTES:
             raise ManifestInvalid(f"{source.name} is not taken: too_large.")
-        yield PurePosixPath(inside), path.read_bytes()
+        yield PurePosixPath(inside), _pieces(path)
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    """A file in pieces of a megabyte: weights may be larger than the memory that is free."""
+    with path.open("rb") as file:
+        while piece := file.read(2**20):
+            yield piece
 
 
 def _root(unpacked: Path, called: str) -> Path:
     """The folder with the manifest: the top, or the one folder below it, as ZIP files are often made."""
     tops = [unpacked, *sorted(p for p in unpacked.glob("*") if p.is_dir())]
-    found = [top for top in tops if (top / MANIFEST_FILE).is_file()]
+    found = [top for top in tops if any((top / file).is_file() for file in PACKAGE_FILES)]
     if len(found) == 1:
         return found[0]
     if found:
         raise ManifestInvalid(f"{called} holds more than one {MANIFEST_FILE}: add one package at a time.")
     if any((top / BUNDLE_FILE).is_file() for top in tops):
         raise ManifestInvalid(
-            f"{called} is a MONAI bundle without {MANIFEST_FILE}: bundles say nothing of findings, "
-            "thresholds and limits. Export its network to ONNX and write a manifest (models/README.md)."
+            f"{called} is a MONAI bundle without {VOLUME_FILE}: bundles say nothing of codes, of limits and "
+            "of the series they are for. Put one beside its configs/, with a card and a golden case "
+            "(docs/models.md)."
         )
     raise ManifestInvalid(f"{called} has no {MANIFEST_FILE}: this is no model package.")
 
@@ -129,7 +146,8 @@ def _root(unpacked: Path, called: str) -> Path:
 def _called(root: Path) -> tuple[str, str]:
     """Name and version as the manifest gives them, fit to be folder names; `load` judges the rest."""
     try:
-        model = tomllib.loads((root / MANIFEST_FILE).read_text(encoding="utf-8"))["model"]
+        file = next(file for file in PACKAGE_FILES if (root / file).is_file())
+        model = tomllib.loads((root / file).read_text(encoding="utf-8"))["model"]
         name, version = str(model["name"]), str(model["algorithm_version"])
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ManifestInvalid(f"{MANIFEST_FILE} is not TOML: {error}.") from error
@@ -141,9 +159,10 @@ def _called(root: Path) -> tuple[str, str]:
     return name, version
 
 
-def _write(place: Path, content: bytes) -> None:
+def _write(place: Path, pieces: Iterable[bytes]) -> None:
     """On the disk before the package is moved in."""
     with place.open("wb") as file:
-        file.write(content)
+        for piece in pieces:
+            file.write(piece)
         file.flush()
         os.fsync(file.fileno())

@@ -28,7 +28,7 @@ from hoichan.types import (
 )
 from service.api.reading_choices import ChoiceOut, NamedOut, TemplateOut
 from service.api.reading_told import BoxModel, JudgementModel, SectionsModel
-from service.api.schemas import RefusalOut
+from service.api.schemas import MeasurementOut, RefusalOut
 from service.web import people
 
 Texts = Mapping[str, str]  # language -> text
@@ -107,6 +107,7 @@ class ReadReportOut(_Model):
     created_at: datetime
     models: list[ModelOut]
     refusals: list[RefusalOut]
+    measurements: list[MeasurementOut] = []
 
     @classmethod
     def of(cls, report: Report, status: ReportStatus) -> ReadReportOut:
@@ -123,6 +124,7 @@ class ReadReportOut(_Model):
                 for one in report.manifests
             ],
             refusals=[RefusalOut.of(refusal) for refusal in report.refusals],
+            measurements=[MeasurementOut.of(one) for one in report.measurements],
         )
 
 

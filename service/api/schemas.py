@@ -22,6 +22,7 @@ from hoichan.types import (
     DeliveryState,
     DocumentKind,
     Finding,
+    Measurement,
     Outcome,
     Patient,
     Presence,
@@ -104,6 +105,7 @@ class RefusalOut(_Model):
     algorithm_name: str | None
     series_instance_uid: str | None
     sop_instance_uid: str | None
+    detail: str = ""  # in English, for those who look after the models; nothing of a patient
 
     @classmethod
     def of(cls, refusal: Refusal) -> RefusalOut:
@@ -114,6 +116,38 @@ class RefusalOut(_Model):
             algorithm_name=refusal.algorithm_name,
             series_instance_uid=refusal.series_instance_uid,
             sop_instance_uid=refusal.sop_instance_uid,
+            detail=refusal.detail,
+        )
+
+
+class MeasurementOut(_Model):
+    """The volume of one part. No reference by age or sex exists for it."""
+
+    display: Texts  # of the part
+    code: str
+    scheme: str
+    value: float
+    unit: str  # UCUM
+    note: Texts
+    series_instance_uid: str
+    sop_instance_uid: str
+    algorithm_name: str
+    algorithm_version: str
+
+    @classmethod
+    def of(cls, one: Measurement) -> MeasurementOut:
+        """From a measurement of the record."""
+        return cls(
+            display=dict(one.display),
+            code=one.code.code_value,
+            scheme=one.code.coding_scheme_designator,
+            value=one.value,
+            unit=one.unit,
+            note=dict(codes.NO_REFERENCE),
+            series_instance_uid=one.series_instance_uid,
+            sop_instance_uid=one.sop_instance_uid,
+            algorithm_name=one.algorithm_name,
+            algorithm_version=one.algorithm_version,
         )
 
 
@@ -136,6 +170,7 @@ class ReportOut(_Model):
     outcome: Outcome
     findings: list[FindingOut]
     refusals: list[RefusalOut]
+    measurements: list[MeasurementOut] = []
     algorithms: list[AlgorithmOut]
     conclusion: Texts
     disclaimer: Texts
@@ -151,6 +186,7 @@ class ReportOut(_Model):
             outcome=report.outcome,
             findings=[FindingOut.of(finding) for finding in report.findings],
             refusals=[RefusalOut.of(refusal) for refusal in report.refusals],
+            measurements=[MeasurementOut.of(one) for one in report.measurements],
             algorithms=[AlgorithmOut.model_validate(one) for one in report.algorithms],
             conclusion=dict(report.conclusion),
             disclaimer=dict(report.disclaimer),

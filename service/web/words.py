@@ -11,10 +11,10 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from hoichan import codes
-from hoichan.adapters.views import DeliveryView, ListEntry
+from hoichan.adapters.views import DeliveryView, ListEntry, SeriesView
 from hoichan.ports import TrailEntry
-from hoichan.reporting.reports import is_calibrated, number_text, score_label
-from hoichan.types import DeliveryState, Finding, Patient, RefusalCode, StudyState, Tier
+from hoichan.reporting.reports import amount_text, is_calibrated, number_text, score_label
+from hoichan.types import DeliveryState, Finding, Measurement, Patient, RefusalCode, StudyState, Tier
 from service.causes import cause_of
 from service.web import people
 
@@ -177,6 +177,22 @@ class Words:
         """The name of a finding."""
         term = codes.FINDINGS.get(finding.key)
         return term.display[self.language] if term else finding.key
+
+    def part(self, one: Measurement) -> str:
+        """The name of what was measured."""
+        return one.display.get(self.language) or one.display["en"]
+
+    def amount(self, one: Measurement) -> str:
+        """A volume with its unit."""
+        return amount_text(one, self.language)
+
+    def series(self, known: Sequence[SeriesView], uid: str) -> str:
+        """Which series of a study: its place among them, and what its sender calls it."""
+        for number, one in enumerate(known, start=1):
+            if one.series_instance_uid == uid:
+                said = people.plain(one.series_description)
+                return f"{codes.SERIES[self.language]} {number}" + (f" ({said})" if said else "")
+        return ""
 
     def tier(self, tier: Tier) -> str:
         """The name of a tier."""

@@ -11,8 +11,10 @@ from typer.testing import CliRunner
 
 from hoichan.adapters.clock import SystemClock
 from hoichan.adapters.runner_onnx import OnnxRunner
+from hoichan.adapters.runner_volumes import VolumeRunner
 from hoichan.analysis.imaging import read_picture
 from hoichan.analysis.manifests import CARD_SECTIONS, load
+from hoichan.analysis.versions import find
 from hoichan.errors import ManifestInvalid
 from hoichan.testing.shelf import write_version
 from service.cli_models import app
@@ -139,7 +141,7 @@ def test_a_link_is_refused(package, tmp_path, runner):
 def test_a_bundle_without_a_manifest_is_told_what_it_lacks(tmp_path, runner):
     (tmp_path / "spleen" / "configs").mkdir(parents=True)
     (tmp_path / "spleen" / "configs" / "metadata.json").write_text("{}")
-    with pytest.raises(ManifestInvalid, match=r"MONAI bundle without manifest\.toml"):
+    with pytest.raises(ManifestInvalid, match=r"MONAI bundle without volume\.toml"):
         add(tmp_path / "spleen", tmp_path / "models", runner)
 
 
@@ -158,3 +160,49 @@ def test_the_command_adds_once(package, tmp_path):
     second = CliRunner().invoke(app, arguments)
     assert second.exit_code == 2
     assert "on the shelf already" in second.output
+
+
+HIPPOCAMPUS = Path(__file__).parents[3] / "models" / "hippocampus"
+
+
+@pytest.fixture
+def volumes(tmp_path):
+    """The shipped package for volumes as a shadow of another version."""
+    folder = tmp_path / "bench" / "hippocampus"
+    shutil.copytree(HIPPOCAMPUS, folder)
+    text = (folder / "volume.toml").read_text(encoding="utf-8")
+    text = text.replace('status = "research"', 'status = "shadow"')
+    (folder / "volume.toml").write_text(text.replace('"1.1.0"', '"9.0.0"'), encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("form", ["folder", "zip"])
+def test_a_package_for_volumes_is_checked_and_added(volumes, tmp_path, runner, form):
+    models = tmp_path / "data" / "models"
+    source = volumes if form == "folder" else zipped(volumes, tmp_path / "p.zip", "hippocampus/")
+    added = add(source, models, runner, outliner=VolumeRunner(threads=1))
+    assert [check.passed for check in added.checks] == [True, True, True]
+    assert added.folder == models / "hippocampus" / "9.0.0"
+    (version,), invalid = find([models])
+    assert (version.version, invalid) == ("9.0.0", ())
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda form: form["inputs"].update(mask={}), "one 'image' alone"),
+        (lambda form: form["inputs"]["image"].update(num_channels=4), "more than one channel"),
+        (lambda form: form["outputs"]["pred"].update(format="classes"), "no segmentation"),
+        (lambda form: form["outputs"]["pred"].update(num_channels=2), "gives 2 channels only"),
+    ],
+)
+def test_a_bundle_that_cannot_be_run_is_told_why(volumes, tmp_path, runner, change, told):
+    metadata = volumes / "configs" / "metadata.json"
+    content = json.loads(metadata.read_text(encoding="utf-8"))
+    change(content["network_data_format"])
+    metadata.write_text(json.dumps(content), encoding="utf-8")
+    text = (volumes / "volume.toml").read_text(encoding="utf-8")
+    (volumes / "volume.toml").write_text(text.replace('"onnx"', '"monai_bundle"'), encoding="utf-8")
+    with pytest.raises(ManifestInvalid, match=told):
+        add(volumes, tmp_path / "models", runner)
+    assert nothing_left(tmp_path / "models")

@@ -142,6 +142,7 @@ export interface Reading {
     created_at: string;
     models: { name: string; version: string; digest: string }[];
     refusals: { code: string; text: Named; algorithm_name: string | null }[];
+    measurements?: { display: Named; code: string; value: number; unit: string; note: Named; series_instance_uid: string }[];
   };
   findings: Finding[];
   images: Series[];

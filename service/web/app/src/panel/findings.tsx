@@ -75,6 +75,17 @@ export function Findings(props: FindingsProps): JSX.Element {
           </ul>
         </details>
       )}
+      {(reading.report?.measurements?.length ?? 0) > 0 && (
+        <ul class="absent measured">
+          {reading.report?.measurements?.map((one) => (
+            <li key={`${one.series_instance_uid}${one.code}`}>
+              <span>{named(one.display, one.code)}</span>
+              <span>{new Intl.NumberFormat(document.documentElement.lang || "vi", { minimumFractionDigits: 2, maximumFractionDigits: 2 }).format(one.value)} {one.unit}</span>
+            </li>
+          ))}
+          <li>{named(reading.report?.measurements?.[0]?.note ?? {}, "")}</li>
+        </ul>
+      )}
       {reading.report?.refusals.map((one) => (
         <p key={`${one.algorithm_name}${one.code}`} class="refusal">{named(one.text, one.code)}</p>
       ))}
