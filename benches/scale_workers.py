@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -99,7 +98,7 @@ def work(url: str, data_dir: Path, ready: Path) -> None:
 
 
 def one_round(server: PostgreSQL, url: str, workers: int, films: int) -> dict[str, float]:
-    """Films a second from the first to the last report, and the processor time of it."""
+    """Films a second once all workers are ready, and the processor time of a film in workers and database."""
     with tempfile.TemporaryDirectory(prefix="hoichan-workers-") as name:
         folder = Path(name)
         database = server.database(f"bench{workers}_{os.getpid()}")
@@ -115,11 +114,14 @@ def one_round(server: PostgreSQL, url: str, workers: int, films: int) -> dict[st
         wiring.open_house(
             settings.Settings.model_validate({"storage": {"data_dir": folder / "data", "database": database}})
         ).engine.dispose()
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         processes = [_start(url, folder, number, environment) for number in range(workers)]
         engine = open_database(database)
         try:
+            ready = [folder / f"{number}.ready" for number in range(workers)]
+            wait_until(lambda: all(file.exists() for file in ready), seconds=WAIT_SECONDS, what="all work")
+            done_before, spent_before = _ended(engine), _spent(processes, server)
             wait_until(lambda: _ended(engine) == films, seconds=WAIT_SECONDS, what="every film is reported")
+            spent = _spent(processes, server)
             times = _report_times(engine)
         finally:
             engine.dispose()
@@ -128,13 +130,41 @@ def one_round(server: PostgreSQL, url: str, workers: int, films: int) -> dict[st
                     process.stdin.close()
             for process in processes:
                 process.wait(60)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        each = [
+            (after - before) / (films - done_before)
+            for before, after in zip(spent_before, spent, strict=True)
+        ]
         return {
             "workers": workers,
-            "films_per_second": round((films - 1) / (times[-1] - times[0]), 2),
-            "cpu_seconds_per_film": round(cpu / films, 3),  # of the workers, their start included
+            "films_per_second": round((films - done_before - 1) / (times[-1] - times[done_before]), 2),
+            "start_cpu_seconds": round(spent_before[0] / workers, 2),
+            "worker_cpu_seconds_per_film": round(each[0], 3),
+            "database_cpu_seconds_per_film": round(each[1], 3),
         }
+
+
+def _spent(processes: list[subprocess.Popen[bytes]], server: PostgreSQL) -> tuple[float, float]:
+    """Processor seconds of the workers and of the database until now, of what lives of both."""
+    postmaster = server.process.pid
+    backends = [
+        int(one.name)
+        for one in Path("/proc").iterdir()
+        if one.name.isdigit() and _stat(int(one.name))[1:2] == [str(postmaster)]
+    ]
+    return sum(_cpu(one.pid) for one in processes), sum(map(_cpu, [postmaster, *backends]))
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of a process behind its name: state, parent, ..."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    except OSError:  # ended meanwhile
+        return []
+
+
+def _cpu(pid: int) -> float:
+    fields = _stat(pid)
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") if fields else 0.0
 
 
 def _store(data_dir: Path, films: int) -> None:
@@ -212,7 +242,9 @@ def main() -> int:
             print(
                 f"{one['workers']:.0f} workers: {one['films_per_second']:6.2f} films/s, "
                 f"{one['of_linear']:.2f} of linear, "
-                f"{one['cpu_seconds_per_film'] * 1000:.0f} ms of processor a film"
+                f"{one['worker_cpu_seconds_per_film'] * 1000:.0f} ms of processor a film in the worker, "
+                f"{one['database_cpu_seconds_per_film'] * 1000:.0f} ms in the database, "
+                f"{one['start_cpu_seconds']:.1f} s to start a worker"
             )
     if options.json:
         print(json.dumps(rounds))
