@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from hoichan.adapters.encoder import DocumentEncoder
+from hoichan.testing.hl7 import order
 from hoichan.testing.reading import a_record, fill
 from hoichan.testing.reports import FolderOfFilms, a_film, as_bytes
+from tests.unit.service.api.test_messages import refuse
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="needs playwright (make test-peers installs it)"
@@ -43,6 +45,7 @@ class Site:
         self.uids = fill(
             self.record, encode=DocumentEncoder(FolderOfFilms(films), self.record.settings).encode
         )
+        refuse(self.record, order())
         self._ready = folder / "web.ready"
         self.process = subprocess.Popen(
             [*COMMAND, "--data-dir", str(folder), "--ready-file", str(self._ready), "--stdin-lifeline"],
@@ -73,6 +76,7 @@ class Site:
             "/docs",
             "/?state=signed",
             "/queue",
+            "/messages",
             "/?show=unread",
             "/notices",
             "/follow-ups",
@@ -209,6 +213,24 @@ def test_a_refused_delivery_is_sent_again_by_its_button(site, browser):
         reader.page.wait_for_url("**#deliveries")
         assert reader.page.get_by_role("button", name="Gửi lại").count() == 0
         assert "gửi lại lúc" in reader.page.locator(".sent").inner_text()
+
+
+@pytest.mark.parametrize("device", [DESK, PHONE], ids=["desk", "phone"])
+def test_refused_messages_are_read_again_by_their_button(site, browser, device):
+    refuse(site.record, order(str(device["viewport"]["width"])))
+    with Reader(browser, **device) as reader:
+        reader.page.goto(f"{site.base}/messages?lang=vi")
+        buttons = reader.page.get_by_role("button", name="Đọc lại")
+        before = buttons.count()
+        buttons.first.scroll_into_view_if_needed()
+        if folder := os.environ.get("HOICHAN_TEST_PICTURES"):  # for a person to look at
+            reader.page.screenshot(path=Path(folder) / f"messages-{device['viewport']['width']}.png")
+        buttons.first.click()
+        reader.page.wait_for_function(
+            f"document.querySelectorAll('main table button').length === {before - 1}",
+            timeout=DEADLINE_SECONDS * 1000,
+        )
+        assert not reader.complaints
 
 
 def test_the_list_is_read_by_keyboard(site, browser):
