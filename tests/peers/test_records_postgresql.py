@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from hoichan.adapters import search_sql
 from hoichan.adapters.database import migrate, open_database
 from hoichan.adapters.vitals_sql import VitalsSql
+from hoichan.intake.names import words_of
 from hoichan.settings import Settings
 from hoichan.testing.daily import looks, one_study, rounds
 from hoichan.testing.reading import a_record, fill
@@ -96,3 +98,19 @@ def test_the_reading_list_is_not_sorted(record, state):
         (plan,) = listing
         assert ("ix_studies_open_order" if state is None else "ix_studies_state_order") in plan
         assert "Sort" not in plan
+
+
+def test_every_way_of_searching_finds_the_same(record, monkeypatch):
+    (entry, *_) = record.reading.reading_list(limit=1).entries
+    family, *others = words_of(entry.patient.patient_name.reveal())
+    texts = [family, family[:2], " ".join([others[-1], family]), f"{family} zzz"]
+
+    def found():
+        return [[one.study_instance_uid for one in record.reading.search(text)] for text in texts]
+
+    exact = found()
+    assert all(exact[:3]) and exact[3] == []
+    monkeypatch.setattr(search_sql, "FEW", 0)
+    assert found() == exact  # walked by time
+    monkeypatch.setattr(search_sql, "WALKED", 1)
+    assert found() == exact  # among the keys of the rarer word
