@@ -25,6 +25,7 @@ from hoichan.encoding.source import DocumentContext, KeyImage
 from hoichan.types import Code, Measurement
 from hoichan.uids import derived_uid
 
+SOURCE_SERIES = ("121232", "Source series for segmentation")
 ANATOMICAL_STRUCTURE = CodedConcept("91723000", "SCT", "Anatomical structure")
 ARTIFICIAL_INTELLIGENCE = CodedConcept("123110", "DCM", "Artificial Intelligence")  # CID 7162
 
@@ -69,14 +70,20 @@ def _group(context: DocumentContext, one: Measurement, number: int, image: KeyIm
         "finding_type": _concept(one.code),
         "finding_category": ANATOMICAL_STRUCTURE,
         "finding_sites": [hd.sr.FindingSite(_concept(one.region))] if one.region is not None else None,
-        "algorithm_id": _algorithm(context, one),
-        "measurements": [hd.sr.Measurement(_concept(codes.VOLUME), one.value, _concept(codes.MILLILITRE))],
+        "measurements": [
+            hd.sr.Measurement(
+                _concept(codes.VOLUME),
+                one.value,
+                _concept(codes.MILLILITRE),
+                algorithm_id=_algorithm(context, one),  # TID 1419 row 19
+            )
+        ],
     }
     if not drawn:
         instance = image.instance
         source = hd.sr.SourceImageForMeasurementGroup(instance.sop_class_uid, instance.sop_instance_uid)
         return hd.sr.MeasurementsAndQualitativeEvaluations(source_images=[source], **common)
-    return hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
+    group = hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
         referenced_segment=hd.sr.ReferencedSegment(
             sop_class_uid=SEGMENTATION_STORAGE,
             sop_instance_uid=drawn,
@@ -85,6 +92,11 @@ def _group(context: DocumentContext, one: Measurement, number: int, image: KeyIm
         ),
         **common,
     )
+    for item in group[0].ContentSequence:
+        name = item.ConceptNameCodeSequence[0]
+        if name.CodeValue == SOURCE_SERIES[0]:  # highdicom spells it with capitals
+            name.CodeMeaning = SOURCE_SERIES[1]
+    return group
 
 
 def _algorithm(context: DocumentContext, one: Measurement) -> hd.sr.AlgorithmIdentification:
