@@ -10,7 +10,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from hoichan.adapters.audit_sql import KEY_FILE, AuditSql
-from hoichan.adapters.database import migrate, open_database
+from hoichan.adapters.database import open_database
 from hoichan.adapters.held_sql import HeldSql
 from hoichan.adapters.objects_disk import ObjectsDisk
 from hoichan.adapters.passwords import Passwords
@@ -23,6 +23,7 @@ from hoichan.guard.roles import Role
 from hoichan.privacy import Phi
 from hoichan.reporting import plan
 from hoichan.settings import DicomDestination, FhirDestination, Settings
+from hoichan.testing.database import migrated
 from hoichan.testing.ports import FakeClock, FakeEncoder
 from hoichan.testing.reports import a_film, a_finding, a_manifest, a_refused_report, a_report, a_study
 from hoichan.types import Document, Refusal, RefusalCode, Report, Study, StudyInstanceUID
@@ -77,7 +78,7 @@ def a_record(folder: Path, settings: Settings | None = None) -> Record:
     settings = settings or Settings.model_validate({"storage": {"data_dir": folder, "reserve_bytes": 0}})
     clock = FakeClock()
     engine = open_database(settings.storage.database_url)
-    migrate(engine)
+    migrated(engine)
     settings.storage.spool_dir.mkdir(parents=True, exist_ok=True)
     objects = ObjectsDisk(settings.storage.data_dir / "objects")
     return Record(

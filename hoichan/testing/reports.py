@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
+from functools import cache
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path, PurePosixPath
@@ -89,8 +90,13 @@ def a_film(seed: str = "film", *, rows: int = 512, columns: int = 448) -> Datase
     dataset.PixelRepresentation = 0
     dataset.WindowCenter, dataset.WindowWidth = 2048, 4096
     dataset.RescaleIntercept, dataset.RescaleSlope, dataset.RescaleType = 0, 1, "US"
-    dataset.PixelData = (_thorax(rows, columns) * 4095).astype("<u2").tobytes()
+    dataset.PixelData = _pixels(rows, columns)
     return dataset
+
+
+@cache
+def _pixels(rows: int, columns: int) -> bytes:
+    return (_thorax(rows, columns) * 4095).astype("<u2").tobytes()
 
 
 def _blob(

@@ -8,10 +8,11 @@ import time
 import pytest
 import sqlalchemy as sa
 
-from hoichan.adapters.database import migrate, open_database
+from hoichan.adapters.database import open_database
 from hoichan.adapters.heartbeats_sql import HeartbeatsSql
 from hoichan.adapters.schema import metadata
 from hoichan.errors import RecordsUnavailable
+from hoichan.testing.database import migrated
 
 KINDS = ["sqlite", *(["postgresql"] if os.environ.get("HOICHAN_TEST_POSTGRESQL") else [])]
 
@@ -22,7 +23,7 @@ def heartbeats(request, tmp_path):
     if request.param == "postgresql":
         url = os.environ["HOICHAN_TEST_POSTGRESQL"]
     engine = open_database(url)
-    migrate(engine)
+    migrated(engine)
     yield HeartbeatsSql(engine)
     if request.param == "postgresql":
         metadata.drop_all(engine)

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from hoichan.adapters.audit_sql import AuditSql
-from hoichan.adapters.database import migrate, open_database
+from hoichan.adapters.database import open_database
 from hoichan.adapters.objects_disk import ObjectsDisk
 from hoichan.adapters.records_sql import StudiesSql
 from hoichan.adapters.retractions_sql import RetractionsSql
@@ -26,6 +26,7 @@ from hoichan.reporting.sealing import is_sealed
 from hoichan.reporting.signed import signed_report
 from hoichan.settings import FhirDestination, FolderDestination
 from hoichan.testing import a_report, a_study
+from hoichan.testing.database import migrated
 from hoichan.testing.ports import FakeClock, FakeEncoder
 from hoichan.testing.reviews import SIGNER, a_draft
 from hoichan.types import ReviewKind, StudyState
@@ -44,7 +45,7 @@ class Site:
     def __init__(self, url, folder):
         self.clock = FakeClock()
         self.engine = open_database(url)
-        migrate(self.engine)
+        migrated(self.engine)
         objects = ObjectsDisk(folder / "objects")
         self.studies = StudiesSql(self.engine, objects, self.clock)
         self.reviews = ReviewsSql(self.engine, objects, self.clock)

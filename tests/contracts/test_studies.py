@@ -12,7 +12,7 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from hoichan.adapters.database import migrate, open_database
+from hoichan.adapters.database import open_database
 from hoichan.adapters.objects_disk import ObjectsDisk
 from hoichan.adapters.records_sql import StudiesSql
 from hoichan.adapters.schema import metadata
@@ -20,6 +20,7 @@ from hoichan.errors import RecordsError, RecordsUnavailable, StudyUnknown
 from hoichan.reporting.deliveries import plan
 from hoichan.reporting.reports import compose
 from hoichan.settings import FolderDestination, Settings
+from hoichan.testing.database import migrated
 from hoichan.testing.datasets import described, film
 from hoichan.testing.ports import FakeClock, FakeEncoder, FakeRunner
 from hoichan.testing.reports import a_finding, a_manifest
@@ -43,7 +44,7 @@ def studies(request, tmp_path, clock):
     if request.param == "postgresql":
         url = os.environ["HOICHAN_TEST_POSTGRESQL"]
     engine = open_database(url)
-    migrate(engine)
+    migrated(engine)
     yield StudiesSql(engine, ObjectsDisk(tmp_path / "objects"), clock)
     if request.param == "postgresql":
         metadata.drop_all(engine)

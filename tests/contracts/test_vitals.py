@@ -5,13 +5,14 @@ import threading
 import pytest
 import sqlalchemy as sa
 
-from hoichan.adapters.database import migrate, open_database
+from hoichan.adapters.database import open_database
 from hoichan.adapters.heartbeats_sql import HeartbeatsSql
 from hoichan.adapters.schema import workers
 from hoichan.adapters.schema_vitals import worker_facts
 from hoichan.adapters.vitals_sql import VitalsSql
 from hoichan.errors import RecordsUnavailable
 from hoichan.meters import Key
+from hoichan.testing.database import migrated
 
 REPORTS = Key("reports_total", ("with_findings",))
 BUCKET = Key("inference_duration_seconds", ("Phổi",), "3")
@@ -70,7 +71,7 @@ class TestSqlite(VitalsContract):
     @pytest.fixture
     def engine(self, tmp_path):
         engine = open_database(f"sqlite:///{tmp_path / 'vitals.sqlite'}")
-        migrate(engine)
+        migrated(engine)
         yield engine
         engine.dispose()
 

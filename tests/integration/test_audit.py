@@ -8,10 +8,11 @@ import pytest
 import sqlalchemy as sa
 
 from hoichan.adapters.audit_sql import AuditSql, Wanted
-from hoichan.adapters.database import migrate, open_database
+from hoichan.adapters.database import open_database
 from hoichan.adapters.schema import audit, metadata
 from hoichan.errors import ConfigurationError, RecordsUnavailable
 from hoichan.guard.audit import GENESIS, Audited, AuditRecord, Head, Outcome, chain
+from hoichan.testing.database import migrated
 
 KINDS = ["sqlite", *(["postgresql"] if os.environ.get("HOICHAN_TEST_POSTGRESQL") else [])]
 NOON = datetime(2026, 11, 21, 12, 0, 0, 123456, tzinfo=UTC)
@@ -36,7 +37,7 @@ def engine(request, tmp_path):
     if request.param == "postgresql":
         url = os.environ["HOICHAN_TEST_POSTGRESQL"]
     engine = open_database(url)
-    migrate(engine)
+    migrated(engine)
     yield engine
     if request.param == "postgresql":
         metadata.drop_all(engine)

@@ -19,6 +19,7 @@ from hoichan.adapters import database as migrations
 from hoichan.adapters.database import HEAD, migrate, open_database, schema_version
 from hoichan.adapters.schema import metadata, trail, users
 from hoichan.errors import ConfigurationError, StorageUnusable
+from hoichan.testing.database import migrated
 
 
 @pytest.fixture
@@ -135,3 +136,21 @@ def test_the_values_of_a_row_are_in_no_error_text(engine):
     with engine.connect() as connection, pytest.raises(sa.exc.OperationalError) as caught:
         connection.execute(sa.text("INSERT INTO nowhere VALUES (:name)"), {"name": "MARKER"})
     assert "MARKER" not in str(caught.value)
+
+
+def test_a_copy_for_tests_is_what_the_migrations_make(tmp_path):
+    made, copied = (open_database(f"sqlite:///{tmp_path / name}.db") for name in ("made", "copied"))
+    migrate(made)
+    migrated(copied)
+
+    def schema(engine):
+        with engine.connect() as connection:
+            told = connection.exec_driver_sql("SELECT type, name, tbl_name, sql FROM sqlite_master").all()
+            return sorted(map(str, told)), connection.exec_driver_sql("PRAGMA journal_mode").scalar()
+
+    assert schema(copied) == schema(made)
+    assert schema_version(copied) == HEAD
+    migrated(copied)  # a record that is there already is left as it is
+    assert schema_version(copied) == HEAD
+    made.dispose()
+    copied.dispose()

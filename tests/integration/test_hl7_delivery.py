@@ -9,13 +9,14 @@ from dataclasses import replace
 import pytest
 
 from hoichan import er7
-from hoichan.adapters.database import migrate, open_database
+from hoichan.adapters.database import open_database
 from hoichan.adapters.encoder import DocumentEncoder
 from hoichan.adapters.objects_disk import ObjectsDisk
 from hoichan.adapters.records_sql import StudiesSql
 from hoichan.reporting import plan
 from hoichan.settings import Settings
 from hoichan.testing import FolderOfFilms, a_film, a_report, a_study, as_bytes
+from hoichan.testing.database import migrated
 from hoichan.testing.mllp import Receiver, acknowledgement, answering, framed, taking
 from hoichan.testing.ports import FakeClock
 from hoichan.types import DeliveryState
@@ -69,7 +70,7 @@ def film(tmp_path):
 @contextmanager
 def a_house(folder, ris: int, his: int) -> Iterator[House]:
     engine = open_database(f"sqlite:///{folder / 'records.sqlite'}")
-    migrate(engine)
+    migrated(engine)
     try:
         yield House(folder, engine, ris, his)
     finally:

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from hoichan import er7
-from hoichan.adapters.database import migrate, open_database
+from hoichan.adapters.database import open_database
 from hoichan.adapters.mllp_door import MllpDoor
 from hoichan.adapters.orders_sql import OrdersSql
 from hoichan.adapters.schema_orders import messages, orders, patient_events
@@ -30,6 +30,7 @@ from hoichan.errors import ConfigurationError, PortInUse
 from hoichan.settings import Orders, OrderSender, ServerTls, Settings, load
 from hoichan.testing import hl7
 from hoichan.testing.certificates import Authority
+from hoichan.testing.database import migrated
 from hoichan.testing.mllp import exchange, framed, heard, msa, said
 from hoichan.testing.ports import FakeClock
 from service.orders import OrderDesk, bind, serve
@@ -40,7 +41,7 @@ def empty_record():
     """A migrated database to copy: migrating takes a second."""
     file = Path(tempfile.mkdtemp(prefix="hoichan-")) / "records.sqlite"
     engine = open_database(f"sqlite:///{file}")
-    migrate(engine)
+    migrated(engine)
     with engine.connect() as connection:
         connection.execute(sa.text("PRAGMA wal_checkpoint(TRUNCATE)"))
     engine.dispose()

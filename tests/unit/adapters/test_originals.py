@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from hoichan.adapters.database import migrate, open_database
+from hoichan.adapters.database import open_database
 from hoichan.adapters.originals import Originals
 from hoichan.adapters.records_sql import StudiesSql
 from hoichan.adapters.spool_disk import CHANGED_CONTENT
@@ -17,6 +17,7 @@ from hoichan.adapters.spool_shared import SharedSpool
 from hoichan.errors import DamagedObject, ObjectUnknown, RecordsUnavailable
 from hoichan.intake.dataset import read_spooled
 from hoichan.intake.part10 import read_meta
+from hoichan.testing.database import migrated
 from hoichan.testing.datasets import COMPUTED_RADIOGRAPHY, encode, film
 from hoichan.testing.objects import FakeObjects
 from hoichan.testing.ports import FakeClock
@@ -64,7 +65,7 @@ class Machine:
 class Site:
     def __init__(self, folder):
         self.engine = open_database(f"sqlite:///{folder / 'records.sqlite'}")
-        migrate(self.engine)
+        migrated(self.engine)
         self.objects = FakeObjects()
         self.studies = StudiesSql(self.engine, FakeObjects(), FakeClock())
         self.one, self.two = Machine(folder / "one", self), Machine(folder / "two", self)

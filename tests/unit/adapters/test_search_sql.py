@@ -9,9 +9,10 @@ import pytest
 import sqlalchemy as sa
 
 from hoichan.adapters import search_sql
-from hoichan.adapters.database import migrate, open_database
+from hoichan.adapters.database import open_database
 from hoichan.adapters.objects_disk import ObjectsDisk
 from hoichan.adapters.records_sql import StudiesSql
+from hoichan.testing.database import migrated
 from hoichan.testing.datasets import described, film
 from hoichan.testing.ports import FakeClock
 from tests.unit.adapters.plans import Asked, sqlite_plan
@@ -28,7 +29,7 @@ NAMES = {
 def record(tmp_path_factory):
     folder = tmp_path_factory.mktemp("search")
     engine = open_database(f"sqlite:///{folder / 'records.sqlite'}")
-    migrate(engine)
+    migrated(engine)
     clock = FakeClock()
     studies = StudiesSql(engine, ObjectsDisk(folder / "objects"), clock)
     for study, (name, number, accession) in NAMES.items():

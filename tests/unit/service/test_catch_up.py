@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from hoichan.adapters.database import migrate, open_database
+from hoichan.adapters.database import open_database
 from hoichan.adapters.objects_disk import ObjectsDisk
 from hoichan.adapters.records_sql import StudiesSql
 from hoichan.adapters.sources_sql import SourcesSql
 from hoichan.errors import SpoolFull
 from hoichan.settings import OrthancSource
 from hoichan.testing.archive import FakeArchive
+from hoichan.testing.database import migrated
 from hoichan.testing.datasets import film
 from hoichan.testing.ports import FakeClock
 from hoichan.testing.spool import FakeSpool
@@ -26,7 +27,7 @@ class Station:
         self.clock = FakeClock()
         self.spool = FakeSpool(now=self.clock.now)
         self.database = open_database(f"sqlite:///{folder / 'records.sqlite'}")
-        migrate(self.database)
+        migrated(self.database)
         self.studies = StudiesSql(self.database, ObjectsDisk(folder / "objects"), self.clock)
         self.record = SourcesSql(self.database)
         self.archive = FakeArchive(self.spool)

@@ -18,7 +18,7 @@ from pydicom import dcmread
 from hoichan.adapters import search_sql
 from hoichan.adapters.changes_sql import ChangesSql
 from hoichan.adapters.corrections_sql import CorrectionsSql
-from hoichan.adapters.database import migrate, open_database
+from hoichan.adapters.database import open_database
 from hoichan.adapters.earlier_sql import EarlierSql
 from hoichan.adapters.encoder import DocumentEncoder
 from hoichan.adapters.links_sql import LinksSql
@@ -36,6 +36,7 @@ from hoichan.intake.patients import Doubt, Source
 from hoichan.settings import Hl7Destination, Settings
 from hoichan.settings.orders import Expectation, Orders
 from hoichan.testing import hl7
+from hoichan.testing.database import migrated
 from hoichan.testing.datasets import encode, film
 from hoichan.testing.ports import FakeClock, FakeRunner
 from hoichan.testing.reports import a_manifest
@@ -54,7 +55,7 @@ RIS = Hl7Destination(name="ris", kind="hl7v2", host="127.0.0.1", port=1)
 def empty_record():
     file = Path(tempfile.mkdtemp(prefix="hoichan-")) / "records.sqlite"
     engine = open_database(f"sqlite:///{file}")
-    migrate(engine)
+    migrated(engine)
     with engine.connect() as connection:
         connection.execute(sa.text("PRAGMA wal_checkpoint(TRUNCATE)"))
     engine.dispose()

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from hoichan.adapters.database import migrate, open_database
+from hoichan.adapters.database import open_database
 from hoichan.adapters.work_sql import WorkSql
+from hoichan.testing.database import migrated
 from hoichan.testing.ports import FakeClock, FakeEngine
 from hoichan.types import Delivery, DeliveryState
 from service.dispatch import ASK_AGAIN, DEPTH, TRIAL, Dispatcher
@@ -43,7 +44,7 @@ def clock():
 @pytest.fixture
 def work(tmp_path, clock):
     database = open_database(f"sqlite:///{tmp_path / 'records.sqlite'}")
-    migrate(database)
+    migrated(database)
     yield WorkSql(database, clock)
     database.dispose()
 

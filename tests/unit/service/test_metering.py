@@ -6,13 +6,14 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from hoichan.adapters.database import migrate, open_database
+from hoichan.adapters.database import open_database
 from hoichan.adapters.heartbeats_sql import HeartbeatsSql
 from hoichan.adapters.runner_onnx import OnnxRunner
 from hoichan.adapters.vitals_sql import VitalsSql
 from hoichan.errors import InputOutOfDomain, Refused, RunnerFailed, Unreachable
 from hoichan.reporting import plan
 from hoichan.testing import FakeSink, a_manifest, a_report, a_study
+from hoichan.testing.database import migrated
 from hoichan.testing.ports import FakeClock, FakeEncoder, FakeRunner
 from hoichan.testing.reading import DESTINATIONS
 from hoichan.types import RefusalCode
@@ -24,7 +25,7 @@ TINY = Path(__file__).parents[2] / "golden" / "models"
 @pytest.fixture
 def engine(tmp_path):
     engine = open_database(f"sqlite:///{tmp_path / 'records.sqlite'}")
-    migrate(engine)
+    migrated(engine)
     yield engine
     engine.dispose()
 

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hoichan.adapters.database import migrate, open_database
+from hoichan.adapters.database import open_database
 from hoichan.adapters.objects_disk import ObjectsDisk
 from hoichan.adapters.records_sql import StudiesSql
 from hoichan.adapters.work_sql import Piece, WorkSql
 from hoichan.settings import Settings
+from hoichan.testing.database import migrated
 from hoichan.testing.datasets import described, film
 from hoichan.testing.ports import FakeClock, FakeEngine
 from hoichan.types import StudyState, Urgency
@@ -117,7 +118,7 @@ class Site:
     def __init__(self, folder, **work):
         self.clock = FakeClock()
         self.database = open_database(f"sqlite:///{folder / 'records.sqlite'}")
-        migrate(self.database)
+        migrated(self.database)
         self.studies = StudiesSql(self.database, ObjectsDisk(folder / "objects"), self.clock)
         self.work = WorkSql(self.database, self.clock)
         self.engine = FakeEngine()

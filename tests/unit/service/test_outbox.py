@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from hoichan.adapters.database import migrate, open_database
+from hoichan.adapters.database import open_database
 from hoichan.adapters.objects_disk import ObjectsDisk
 from hoichan.adapters.records_sql import StudiesSql
 from hoichan.errors import Refused, Unreachable
 from hoichan.settings import FolderDestination, Work
+from hoichan.testing.database import migrated
 from hoichan.testing.ports import FakeClock, FakeEncoder, FakeRunner
 from hoichan.testing.reports import a_manifest, a_study
 from hoichan.types import DeliveryState
@@ -38,7 +39,7 @@ class Post:
     def __init__(self, folder):
         self.clock = FakeClock()
         self.database = open_database(f"sqlite:///{folder / 'records.sqlite'}")
-        migrate(self.database)
+        migrated(self.database)
         self.studies = StudiesSql(self.database, ObjectsDisk(folder / "objects"), self.clock)
         study = a_study()
         self.studies.add_arrivals(study, study.instances)

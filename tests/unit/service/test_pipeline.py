@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from hoichan.adapters.database import migrate, open_database
+from hoichan.adapters.database import open_database
 from hoichan.adapters.objects_disk import ObjectsDisk
 from hoichan.adapters.records_sql import StudiesSql
 from hoichan.settings import FolderDestination
+from hoichan.testing.database import migrated
 from hoichan.testing.ports import FakeClock, FakeEncoder, FakeRunner
 from hoichan.testing.reports import a_film, a_manifest, a_study
 from hoichan.types import Outcome, Presence, RefusalCode, StudyState
@@ -22,7 +23,7 @@ class Bench:
     def __init__(self, folder, *, logit=2.0):
         self.clock = FakeClock()
         self.database = open_database(f"sqlite:///{folder / 'records.sqlite'}")
-        migrate(self.database)
+        migrated(self.database)
         self.studies = StudiesSql(self.database, ObjectsDisk(folder / "objects"), self.clock)
         self.runner = FakeRunner(self.clock, logit=logit)
         self.manifests = [a_manifest(["pleural_effusion", "cardiomegaly"])]

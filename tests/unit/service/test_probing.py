@@ -7,10 +7,11 @@ import threading
 import pytest
 from structlog.testing import capture_logs
 
-from hoichan.adapters.database import migrate, open_database
+from hoichan.adapters.database import open_database
 from hoichan.adapters.work_sql import Reach, WorkSql
 from hoichan.errors import Unreachable
 from hoichan.settings import Work
+from hoichan.testing.database import migrated
 from hoichan.testing.ports import FakeClock
 from service.probing import Prober
 
@@ -21,7 +22,7 @@ class House:
     def __init__(self, folder):
         self.clock = FakeClock()
         self.database = open_database(f"sqlite:///{folder / 'records.sqlite'}")
-        migrate(self.database)
+        migrated(self.database)
         self.work = WorkSql(self.database, self.clock)
         self.down = {"pacs"}
         self.knocks = []

@@ -13,12 +13,13 @@ from datetime import timedelta
 
 import pytest
 
-from hoichan.adapters.database import migrate, open_database
+from hoichan.adapters.database import open_database
 from hoichan.adapters.objects_disk import ObjectsDisk
 from hoichan.adapters.records_sql import StudiesSql
 from hoichan.adapters.work_sql import WorkSql
 from hoichan.errors import Unreachable
 from hoichan.settings import FolderDestination, Work
+from hoichan.testing.database import migrated
 from hoichan.testing.ports import FakeClock, FakeEncoder, FakeEngine, FakeRunner
 from hoichan.testing.reports import a_film, a_manifest, a_study
 from hoichan.types import DeliveryState
@@ -81,7 +82,7 @@ class Site:
     def __init__(self, folder, seed):
         self.clock = FakeClock()
         self.database = open_database(f"sqlite:///{folder / 'records.sqlite'}")
-        migrate(self.database)
+        migrated(self.database)
         self.studies = StudiesSql(self.database, ObjectsDisk(folder / "objects"), self.clock)
         self.work = WorkSql(self.database, self.clock)
         self.engine = FakeEngine()

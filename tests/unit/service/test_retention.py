@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from hoichan.adapters.audit_sql import KEY_FILE, AuditSql, Wanted
-from hoichan.adapters.database import migrate, open_database
+from hoichan.adapters.database import open_database
 from hoichan.adapters.forwards_sql import CLOSED, ForwardsSql, Revision
 from hoichan.adapters.objects_disk import ObjectsDisk
 from hoichan.adapters.originals import Originals
@@ -24,6 +24,7 @@ from hoichan.reporting.forwarding import Errand, ForwardState, Told
 from hoichan.reporting.reports import compose
 from hoichan.reporting.retention import RecordClass, decide
 from hoichan.settings import FolderDestination, Retention, RetentionRule, Settings
+from hoichan.testing.database import migrated
 from hoichan.testing.datasets import encode, film, rejection_note
 from hoichan.testing.objects import FakeObjects
 from hoichan.testing.ports import FakeClock, FakeEncoder
@@ -39,7 +40,7 @@ OUTBOX = FolderDestination(name="outbox", kind="folder", path="outbox")
 def template(tmp_path_factory):
     file = tmp_path_factory.mktemp("template") / "records.sqlite"
     engine = open_database(f"sqlite:///{file}")
-    migrate(engine)
+    migrated(engine)
     engine.dispose()
     return file
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 
-from hoichan.adapters.database import migrate, open_database
+from hoichan.adapters.database import open_database
 from hoichan.adapters.encoder import DocumentEncoder
 from hoichan.adapters.objects_disk import ObjectsDisk
 from hoichan.adapters.records_read import ReadingSql
@@ -23,6 +23,7 @@ from hoichan.analysis.volume_packages import load_volume_package
 from hoichan.errors import RunnerFailed
 from hoichan.settings import DicomDestination, FolderDestination, Hl7Destination, Settings
 from hoichan.testing import FolderOfFilms
+from hoichan.testing.database import migrated
 from hoichan.testing.ports import FakeClock, FakeRunner
 from hoichan.testing.reports import a_film, a_manifest, a_study
 from hoichan.testing.volumes import a_volume_study, an_mr_series, axial
@@ -55,7 +56,7 @@ class Bench:
         self.folder, self.clock = folder, FakeClock()
         self.settings = Settings(destinations=DESTINATIONS)
         self.database = open_database(f"sqlite:///{folder / 'records.sqlite'}")
-        migrate(self.database)
+        migrated(self.database)
         self.studies = StudiesSql(self.database, ObjectsDisk(folder / "objects"), self.clock)
         self.manifest = load_volume_package(PACKAGE)
         self.runner = FakeRunner(self.clock)
