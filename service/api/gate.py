@@ -163,7 +163,7 @@ ROUTES: Mapping[tuple[str, str], Action | Open] = {
     ("GET", "/api/v1/routing"): Action.ROUTING_MANAGE,
     ("PUT", "/api/v1/routing"): Action.ROUTING_MANAGE,
     ("POST", "/api/v1/routing/{version}/restore"): Action.ROUTING_MANAGE,
-    ("GET", "/api/v1/studies/{study_uid}/routing"): Action.ROUTING_MANAGE,
+    ("GET", "/api/v1/routing/try"): Action.ROUTING_MANAGE,
     ("GET", "/docs"): Action.API_READ,
     ("GET", "/openapi.json"): Action.API_READ,
     ("GET", "/api/v1/studies"): Action.LIST_READ,

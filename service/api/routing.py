@@ -19,6 +19,7 @@ from hoichan.adapters.governance_sql import GovernanceSql
 from hoichan.adapters.routing_sql import RoutingSql, RoutingVersion
 from hoichan.analysis.manifests import shelf_roots
 from hoichan.analysis.selection import select
+from hoichan.errors import StudyUnknown
 from hoichan.guard.audit import Audited
 from hoichan.reporting.deliveries import wanted
 from hoichan.reporting.routing import Route, Rule, check
@@ -163,18 +164,18 @@ def restore_rules(request: Request, desk: AtDesk, version: Number) -> Response |
     return _restore(request, desk, version) or _routing(desk)
 
 
-@router.get("/studies/{study_uid}/routing", response_model=TrialOut)
+@router.get("/routing/try", response_model=TrialOut)
 def try_rules(
     request: Request,
     desk: AtDesk,
-    study_uid: Annotated[str, Path(pattern=UID_PATTERN, max_length=UID_MAXIMUM)],
+    study: Annotated[str, Query(pattern=UID_PATTERN, max_length=UID_MAXIMUM)],
 ) -> TrialOut:
     """What would happen to this study? Looks at tags alone, changes nothing."""
-    desk.reading.trail(StudyInstanceUID(study_uid))  # says that it is unknown, where it is
-    desk.witness.record(request, Audited.VIEWED, study_uid, detail="routing")
-    study = desk.studies.current(StudyInstanceUID(study_uid))
-    assert study is not None
-    return trial(desk, study)
+    found = desk.studies.current(StudyInstanceUID(study))
+    if found is None:
+        raise StudyUnknown(f"No study {study}.")
+    desk.witness.record(request, Audited.VIEWED, study, detail="routing")
+    return trial(desk, found)
 
 
 @page_router.get("/routing")

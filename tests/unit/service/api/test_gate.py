@@ -58,6 +58,8 @@ class Site:
             ae_title="AI2",
             message_key="0" * 64,
             number="1",
+            name="nobody",
+            version="1",
             token="x" * 43,
             tag="7FE00010",
             kind="sr",

@@ -88,7 +88,7 @@ def test_what_cannot_be_followed_is_not_kept(room, rule, code):
 def test_the_trial_says_what_would_happen_and_why(room):
     uid, sender = room.uid, room.study.calling_ae_title
     with room.client("it.nam") as client:
-        free = client.get(f"/api/v1/studies/{uid}/routing").json()
+        free = client.get(f"/api/v1/routing/try?study={uid}").json()
         assert free["rules"] == [] and {one["why"] for one in free["destinations"]} == {"all"}
         rules = [
             {"name": "hand", "body_parts": ["HAND"]},
@@ -99,7 +99,7 @@ def test_the_trial_says_what_would_happen_and_why(room):
             client.put("/api/v1/routing", json={"version": 0, "rules": rules, "reason": "x"}).status_code
             == 200
         )
-        tried = client.get(f"/api/v1/studies/{uid}/routing").json()
+        tried = client.get(f"/api/v1/routing/try?study={uid}").json()
         assert [(one["decides"], one["misfits"]) for one in tried["rules"]] == [
             (False, ["body_parts"]),
             (True, []),
@@ -111,7 +111,7 @@ def test_the_trial_says_what_would_happen_and_why(room):
         why = {one["name"]: (one["why"], bool(one["gets"])) for one in tried["destinations"]}
         # pacs and emr had the first report of this study already
         assert why == {"pacs": ("had", True), "emr": ("rule", True), "archive": ("left_out", False)}
-        assert client.get("/api/v1/studies/1.2.3/routing").status_code == 404
+        assert client.get("/api/v1/routing/try?study=1.2.3").status_code == 404
         page = client.get("/routing", params={"study": uid, "lang": "en"}).text
         assert "this rule decides" in page and "the rule leaves it out" in page
         assert "Nguyễn" not in page and "BN-2026" not in page  # IT sees no patient here
@@ -164,7 +164,7 @@ def test_nobody_else_sees_or_changes_rules(room, name):
         assert (
             client.put("/api/v1/routing", json={"version": 0, "rules": [], "reason": "x"}).status_code == 403
         )
-        assert client.get(f"/api/v1/studies/{room.uid}/routing").status_code == 403
+        assert client.get(f"/api/v1/routing/try?study={room.uid}").status_code == 403
         assert 'href="/routing"' not in client.get("/account").text
 
 
