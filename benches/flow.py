@@ -11,6 +11,7 @@ runs with its default settings, among them the quiet time after which a study co
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import tempfile
 import threading
@@ -18,6 +19,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydicom import Dataset, dcmread
@@ -33,6 +35,12 @@ from tests.peers.orthanc import Orthanc
 
 PATIENTS = "https://hoichan.invalid/id/patient"
 PATIENT_ID = "9RG1"  # of RG1
+LABELS = {
+    "pacs": "SR in Orthanc",
+    "emr": "report in EMR",
+    "ris": "message at RIS",
+    "all": "all of them",
+}
 SUCCESS = 0x0000
 WAIT_SECONDS = 120
 
@@ -44,21 +52,20 @@ def main() -> int:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="hoichan-bench-") as name:
-        to_pacs, to_emr = measure(Path(name), options.films)
+        seconds = measure(Path(name), options.films)
     quiet = Assembly().quiet_seconds
     figures = {
         "films": options.films,
         "quiet_seconds": quiet,
-        "sr_in_pacs": quantiles(to_pacs),
-        "report_in_emr": quantiles(to_emr),
+        **{name: quantiles(values) for name, values in seconds.items()},
     }
     if options.json:
         print(json.dumps(figures))
         return 0
     print(f"{options.films} films; of each figure {quiet:g} s are the quiet time after the last image")
-    for label, seconds in (("SR in Orthanc", to_pacs), ("report in EMR", to_emr)):
-        values = "  ".join(f"{name} {value:6.2f} s" for name, value in quantiles(seconds).items())
-        print(f"last C-STORE -> {label:<14} {values}")
+    for name, label in LABELS.items():
+        values = "  ".join(f"{one} {value:6.2f} s" for one, value in quantiles(seconds[name]).items())
+        print(f"last C-STORE -> {label:<16} {values}")
     return 0
 
 
@@ -71,17 +78,16 @@ def quantiles(seconds: Sequence[float]) -> dict[str, float]:
     }
 
 
-def measure(folder: Path, count: int) -> tuple[list[float], list[float]]:
-    """Seconds from Success to the SR in the PACS, and to the report in the EMR, one each a film."""
-    to_pacs: list[float] = []
-    to_emr: list[float] = []
+def measure(folder: Path, count: int) -> dict[str, list[float]]:
+    """Seconds from Success to each receiver, and to the last of them, one each a film."""
+    seconds: dict[str, list[float]] = {name: [] for name in LABELS}
     defaults = {
         "HOICHAN_ASSEMBLY__QUIET_SECONDS": str(Assembly().quiet_seconds),
         "HOICHAN_WORK__POLL_SECONDS": str(Work().poll_seconds),
     }
-    with Orthanc(folder / "orthanc") as pacs, Emr(folder / "emr") as emr:
+    with Orthanc(folder / "orthanc") as pacs, Emr(folder / "emr") as emr, Ris() as ris:
         emr.create_patient(PATIENTS, PATIENT_ID)
-        config = pacs.destination() + emr.destination()
+        config = pacs.destination() + emr.destination() + ris.destination()
         with RunningHouse(folder / "house", config=config, environment=defaults) as house:
             for number in range(count + 1):  # the first one warms caches up and does not count
                 path = write_film(a_film(number), folder / "films")
@@ -94,12 +100,58 @@ def measure(folder: Path, count: int) -> tuple[list[float], list[float]]:
                     {
                         "pacs": partial(has_documents, pacs, 2 * (number + 1)),
                         "emr": partial(has_reports, emr, number + 1),
+                        "ris": lambda wanted=number + 1: ris.heard >= wanted,
                     }
                 )
                 if number:
-                    to_pacs.append(arrivals["pacs"] - began)
-                    to_emr.append(arrivals["emr"] - began)
-    return to_pacs, to_emr
+                    for name, moment in {**arrivals, "all": max(arrivals.values())}.items():
+                        seconds[name].append(moment - began)
+    return seconds
+
+
+class Ris:
+    """python-hl7's receiver of messages, in a thread of its own."""
+
+    def __init__(self) -> None:
+        self.heard = 0
+        self.port = 0
+        self._loop = asyncio.new_event_loop()
+        self._ready, self._ended = threading.Event(), asyncio.Event()
+        self._thread = threading.Thread(target=self._run, name="ris")
+
+    def __enter__(self) -> Ris:
+        self._thread.start()
+        if not self._ready.wait(WAIT_SECONDS):
+            raise SystemExit("The receiver of messages did not start.")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._ended.set)
+        self._thread.join(WAIT_SECONDS)
+
+    def destination(self) -> str:
+        """This receiver as a `[[destinations]]` of hoichan.toml."""
+        return f'[[destinations]]\nname = "ris"\nkind = "hl7v2"\nhost = "127.0.0.1"\nport = {self.port}\n'
+
+    def _run(self) -> None:
+        self._loop.run_until_complete(self._serve())
+        self._loop.close()
+
+    async def _serve(self) -> None:
+        from hl7.mllp import start_hl7_server  # noqa: PLC0415
+
+        async with await start_hl7_server(self._hear, host="127.0.0.1", port=0, encoding="utf-8") as server:
+            self.port = server.sockets[0].getsockname()[1]
+            self._ready.set()
+            await self._ended.wait()
+
+    async def _hear(self, reader: Any, writer: Any) -> None:  # noqa: ANN401 (untyped)
+        message = await reader.readmessage()
+        writer.writemessage(message.create_ack())
+        await writer.drain()
+        self.heard += 1
+        writer.close()
+        await writer.wait_closed()
 
 
 def has_documents(pacs: Orthanc, count: int) -> bool:
