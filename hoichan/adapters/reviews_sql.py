@@ -88,12 +88,8 @@ class ReviewsSql(DeliveriesSql):
             self._hold(connection, report.study_instance_uid)
             if not rows.insert_once(connection, reports, rows.report_row(report)):
                 return False
-            self._trail(
-                connection,
-                report.study_instance_uid,
-                "report_begun",
-                {"user": who, "revision": report.revision},
-            )
+            details: dict[str, str | int] = {"user": who, "revision": report.revision}
+            self._trail(connection, report.study_instance_uid, "report_begun", details)
             return True
 
     def report(self, report_uid: SOPInstanceUID, study: Study) -> Report | None:

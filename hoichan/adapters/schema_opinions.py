@@ -51,7 +51,7 @@ shares = sa.Table(
     sa.Column("revoked_by", _NAME),
 )
 
-# Signatures whose signer is at the hospital's own sign-in to say again who it is. One row a state, taken once.
+# Signatures whose signer is at the hospital's own sign-in, to say again who it is. Taken once.
 pending_signatures = sa.Table(
     "pending_signatures",
     metadata,

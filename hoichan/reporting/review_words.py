@@ -111,8 +111,10 @@ SENTENCES: Mapping[str, Texts] = {
         "en": "Read and confirmed by {name}, licence number {licence}, at {time}. AI was used as support.",
     },
     "signed_alone": {
-        "vi": "Bác sĩ {name}, số CCHN {licence} đã đọc và xác nhận lúc {time}. Ca này không có kết quả của máy.",
-        "en": "Read and confirmed by {name}, licence number {licence}, at {time}. There was no machine's result.",
+        "vi": "Bác sĩ {name}, số CCHN {licence} đã đọc và xác nhận lúc {time}. "
+        "Ca này không có kết quả của máy.",
+        "en": "Read and confirmed by {name}, licence number {licence}, at {time}. "
+        "There was no machine's result.",
     },
 }
 HEADINGS: Mapping[str, Texts] = {

@@ -1,4 +1,4 @@
-"""Second opinions, links for outsiders, signatures by OIDC. pre: run before the new program starts; adds only."""
+"""Second opinions, links for outsiders, pending signatures. pre: before the new program starts; adds only."""
 
 from __future__ import annotations
 
