@@ -148,6 +148,8 @@ class DeliveriesSql:
         def after(connection: sa.Connection, row: Mapping[str, object], now: datetime) -> None:
             uid = str(row["study_instance_uid"])
             newest = sa.select(studies.c.last_revision).where(studies.c.study_instance_uid == uid)
+            # Of two that end at the same moment each would see the other's as open: the second waits.
+            connection.execute(newest.with_for_update(key_share=True))
             open_ones = connection.execute(
                 sa.select(sa.func.count())
                 .select_from(deliveries)

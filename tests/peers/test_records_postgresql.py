@@ -2,18 +2,26 @@
 
 import re
 import tempfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from hoichan.adapters import search_sql
 from hoichan.adapters.database import migrate, open_database
 from hoichan.adapters.vitals_sql import VitalsSql
 from hoichan.intake.names import words_of
-from hoichan.settings import Settings
+from hoichan.settings import FolderDestination, Settings
 from hoichan.testing.daily import looks, one_study, rounds
+from hoichan.testing.ports import FakeEncoder, FakeRunner
 from hoichan.testing.reading import a_record, fill
+from hoichan.testing.reports import a_film, a_manifest, a_study
 from hoichan.types import StudyState
+from service.pipeline import analyse
 from tests.contracts.test_vitals import VitalsContract
 from tests.peers import postgresql
 from tests.unit.adapters.plans import LONG, Asked
@@ -114,3 +122,34 @@ def test_every_way_of_searching_finds_the_same(record, monkeypatch):
     assert found() == exact  # walked by time
     monkeypatch.setattr(search_sql, "WALKED", 1)
     assert found() == exact  # among the keys of the rarer word
+
+
+def test_the_last_two_deliveries_of_a_study_may_end_at_the_same_moment(record):
+    study = a_study(a_film("both at once", rows=16, columns=16))
+    record.studies.add_arrivals(study, study.instances)
+    current = record.studies.current(study.study_instance_uid)
+    analyse(
+        record.studies.assemble(replace(current, closed_by="quiet_time")),
+        manifests=[a_manifest()],
+        runner=FakeRunner(record.clock),
+        encoder=FakeEncoder(),
+        studies=record.studies,
+        destinations=[FolderDestination(name=name, kind="folder", path=name) for name in ("pacs", "emr")],
+        clock=record.clock,
+    )
+    both = threading.Barrier(2)
+
+    def meet(connection, cursor, statement, *_):
+        if "count(" in statement and "deliveries" in statement:  # whether any is still open
+            with suppress(threading.BrokenBarrierError):
+                both.wait(2)  # the second never comes while it waits for the first to commit
+
+    sa.event.listen(record.engine, "before_cursor_execute", meet)
+    try:
+        rows = record.studies.deliveries(study.study_instance_uid)
+        with ThreadPoolExecutor(2) as workers:
+            told = [workers.submit(record.studies.acknowledged, row.idempotency_key, "here") for row in rows]
+            assert len(told) == 2 and [one.result(60) for one in told] == [None, None]
+    finally:
+        sa.event.remove(record.engine, "before_cursor_execute", meet)
+    assert record.reading.study(study.study_instance_uid).entry.state is StudyState.DELIVERED
