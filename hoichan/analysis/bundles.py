@@ -50,9 +50,7 @@ def check_bundle(bundle: Path) -> int:
         raise ManifestInvalid(f"Bundle {bundle.name}: its output 'pred' is no segmentation.")
     config = read_config(bundle)
     if _says(config.get("postprocessing"), "sigmoid"):
-        raise ManifestInvalid(
-            f"Bundle {bundle.name}: its labels may overlap (sigmoid), which is not run."
-        )
+        raise ManifestInvalid(f"Bundle {bundle.name}: its labels may overlap (sigmoid), which is not run.")
     channels = pred.get("num_channels")
     if not isinstance(channels, int) or channels < 2:
         raise ManifestInvalid(f"Bundle {bundle.name}: 'pred' needs a background and one part at least.")

@@ -7,10 +7,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from hoichan.adapters.views import SeriesView
 from hoichan.guard.audit import Audited
 from hoichan.guard.roles import Role
 from hoichan.ports import TrailEntry
-from hoichan.types import DeliveryState, Outcome, RefusalCode, StudyState
+from hoichan.types import Code, DeliveryState, Measurement, Outcome, RefusalCode, StudyState
 from service.web import people
 from service.web.rendering import LANGUAGES, catalogue
 from service.web.words import Words
@@ -143,3 +144,24 @@ def test_names_are_spoken_in_order_and_without_controls(value, spoken):
 )
 def test_identifiers_are_masked(identifier, shown):
     assert people.masked(identifier) == shown
+
+
+def test_a_volume_is_told_with_its_unit_and_its_series():
+    code = Code(code_value="A", coding_scheme_designator="99HOICHAN", code_meaning="Part")
+    one = Measurement(
+        code=code, region=None, display={"vi": "Phần trước", "en": "Front part"}, value=1.524, unit="ml",
+        segment_number=1, segmentations={}, series_instance_uid="1.2", sop_instance_uid="1.2.3",
+        algorithm_name="Parts", algorithm_version="1.0.0",
+    )  # fmt: skip
+    series = [
+        SeriesView(
+            series_instance_uid=uid, modality="MR", series_description="HippoCrop", body_part_examined=None,
+            view_position=None, instances=2,
+        )
+        for uid in ("1.1", "1.2")
+    ]  # fmt: skip
+    told = {language: words(language) for language in ("vi", "en")}
+    assert [told[key].part(one) for key in told] == ["Phần trước", "Front part"]
+    assert [told[key].amount(one) for key in told] == ["1,52 ml", "1.52 ml"]
+    assert told["vi"].series(series, "1.2") == "chuỗi hình 2 (HippoCrop)"
+    assert told["en"].series(series, "1.2") == "series 2 (HippoCrop)"
