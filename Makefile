@@ -142,6 +142,7 @@ bench: .venv/.peers peers  ## Figures, side by side with a peer, by hand
 	.venv/bin/python -m benches.receive
 	.venv/bin/python -m benches.associations --seconds 120
 	.venv/bin/python -m benches.flow
+	.venv/bin/python -m benches.inference
 	.venv/bin/python -m benches.encode
 
 bench-scale: .venv/.peers peers  ## A million studies, more workers, a soak, a province; hours, by hand
