@@ -14,9 +14,7 @@ EVERYBODY = "*"
 class SigningCertificate(Section):
     """One key with its certificate: in a PKCS#12 file, in two PEM files, or in a PKCS#11 token."""
 
-    accounts: tuple[str, ...] = Field(
-        min_length=1
-    )  # whose; "*": of all without one (a seal)
+    accounts: tuple[str, ...] = Field(min_length=1)  # whose; "*": of all without one (a seal)
     pkcs12: Path | None = None
     key: Path | None = None
     certificate: Path | None = None

@@ -1,4 +1,4 @@
-"""Routing rules of the page; studies by day and by sender. pre: run before the new program starts; adds only."""
+"""Routing rules of the page; studies by day, by sender. pre: run before the new program starts; adds only."""
 
 from __future__ import annotations
 
