@@ -14,6 +14,7 @@ from hoichan.adapters.encoder import DocumentEncoder
 from hoichan.testing.hl7 import order
 from hoichan.testing.reading import a_record, fill
 from hoichan.testing.reports import FolderOfFilms, a_film, as_bytes
+from service.web.reading_room import built
 from tests.unit.service.api.test_messages import refuse
 
 playwright = pytest.importorskip(
@@ -83,6 +84,7 @@ class Site:
             "/unmatched",
             "/messages",
             "/waits",
+            "/drift",
         )
 
     def close(self):
@@ -242,3 +244,13 @@ def test_the_list_is_read_by_keyboard(site, browser):
         reader.page.keyboard.press("Enter")
         reader.page.wait_for_url("**/studies/**")
         assert Path(reader.page.url).name == site.uids["critical"]
+
+
+@pytest.mark.skipif(built() is None, reason="the reading room was not built: make app")
+def test_an_image_that_is_not_to_be_had_is_said_and_nothing_is_drawn(site, browser):
+    with Reader(browser, **DESK) as reader:
+        reader.page.goto(f"{site.base}/studies/{site.uids['critical']}?lang=en")
+        told = reader.page.locator(".stage-told .bad")
+        told.wait_for(timeout=DEADLINE_SECONDS * 1000)
+        assert told.inner_text().startswith("This image cannot be shown")
+        assert reader.page.locator(".stage-marks .box").count() == 0

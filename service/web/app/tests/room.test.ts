@@ -8,6 +8,7 @@ import { added, asks, changed, filled, judged, keyOf, missing, open, redrafted, 
 import { isoDay, noticesHere } from "../src/follow";
 import { deedOf, KEYS } from "../src/keys";
 import { isFast } from "../src/line";
+import { apart } from "../src/viewer/labels";
 import { Saver, type SaveState } from "../src/saver";
 import type { Finding, Judgement } from "../src/types";
 import { Vault } from "../src/vault";
@@ -262,5 +263,16 @@ describe("notices and follow-up", () => {
   test("a day is shown as it is written here, and what is no day as it is", () => {
     expect(day("2026-11-21")).toBe("21/11/2026");
     expect(day("soon")).toBe("soon");
+  });
+});
+
+describe("names of boxes", () => {
+  const name = (x: number, y: number, text = "Tràn dịch màng phổi") => ({ x, y, text });
+  test("names that would cover each other stand one above the other", () => {
+    expect(apart([name(40, 200), name(40, 200, "Bóng tim to"), name(60, 190)]).map((one) => one.y)).toEqual([200, 185, 160]);
+  });
+  test("at the upper edge they go down, and apart they stay", () => {
+    expect(apart([name(40, 3), name(40, 3)]).map((one) => one.y)).toEqual([14, 29]);
+    expect(apart([name(40, 100), name(400, 100), name(40, 300)]).map((one) => one.y)).toEqual([100, 100, 300]);
   });
 });

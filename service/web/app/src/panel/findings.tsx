@@ -260,7 +260,7 @@ export function TierSign({ tier }: { tier: string | null }): JSX.Element | null 
   if (!tier || !knows(`tiers.${tier}`)) return null;
   return (
     <span class={`tier-sign tier-${tier}`} title={t(`tiers.${tier}`)}>
-      <svg viewBox="0 0 12 12" aria-hidden="true">{tier === "critical" ? <path d="M6 .5 11.5 6 6 11.5.5 6z" /> : tier === "urgent" ? <path d="M6 1l5.5 10H.5z" /> : <circle cx="6" cy="6" r="4" />}</svg>
+      <svg viewBox="0 0 12 12" aria-hidden="true">{tier === "critical" ? <path d="M6 .8 11.6 11H.4z" /> : tier === "urgent" ? <path d="M6 .4 11.6 6 6 11.6.4 6z" /> : <circle cx="6" cy="6" r="4.6" />}</svg>
       <span class="sr-only">{t(`tiers.${tier}`)}: </span>
     </span>
   );

@@ -1,7 +1,7 @@
 // Full depth: the stored pixels through Cornerstone3D, with WebGL or, where there is none, on the processor.
 // This module and the viewer behind it are loaded only when they are needed.
 
-import { RenderingEngine, Enums, init as initCore, getShouldUseCPURendering, metaData, utilities, type Types } from "@cornerstonejs/core";
+import { RenderingEngine, Enums, eventTarget, init as initCore, getShouldUseCPURendering, metaData, utilities, type Types } from "@cornerstonejs/core";
 import * as loader from "@cornerstonejs/dicom-image-loader";
 
 import { through, type Matrix, type Placement, type Point, type Size, type Spacing } from "../geometry";
@@ -62,6 +62,18 @@ export function spacingOf(imageId: string): Spacing {
   return plane && !plane.usingDefaultValues && row && column && row > 0 && column > 0 ? { row, column } : null;
 }
 
+/** The viewer says by an event that an image cannot be had; its own promise then never ends. */
+function failureOf(imageId: string): { happens: Promise<never>; forget: () => void } {
+  let told: (event: Event) => void = () => undefined;
+  const happens = new Promise<never>((_, reject) => {
+    told = (event) => {
+      if ((event as CustomEvent<{ imageId?: string }>).detail?.imageId === imageId) reject(new Error("the image cannot be loaded"));
+    };
+  });
+  eventTarget.addEventListener(Enums.Events.IMAGE_LOAD_FAILED, told);
+  return { happens, forget: () => eventTarget.removeEventListener(Enums.Events.IMAGE_LOAD_FAILED, told) };
+}
+
 export class Pixels {
   private readonly id = `view-${++count}`;
   private viewport: Types.IStackViewport | null = null;
@@ -86,10 +98,12 @@ export class Pixels {
     }
     const address = addressOf(imageId);
     listeners.set(address, progress);
+    const failure = failureOf(imageId);
     try {
-      await this.viewport.setStack([imageId]);
+      await Promise.race([this.viewport.setStack([imageId]), failure.happens]);
     } finally {
       listeners.delete(address);
+      failure.forget();
     }
     this.shown = imageId;
     const properties = this.viewport.getProperties();

@@ -8,6 +8,7 @@ import type { Box } from "../types";
 import { dragged, rangeOf } from "../window";
 import { decimal, t } from "../words";
 import { previewOf, type Frame } from "./frames";
+import { apart, type Label } from "./labels";
 import type { Pixels } from "./pixels";
 import { moved, scrolled, zoomed, type Tool, type View } from "./view";
 
@@ -94,6 +95,7 @@ export function Stage(props: StageProps): JSX.Element {
     const ready = () => setSmall({ width: image.naturalWidth, height: image.naturalHeight });
     if (!image.getAttribute("src")) image.src = previewOf(frame, live.current.preview);
     if (image.complete && image.naturalWidth) ready();
+    else setSmall(null);
     image.addEventListener("load", ready);
     holder.replaceChildren(image);
     setBroken(false);
@@ -139,6 +141,8 @@ export function Stage(props: StageProps): JSX.Element {
   const place = `matrix(${matrix.join(",")})`;
   const toSmall = small ? `matrix(${matrix[0] * (size.width / small.width)},${matrix[1] * (size.width / small.width)},${matrix[2] * (size.height / small.height)},${matrix[3] * (size.height / small.height)},${matrix[4]},${matrix[5]})` : "";
   const spacing = isFull ? (pixels.current?.spacing ?? null) : null;
+  const boxes = (isFull || small ? marks : []).flatMap((mark) => mark.boxes.filter((box) => box.sop_instance_uid === frame?.sop).map((box) => ({ mark, points: onScreen(box, matrix) })));
+  const labels = apart(boxes.map(({ mark, points }) => labelOf(mark, points)));
 
   return (
     <div class={`stage tool-${tool}`} ref={outer} role="group" aria-label={props.label} tabIndex={0} data-full={isFull ? "yes" : "no"} {...gestures}>
@@ -149,11 +153,9 @@ export function Stage(props: StageProps): JSX.Element {
           {marks.map((mark) => mark.heatmap && mark.opacity > 0 && mark.sop === frame?.sop && <image key={`h${mark.id}`} href={mark.heatmap} width={size.width} height={size.height} preserveAspectRatio="none" opacity={mark.opacity} />)}
           {draft && tool === "box" && <rect class="box box-draft" {...corners(draft)} />}
         </g>
-        {marks.map((mark) =>
-          mark.boxes
-            .filter((box) => box.sop_instance_uid === frame?.sop)
-            .map((box, n) => <Drawn key={`${mark.id}.${n}`} mark={mark} box={box} matrix={matrix} pick={props.pick} />),
-        )}
+        {boxes.map(({ mark, points }, n) => (
+          <Drawn key={n} mark={mark} points={points} label={labels[n] as Label} pick={props.pick} />
+        ))}
         {measures.map((one, n) => (
           <Measured key={n} one={one} matrix={matrix} text={textOf(one, spacing)} />
         ))}
@@ -161,7 +163,7 @@ export function Stage(props: StageProps): JSX.Element {
       </svg>
       <p class="stage-caption">{props.caption}</p>
       <p class="stage-told">
-        {broken ? <span class="bad">{t("viewer.broken")}</span> : part !== null && !isFull ? <span>{t("viewer.loading", { percent: Math.round(part * 100) })}</span> : isFull ? <span>{Math.round(scale * 100)} %</span> : null}
+        {broken ? <span class="bad">{t(small ? "viewer.broken" : "viewer.lost")}</span> : part !== null && !isFull ? <span>{t("viewer.loading", { percent: Math.round(part * 100) })}</span> : isFull ? <span>{Math.round(scale * 100)} %</span> : null}
         {!props.full && !isFull && frame && (
           <button type="button" class="quiet-button" onClick={props.askFull}>
             {t("viewer.ask_full")}
@@ -190,14 +192,22 @@ export function textOf(one: Measure, spacing: Parameters<typeof length>[2]): str
   return `${decimal(found.value, found.unit === "mm" ? 1 : 0)} ${found.unit}`;
 }
 
-function Drawn({ mark, box, matrix, pick }: { mark: Mark; box: Box; matrix: Matrix; pick: (id: string) => void }): JSX.Element {
-  const points = [apply(matrix, [box.column, box.row]), apply(matrix, [box.column + box.width, box.row]), apply(matrix, [box.column + box.width, box.row + box.height]), apply(matrix, [box.column, box.row + box.height])];
+function onScreen(box: Box, matrix: Matrix): Point[] {
+  const [right, below] = [box.column + box.width, box.row + box.height];
+  return ([[box.column, box.row], [right, box.row], [right, below], [box.column, below]] as Point[]).map((one) => apply(matrix, one));
+}
+
+function labelOf(mark: Mark, points: Point[]): Label {
   const top = points.reduce((best, one) => (one[1] < best[1] - 1 || (Math.abs(one[1] - best[1]) <= 1 && one[0] < best[0]) ? one : best));
+  return { x: top[0] + 4, y: top[1] - 5, text: mark.label };
+}
+
+function Drawn({ mark, points, label, pick }: { mark: Mark; points: Point[]; label: Label; pick: (id: string) => void }): JSX.Element {
   return (
     <g class={`box box-${mark.kind}${mark.chosen ? " is-chosen" : ""}`} onClick={() => pick(mark.id)}>
       <polygon points={points.map((one) => one.join(",")).join(" ")} />
-      <text x={top[0] + 4} y={Math.max(14, top[1] - 5)}>
-        {mark.label}
+      <text x={label.x} y={label.y}>
+        {label.text}
       </text>
     </g>
   );
