@@ -29,7 +29,7 @@ from hoichan.errors import (
 from hoichan.settings import Settings
 from hoichan.settings import load as load_settings
 from hoichan.types import ModelManifest, RefusalCode, Sha256, VolumeManifest
-from service.cli_volumes import volume_folder
+from service.cli_volumes import volume_folder, volume_manifests
 
 if TYPE_CHECKING:
     from hoichan.adapters.runner_apart import ApartRunner
@@ -61,20 +61,28 @@ def _quiet() -> None:
 @app.command("list")
 def list_models(config: Config = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Show the packages on the shelf, the unusable ones with the reason."""
-    shelf = _shelf(_settings(config, data_dir))
+    settings = _settings(config, data_dir)
+    shelf = _shelf(settings)
+    volumes, unusable = volume_manifests(settings)
+    invalid = (*shelf.invalid, *unusable)
     if as_json:
         print(json.dumps({
             "models": [_described(manifest) for manifest in shelf.manifests],
-            "invalid": [{"name": name, "error": str(error)} for name, error in shelf.invalid],
+            "volumes": [{"name": v.name, "algorithm_version": v.algorithm_version, "status": v.status,
+                         "segments": len(v.segments), "disclaimer": dict(v.disclaimer)} for v in volumes],
+            "invalid": [{"name": name, "error": str(error)} for name, error in invalid],
         }, ensure_ascii=False))  # fmt: skip
     else:
         for m in shelf.manifests:
             shown = sum(o.enabled for o in m.outputs)
             print(f"{m.name}  {m.algorithm_version}  {m.status}  {shown} of {len(m.outputs)} findings shown  "
                   f"{m.disclaimer.get('en', '')}")  # fmt: skip
-        for name, error in shelf.invalid:
+        for v in volumes:
+            print(f"{v.name}  {v.algorithm_version}  {v.status}  {len(v.segments)} volumes measured  "
+                  f"{v.disclaimer.get('en', '')}")  # fmt: skip
+        for name, error in invalid:
             print(f"{name}  unusable  {error}")
-    raise typer.Exit(1 if shelf.invalid else 0)
+    raise typer.Exit(1 if invalid else 0)
 
 
 @app.command("verify")

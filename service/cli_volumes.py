@@ -86,6 +86,21 @@ def volume_folder(package: str, settings: Settings) -> Path | None:
     return next((place for place in places if (place / VOLUME_FILE).is_file()), None)
 
 
+def volume_manifests(
+    settings: Settings,
+) -> tuple[tuple[VolumeManifest, ...], tuple[tuple[str, ManifestInvalid], ...]]:
+    """The packages for volumes on the shelves, and those that cannot be used with the reason."""
+    from hoichan.analysis.manifests import shelf_roots  # noqa: PLC0415
+    from hoichan.analysis.versions import find  # noqa: PLC0415
+
+    roots = shelf_roots(settings.storage.data_dir)
+    found, invalid = find(roots)
+    return (
+        tuple(one.manifest for one in found if isinstance(one.manifest, VolumeManifest)),
+        tuple((name, error) for name, error in invalid if volume_folder(name, settings) is not None),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class _Header:
     path: Path

@@ -205,6 +205,18 @@ def test_list_shows_the_package_and_what_it_is():
     assert json.loads(text)["models"][0]["name"] == "cxr-demo"
 
 
+def test_list_shows_packages_for_volumes_and_why_one_cannot_be_used(tmp_path):
+    code, text = ask("list", "--data-dir", tmp_path)
+    assert code == 0 and "2 volumes measured" in text
+    broken = tmp_path / "models" / "liver"
+    broken.mkdir(parents=True)
+    (broken / "volume.toml").write_text("name = 1", encoding="utf-8")
+    code, text = ask("list", "--json", "--data-dir", tmp_path)
+    told = json.loads(text)
+    assert code == 1 and [one["name"] for one in told["volumes"]] == ["hippocampus"]
+    assert [one["name"] for one in told["invalid"]] == ["liver"]
+
+
 def test_verify_says_passed():
     code, text = ask("verify", "cxr-demo")
     assert code == 0 and "FAILED" not in text and "golden:chest_phantom  passed" in text
