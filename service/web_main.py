@@ -86,7 +86,6 @@ def serve(settings: Settings, door: socket.socket, *, ready_file: Path | None, l
     house = open_house(settings)
     check_people(house)
     house.audit.check()
-    tell_start(settings, house.audit, house.clock)
     app = create_app(
         settings,
         reading=ReadingSql(house.engine, house.objects),
@@ -104,6 +103,7 @@ def serve(settings: Settings, door: socket.socket, *, ready_file: Path | None, l
     tally = Tally()
     _mount_doors(app, house, tally)
     server = _Server(_configuration(settings, app), ready_file)
+    tell_start(settings, house.audit, house.clock)  # nothing refuses the start from here on
     # uvicorn takes the signals while it serves and raises them again when it has shut down: this event's
     # handlers then have nothing left to do. The end of the lifeline reaches the server through the event.
     stop = stop_event(stdin_lifeline=lifeline)
