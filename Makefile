@@ -116,7 +116,7 @@ check: .venv/.dev  ## Format, lint, types, floors
 	.venv/bin/lint-imports
 
 test: .venv/.dev check  ## Everything needed to test, then the tests; no torch
-	.venv/bin/pytest -q -n 2 --dist loadfile --durations 15
+	.venv/bin/pytest -q -n 2 --dist loadfile --no-loadscope-reorder --durations 15
 
 test-train: .venv-train/.train  ## Training and export, with torch
 	.venv-train/bin/pytest -q tests/train
