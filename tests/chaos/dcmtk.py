@@ -46,6 +46,11 @@ class Sending:
             errors="replace",
         )
 
+    @property
+    def is_done(self) -> bool:
+        """Whether it has nothing left to send."""
+        return self._process.poll() is not None
+
     def told(self) -> dict[Path, str]:
         """What was answered to each file that got an answer; waits for the end of the run."""
         try:

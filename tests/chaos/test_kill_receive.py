@@ -51,15 +51,27 @@ class Films:
         return film(study=f"chaos {number // (FILES // 2)}", instance=str(number), pixels=pixels)
 
 
-def one_life(door, files, chance):
-    """Start, send by three senders, kill at a random moment; the files whose Success somebody heard of."""
+def filed(door):
+    """How many objects have their names."""
+    return sum(1 for _ in (door.data_dir / "spool" / "studies").rglob("*.dcm"))
+
+
+def one_life(door, files, chance, *, after=0):
+    """Start, send by three senders, kill at a random moment; the files whose Success somebody heard of.
+
+    `after`: so many objects have been filed by then, so that a slow machine is killed between answers, too.
+    """
     door.start()
+    before = filed(door)
     half = len(files) // 2
     shares = (files[:half], files[half:], files[half:])
     sendings = [
         dcmtk.Sending(program, door.port, share) for program, share in zip(SENDERS, shares, strict=True)
     ]
-    threading.Event().wait(chance.uniform(0, 0.5))  # the moment of the kill is the point of the test
+    while filed(door) < before + after and not all(sending.is_done for sending in sendings):
+        threading.Event().wait(0.002)
+    # the moment of the kill is the point of the test
+    threading.Event().wait(chance.uniform(0, 0.01 if after else 0.5))
     door.kill()
     return {file for sending in sendings for file, status in sending.told().items() if status == "Success"}
 
@@ -80,7 +92,7 @@ def test_what_was_told_is_there_once(door, tmp_path):
         waiting += fresh
         sent += len(fresh)
         offered = waiting[: 3 * FILES]
-        heard = one_life(door, offered, chance)
+        heard = one_life(door, offered, chance, after=chance.randint(4, FILES) * (number % 2))
         in_the_middle += 0 < len(heard) < len(offered)
         told |= {int(file.stem) for file in heard}
         for file in heard:
