@@ -5,6 +5,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
 from hoichan.adapters.clock import SystemClock
@@ -103,6 +104,7 @@ def _no_internet(*args, **kwargs):
 
 def test_the_command_writes_a_package(monkeypatch, tmp_path):
     monkeypatch.setattr(model_pull, "fetch_xrv", lambda name: Library())
-    result = CliRunner().invoke(app, ["pull", f"xrv:{NAME}", "--out", str(tmp_path / "out")])
+    with capture_logs():  # else the command line sets the logs of this process up, for a stream that ends
+        result = CliRunner().invoke(app, ["pull", f"xrv:{NAME}", "--out", str(tmp_path / "out")])
     assert result.exit_code == 0, result.output
     assert load(tmp_path / "out" / f"xrv-{NAME}").status == "shadow"
