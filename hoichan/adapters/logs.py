@@ -13,7 +13,7 @@ import traceback
 import warnings
 from collections.abc import MutableMapping
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import structlog
 
@@ -32,7 +32,7 @@ def configure(process: str) -> None:
             structlog.processors.JSONRenderer(ensure_ascii=False),
         ],
         # line and end in one write: the processes of a house share one stream, and lines must not mix
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, _Stderr())),
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         cache_logger_on_first_use=True,
     )
@@ -101,6 +101,16 @@ def _show_warning(
     structlog.get_logger().warning(
         "library_warning", kind=category.__name__, file=_module(filename), line=lineno
     )
+
+
+class _Stderr:
+    """Whatever stderr is now: who called a command inside another program takes its stream away again."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
 
 
 class _Redacted(logging.Handler):

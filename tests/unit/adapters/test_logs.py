@@ -74,3 +74,22 @@ for number in range(3000):
         assert [process.wait(60) for process in running] == [0, 0]
     lines = (tmp_path / "log").read_text(encoding="utf-8").splitlines()
     assert sorted(json.loads(line)["number"] for line in lines) == sorted([*range(3000), *range(3000)])
+
+
+def test_a_stream_that_was_taken_away_again_is_no_fault():
+    script = """
+import io, sys
+import structlog
+from hoichan.adapters import logs
+log, kept = structlog.get_logger(), sys.stderr
+with io.StringIO() as sys.stderr:
+    logs.configure("tester")
+    log.info("inside")
+sys.stderr = kept
+log.info("after")
+"""
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
+    (line,) = [json.loads(line) for line in done.stderr.splitlines()]
+    assert line["event"] == "after"
