@@ -9,7 +9,8 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import structlog
@@ -63,6 +64,21 @@ class Loads(Protocol):
         ...
 
 
+@contextmanager
+def _counted(tally: Tally, manifest: ModelManifest | VolumeManifest) -> Iterator[None]:
+    """One run of a model: how long an answer took, and what came of it."""
+    outcome, began = "failed", time.monotonic()
+    try:
+        yield
+        outcome = "answered"
+        tally.observe(INFERENCE_SECONDS, manifest.name, value=time.monotonic() - began)
+    except InputOutOfDomain:
+        outcome = "out_of_domain"
+        raise
+    finally:
+        tally.add(MODEL_RUNS, manifest.name, manifest.algorithm_version, outcome)
+
+
 class MeteredRunner:
     """A runner whose images are counted."""
 
@@ -72,17 +88,8 @@ class MeteredRunner:
 
     def run(self, manifest: ModelManifest, study: Study, instance: Instance) -> InferenceResult:
         """As the runner; whatever comes of it is counted."""
-        outcome, began = "failed", time.monotonic()
-        try:
-            result = self._runner.run(manifest, study, instance)
-            outcome = "answered"
-            self._tally.observe(INFERENCE_SECONDS, manifest.name, value=time.monotonic() - began)
-            return result
-        except InputOutOfDomain:
-            outcome = "out_of_domain"
-            raise
-        finally:
-            self._tally.add(MODEL_RUNS, manifest.name, manifest.algorithm_version, outcome)
+        with _counted(self._tally, manifest):
+            return self._runner.run(manifest, study, instance)
 
 
 class MeteredOutliner:
@@ -98,17 +105,8 @@ class MeteredOutliner:
 
     def run(self, manifest: VolumeManifest, study: Study, series: Series) -> VolumeResult:
         """As the outliner; whatever comes of it is counted."""
-        outcome, began = "failed", time.monotonic()
-        try:
-            result = self._outliner.run(manifest, study, series)
-            outcome = "answered"
-            self._tally.observe(INFERENCE_SECONDS, manifest.name, value=time.monotonic() - began)
-            return result
-        except InputOutOfDomain:
-            outcome = "out_of_domain"
-            raise
-        finally:
-            self._tally.add(MODEL_RUNS, manifest.name, manifest.algorithm_version, outcome)
+        with _counted(self._tally, manifest):
+            return self._outliner.run(manifest, study, series)
 
 
 class MeteredSink:

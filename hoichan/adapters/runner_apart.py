@@ -15,7 +15,7 @@ from io import BytesIO
 import numpy as np
 from numpy.typing import NDArray
 
-from hoichan.adapters.runner_volumes import Outline
+from hoichan.adapters.runner_volumes import Outline, Outlines
 from hoichan.errors import RunnerFailed
 from hoichan.settings.models import Models
 from hoichan.types import VolumeManifest
@@ -24,16 +24,12 @@ _COMMAND = (sys.executable, "-P", "-m", "hoichan.adapters.volume_child")
 _KEPT = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "TMPDIR", "PYTHONPATH")
 
 
-class ApartRunner:
+class ApartRunner(Outlines):
     """Runs packages for volumes, whatever their runtime, each time in a fresh process."""
 
     def __init__(self, settings: Models, *, threads: int | None = None) -> None:
         self._settings = settings
         self._threads = threads or max(1, (os.cpu_count() or 2) - 1)
-
-    def labels(self, manifest: VolumeManifest, voxels: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """As `outline`, on voxels of the size that the package accepts."""
-        return self.outline(manifest, voxels, np.diag([*manifest.accepts.spacing_mm, 1.0])).labels
 
     def outline(
         self,

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hoichan.adapters.runner_volumes import Outline, outlined
+from hoichan.adapters.runner_volumes import Outline, Outlines, outlined
 from hoichan.analysis.bundles import INPUT, read_config
 from hoichan.errors import ManifestInvalid, RunnerFailed
 from hoichan.types import VolumeManifest
@@ -32,16 +32,12 @@ if TYPE_CHECKING:
 _OF_FILES = frozenset({"LoadImage", "EnsureChannelFirst", "AddChannel", "SaveImage"})
 
 
-class MonaiRunner:
+class MonaiRunner(Outlines):
     """Runs one bundle after another; keeps the last network."""
 
     def __init__(self, *, threads: int | None = None) -> None:
         self._threads = threads
         self._opened: tuple[str, Any, Any, Any] | None = None  # digest, transforms, network, inferer
-
-    def labels(self, manifest: VolumeManifest, voxels: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """As `outline`, on voxels of the size that the package accepts."""
-        return self.outline(manifest, voxels, np.diag([*manifest.accepts.spacing_mm, 1.0])).labels
 
     def outline(
         self,

@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +27,17 @@ class Outline:
     provider: str  # what really ran
 
 
-class Outlines(Protocol):
+class Outlines(ABC):
     """Runs a package for volumes on voxels."""
 
+    def labels(self, manifest: VolumeManifest, voxels: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """The channel of each voxel (x, y, z), 0: none of the segments; voxels of the size that is accepted.
+
+        Raises RunnerFailed.
+        """
+        return self.outline(manifest, voxels, np.diag([*manifest.accepts.spacing_mm, 1.0])).labels
+
+    @abstractmethod
     def outline(
         self,
         manifest: VolumeManifest,
@@ -39,22 +47,14 @@ class Outlines(Protocol):
         fractions: bool = False,
     ) -> Outline:
         """`voxels`: (x, y, z) stored grey values in RAS; `affine`: (4, 4) to mm. Raises RunnerFailed."""
-        ...
 
 
-class VolumeRunner:
+class VolumeRunner(Outlines):
     """Runs packages for volumes on the processor, one at a time."""
 
     def __init__(self, *, threads: int | None = None) -> None:
         self._threads = threads or max(1, (os.cpu_count() or 2) - 1)
         self._sessions: dict[Sha256, Session] = {}
-
-    def labels(self, manifest: VolumeManifest, voxels: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """(x, y, z) stored grey values -> the channel of each voxel; 0: none of the segments.
-
-        Raises RunnerFailed.
-        """
-        return self.outline(manifest, voxels, np.eye(4)).labels
 
     def outline(
         self,
