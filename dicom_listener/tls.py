@@ -7,17 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import ssl
-import threading
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import structlog
-
+from hoichan.adapters.tls import RenewedContext
 from hoichan.errors import ConfigurationError
 from hoichan.settings import ServerTls
-
-log = structlog.get_logger()
 
 TLS_1_2_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM"  # RFC 9325 4.2; those of TLS 1.3 are all fit
 
@@ -35,27 +30,11 @@ class Credentials:
 
     def __init__(self, tls: ServerTls) -> None:
         """Raises ConfigurationError."""
-        self._tls = tls
-        self._seen = self._versions()
-        self._context = server_context(tls)
-        self._lock = threading.Lock()
+        self._context = RenewedContext.of(tls, lambda: server_context(tls))
 
     def context(self) -> ssl.SSLContext:
         """How we speak TLS now; as before while the new files cannot be used."""
-        with self._lock:
-            versions = self._versions()
-            if versions != self._seen:
-                self._seen = versions
-                try:
-                    self._context = server_context(self._tls)
-                    log.info("certificates_renewed")
-                except ConfigurationError:
-                    log.error("certificates_not_renewed")  # half of a pair; the other half may follow
-            return self._context
-
-    def _versions(self) -> list[tuple[int, int, int] | None]:
-        files = (self._tls.cert, self._tls.key, self._tls.ca, self._tls.crl)
-        return [_version(path) for path in files if path is not None]
+        return self._context.now()
 
 
 def server_context(tls: ServerTls) -> ssl.SSLContext:
@@ -90,14 +69,6 @@ def certificate_of(connection: ssl.SSLSocket) -> Certificate | None:
     return Certificate(
         sha256=hashlib.sha256(encoded).hexdigest(), common_name=str(names[-1]) if names else ""
     )
-
-
-def _version(path: Path) -> tuple[int, int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 def _no_password() -> str:

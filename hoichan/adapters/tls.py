@@ -1,11 +1,19 @@
-"""TLS towards a receiver, whose certificate is always checked, and at our page: 1.2 or later."""
+"""TLS towards a receiver, whose certificate is always checked, and at our doors: 1.2 or later."""
 
 from __future__ import annotations
 
 import ssl
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+import structlog
 
 from hoichan.errors import ConfigurationError
 from hoichan.settings import ClientTls, ServerTls
+
+log = structlog.get_logger()
 
 
 def client_args(tls: ClientTls | None, host: str) -> tuple[ssl.SSLContext, str] | None:
@@ -24,9 +32,13 @@ def client_context(tls: ClientTls) -> ssl.SSLContext:
 
 def page_context(tls: ServerTls) -> ssl.SSLContext:
     """How the page speaks TLS to browsers. Raises ConfigurationError for files that cannot be used."""
-    context = door_context(tls, "web.tls")
-    context.set_alpn_protocols(["http/1.1"])
-    return context
+
+    def made() -> ssl.SSLContext:
+        context = _door_context(tls, "web.tls")
+        context.set_alpn_protocols(["http/1.1"])
+        return context
+
+    return RenewedContext.of(tls, made)
 
 
 def door_context(tls: ServerTls, section: str) -> ssl.SSLContext:
@@ -34,6 +46,55 @@ def door_context(tls: ServerTls, section: str) -> ssl.SSLContext:
 
     Raises ConfigurationError for files that cannot be used.
     """
+    return RenewedContext.of(tls, lambda: _door_context(tls, section))
+
+
+class RenewedContext(ssl.SSLContext):
+    """Reads certificate, authority and revocation list again when their files have changed.
+
+    For asyncio, which asks for one connection after another by `wrap_bio`: each gets the context of that
+    moment, and no session of a former one can be taken up again past a new list.
+    """
+
+    _make: Callable[[], ssl.SSLContext]
+    _files: tuple[Path, ...]
+    _seen: list[tuple[int, int, int] | None]
+    _current: ssl.SSLContext
+    _lock: threading.Lock
+
+    @classmethod
+    def of(cls, tls: ServerTls, make: Callable[[], ssl.SSLContext]) -> Self:
+        """`make` raises ConfigurationError for files that cannot be used, and so does this."""
+        context = cls(ssl.PROTOCOL_TLS_SERVER)
+        context._make = make
+        context._files = tuple(path for path in (tls.cert, tls.key, tls.ca, tls.crl) if path is not None)
+        context._seen = context._versions()
+        context._current = make()
+        context._lock = threading.Lock()
+        return context
+
+    def wrap_bio(self, *args: Any, **options: Any) -> ssl.SSLObject:  # noqa: ANN401  as its base
+        """The TLS side of one connection."""
+        return self.now().wrap_bio(*args, **options)
+
+    def now(self) -> ssl.SSLContext:
+        """What holds now; as before while the new files cannot be used."""
+        with self._lock:
+            versions = self._versions()
+            if versions != self._seen:
+                self._seen = versions
+                try:
+                    self._current = self._make()
+                    log.info("certificates_renewed")
+                except ConfigurationError:
+                    log.error("certificates_not_renewed")  # half of a pair; the other half may follow
+            return self._current
+
+    def _versions(self) -> list[tuple[int, int, int] | None]:
+        return [_version(path) for path in self._files]
+
+
+def _door_context(tls: ServerTls, section: str) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=tls.ca)
         context.load_cert_chain(tls.cert, tls.key, password=_no_password)
@@ -54,3 +115,11 @@ def door_context(tls: ServerTls, section: str) -> ssl.SSLContext:
 def _no_password() -> str:
     """An encrypted key would otherwise ask the terminal."""
     return ""
+
+
+def _version(file: Path) -> tuple[int, int, int] | None:
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino

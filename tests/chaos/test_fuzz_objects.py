@@ -1,7 +1,8 @@
 """Broken data sets through the real door: each gets a status and a line, and the door stands.
 
 FUZZ_OBJECTS sets how many (300), FUZZ_SEED which. Two thirds are mutants of pydicom's test files, one third
-is built by hypothesis element by element. Then the house works on what the door let in.
+is built by hypothesis element by element. Then the house works on what the door let in; FUZZ_SETTLE_SECONDS
+sets how long it may take. More than five minutes need `-o faulthandler_timeout=0 --timeout=0` as well.
 """
 
 import json
@@ -27,7 +28,8 @@ SEED = int(os.environ.get("FUZZ_SEED", "20261121"))
 OURS = {0x0000, 0xA900, 0xC000}  # nothing is wrong with us, so no 0xA700, no 0x0110, and never 0xC211
 REFUSED = {0xA900, 0xC000}
 GROWTH_BYTES = 48 << 20
-SETTLE_SECONDS = 240 + OBJECTS // 10  # for a busy machine; a quiet one needs a tenth
+# for a busy machine; a quiet one needs a tenth
+SETTLE_SECONDS = int(os.environ.get("FUZZ_SETTLE_SECONDS", str(240 + OBJECTS // 10)))
 END_STATES = {"delivered", "not_analysed", "failed"}
 _SHORT = (b"AE", b"AS", b"CS", b"DA", b"DS", b"FD", b"IS", b"LO", b"PN", b"SS", b"TM", b"UI", b"US")
 _LONG = (b"OB", b"OF", b"OW", b"SV", b"UC", b"UN", b"UT", b"SQ")
