@@ -23,6 +23,7 @@ from pydicom.multival import MultiValue
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi
 
 from hoichan.adapters.frames import decoded
+from hoichan.adapters.frames_small import decoded_small
 from hoichan.errors import NotConvertible
 
 LARGEST_SIDE = 16384  # pixels
@@ -115,7 +116,8 @@ class RenderedShelf:
 
 def rendered(path: Path, index: int, asked: Rendering) -> bytes:
     """One frame, counted from zero, as a picture. Raises NotConvertible or OSError."""
-    header, stored = decoded(path, index)
+    small = decoded_small(path, index, asked.largest) if asked.largest is not None else None
+    header, stored = small if small is not None else decoded(path, index)
     if max(stored.shape[:2]) > LARGEST_SIDE:
         raise NotConvertible("The image is too large to be shown.")
     try:
