@@ -2,7 +2,7 @@
 PYTHON ?= python3
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .DELETE_ON_ERROR:
-.PHONY: app app-if-node app-test run smoke test test-train test-peers test-chaos check bench bench-scale peers clean help
+.PHONY: app app-if-node app-test audit run smoke test test-train test-peers test-chaos check bench bench-scale peers clean help
 
 help:            ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -137,6 +137,19 @@ test-peers: .venv/.peers .venv-emr/.emr .node/.oidc .node/.fhir .node/.ohif peer
 test-chaos: .venv/.dev  ## kill -9, disks, wires, clocks, broken objects; docs/reliability.md
 	.venv/bin/pytest -q tests/chaos --timeout 14400 -o faulthandler_timeout=14400
 
+# Asks databases of known weaknesses, so it needs the internet; without it nothing was asked, and that is no pass.
+audit: .venv/.dev  ## Known weaknesses of what we lean on, Python and page; needs the internet
+	.venv/bin/pytest -q tests/unit/test_dependencies.py
+	$(call environment,.venv-audit)
+	@.venv-audit/bin/pip install -q 'pip-audit>=2.9,<3' \
+	  || { echo "NOT ASKED: pip-audit cannot be installed here."; exit 3; }
+	@told=$$(.venv-audit/bin/pip-audit --path .venv/lib/python3*/site-packages --skip-editable --progress-spinner off 2>&1) \
+	  && echo "Python: no known weakness." || { echo "$$told"; \
+	  case "$$told" in *"known vulnerabilit"*) exit 1;; *) echo "NOT ASKED: no database of weaknesses answers here."; exit 3;; esac; }
+	@command -v npm >/dev/null || $(MAKE) --no-print-directory .venv-node/.node
+	@cd $(APP) && told=$$(npm audit --omit=dev 2>&1) && echo "Page: no known weakness." || { echo "$$told"; \
+	  case "$$told" in *"found "*|*vulnerabilities*) exit 1;; *) echo "NOT ASKED: no database of weaknesses answers here."; exit 3;; esac; }
+
 bench: .venv/.peers peers  ## Figures, side by side with a peer, by hand
 	.venv/bin/python -m benches.footprint
 	.venv/bin/python -m benches.receive
@@ -152,4 +165,4 @@ bench-scale: .venv/.peers peers  ## A million studies, more workers, a soak, a p
 	.venv/bin/python -m benches.simulate
 
 clean:           ## Remove what was built; data stays
-	rm -rf .venv .venv-wheel .venv-train .venv-emr .venv-node .node service/web/app/node_modules service/web/static/app build dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-wheel .venv-audit .venv-train .venv-emr .venv-node .node service/web/app/node_modules service/web/static/app build dist .mypy_cache .ruff_cache .pytest_cache
