@@ -7,6 +7,7 @@ travels under its RadLex or DICOM code. Vietnamese terms are to be signed off by
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -322,3 +323,33 @@ REFUSALS: Mapping[RefusalCode, Mapping[str, str]] = {
         "en": "The model was put on hold by a person in charge.",
     },
 }
+
+# What a refused film looks like to the gate: `hoichan.analysis.gate` names it in the refusal's detail.
+LOOKS: Mapping[str, Mapping[str, str]] = {
+    "not_upright": {
+        "vi": "Phim có vẻ bị xoay hoặc lộn ngược.",
+        "en": "The film seems to be turned or upside down.",
+    },
+    "inverted": {
+        "vi": "Phim có vẻ bị đảo đen trắng (âm bản).",
+        "en": "The film seems to be inverted, black for white.",
+    },
+    "mirrored": {
+        "vi": "Phim có vẻ bị lật trái – phải; hãy kiểm tra dấu bên.",
+        "en": "The film seems to be mirrored left to right; check the side marker.",
+    },
+    "other_object": {
+        "vi": "Có vẻ là bộ phận khác hoặc không phải phim X-quang ngực.",
+        "en": "It seems to be another part of the body, or no chest film at all.",
+    },
+}
+_LOOKS = re.compile(r"\blooks=(\w+)")
+
+
+def refusal_words(code: RefusalCode, detail: str = "") -> dict[str, str]:
+    """Why something was not analysed, by language; and what a refused film looks like, where it is known."""
+    found = _LOOKS.search(detail)
+    more = LOOKS.get(found[1], {}) if found and code == RefusalCode.NOT_FRONTAL_CHEST else {}
+    return {
+        language: f"{text} {more[language]}" if more else text for language, text in REFUSALS[code].items()
+    }

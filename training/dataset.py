@@ -47,7 +47,7 @@ FINDINGS = {
 }
 SMALL_COLLECTION = 30  # films; smaller source collections are one group, "other"
 
-FRONTAL, NOT_UPRIGHT, INVERTED, OTHER = range(len(GATE_CLASSES))
+FRONTAL, NOT_UPRIGHT, INVERTED, OTHER, MIRRORED = range(len(GATE_CLASSES))
 HELD_OUT_SERIES = ("FLAIR", "HCrop")  # parts of folder names of the MR study
 HELD_OUT_FILES = ("RG1", "RG3", "US1", "examples_overlay", "flower")
 SEEN_IN_ANOTHER_FORM = ("JPEG2000",)  # the bone scan of JPEG-LL.dcm again: neither trained on nor judged
@@ -67,6 +67,18 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def joined(self, other: Samples) -> Samples:
+        """These films and then the others."""
+        return Samples(
+            images=self.images + other.images,
+            patients=np.concatenate([self.patients, other.patients]),
+            collections=np.concatenate([self.collections, other.collections]),
+            labels=np.concatenate([self.labels, other.labels]),
+            metadata=np.concatenate([self.metadata, other.metadata]),
+            ages=np.concatenate([self.ages, other.ages]),
+            paths=self.paths + other.paths,
+        )
 
     def head(self, count: int | None) -> Samples:
         """The first so many films; all with None."""

@@ -301,8 +301,9 @@ def torch_scorer(net: FilmNet) -> Scorer:
 def load_net(run: Path) -> tuple[FilmNet, dict[str, Any]]:
     """The network of a run folder and its settings."""
     settings = json.loads((run / "settings.json").read_text(encoding="utf-8"))
-    net = build(len(FINDINGS), len(GATE_CLASSES), pretrained=False)
-    net.load_state_dict(torch.load(run / "weights.pt", map_location="cpu", weights_only=True))
+    state = torch.load(run / "weights.pt", map_location="cpu", weights_only=True)
+    net = build(len(FINDINGS), len(state["gate_out.bias"]), pretrained=False)
+    net.load_state_dict(state)
     return net.to(memory_format=torch.channels_last).eval(), settings
 
 

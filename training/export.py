@@ -221,11 +221,13 @@ def why_disabled(row: Mapping[str, Any]) -> str:
     return ""
 
 
-def manifest_toml(settings: Mapping[str, Any], evaluation: Mapping[str, Any], sha256: str) -> str:
+def manifest_toml(
+    settings: Mapping[str, Any], evaluation: Mapping[str, Any], sha256: str, status: str = "research"
+) -> str:
     """The text of manifest.toml; its schema is `hoichan.analysis.manifests`."""
     head = (HERE / "recipes" / f"{settings['name']}.manifest.toml").read_text(encoding="utf-8")
     text = head.replace("@VERSION@", settings["version"]).replace("@SHA256@", sha256)
-    text = text.replace("@SIZE@", str(settings["size"]))
+    text = text.replace("@SIZE@", str(settings["size"])).replace("@STATUS@", status)
     text = text.replace("@GATE@", str(evaluation["gate"]["operating_point"]))
     for index, (name, key) in enumerate(FINDINGS.items()):
         chosen, why = evaluation["chosen_on_val"][key], why_disabled(evaluation["test"][key])
@@ -325,8 +327,8 @@ def choose_weights(net: FilmNet, size: int, films: Array, labels: Array) -> tupl
     }
 
 
-def export(run: Path, data: Path, package: Path) -> None:
-    """Write the package of a run that has been evaluated."""
+def export(run: Path, data: Path, package: Path, status: str = "research") -> None:
+    """Write the package of a run that has been evaluated; `status` is what its manifest begins with."""
     net, settings = load_net(run)
     net = net.to(memory_format=torch.contiguous_format)
     evaluation = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))
@@ -334,10 +336,11 @@ def export(run: Path, data: Path, package: Path) -> None:
     weights, proof = choose_weights(
         net, settings["size"], load_films(val.paths, settings["size"]), val.labels
     )
-    evaluation = {"recipe": settings, "export": proof, **evaluation}
+    named = {key: Path(settings.get(key, "")).name for key in ("start", "also")}  # folders of this machine
+    evaluation = {"recipe": {**settings, **named}, "export": proof, **evaluation}
     package.mkdir(parents=True, exist_ok=True)
     (package / "weights.onnx").write_bytes(weights)
-    manifest = manifest_toml(settings, evaluation, hashlib.sha256(weights).hexdigest())
+    manifest = manifest_toml(settings, evaluation, hashlib.sha256(weights).hexdigest(), status)
     (package / "manifest.toml").write_text(manifest, encoding="utf-8")
     (package / "card.md").write_text(card(settings, evaluation, len(weights)), encoding="utf-8")
     (package / "evaluation.json").write_text(
@@ -352,8 +355,11 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--package", type=Path, required=True)
+    parser.add_argument(
+        "--status", choices=("shadow", "research"), default="research", help="of a new version: shadow"
+    )
     arguments = parser.parse_args()
-    export(arguments.run, arguments.data, arguments.package)
+    export(arguments.run, arguments.data, arguments.package, arguments.status)
     print(f"written {arguments.package}")
 
 

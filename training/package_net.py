@@ -27,7 +27,8 @@ def from_package(package: Path) -> FilmNet:
     """The network of `package/weights.onnx`, in evaluation. Raises ValueError for another graph."""
     graph = onnx.load(package / "weights.onnx").graph
     stored = {i.name.removesuffix(".half"): numpy_helper.to_array(i) for i in graph.initializer}
-    net = build(len(FINDINGS), len(GATE_CLASSES), pretrained=False)
+    gate = stored.get("net.gate_out.bias", np.zeros(len(GATE_CLASSES)))  # older packages have four classes
+    net = build(len(FINDINGS), len(gate), pretrained=False)
     state = {
         name: torch.from_numpy(stored[f"net.{name}"].astype(np.float32))
         for name in net.state_dict()

@@ -15,7 +15,6 @@ afterwards.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import random
 import time
@@ -26,24 +25,18 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from monai.transforms import (
-    Compose,
-    RandAdjustContrast,
-    RandAffine,
-    RandFlip,
-    RandGaussianNoise,
-    RandGaussianSmooth,
-)
 from rich.progress import track
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from hoichan.analysis.gate import GATE_CLASSES
-from training.dataset import FINDINGS, FRONTAL, Array, Samples, gate_negatives, load_films, load_split
+from training.dataset import FINDINGS, Array, Samples, load_films, load_split
 from training.evaluate import auroc, within_group_auroc
+from training.gate_head import Gating, regate
 from training.networks import FilmNet, build
 from training.package_net import from_package
 from training.tap_head import Basis, ridge, shared, tap_features
+from training.trunk import altered_copies, trunk_features
 
 
 # --------------------------------------------------------------------------------------------------- settings
@@ -68,6 +61,7 @@ class Settings:
     gate_epochs: int = 30
     gate_learning_rate: float = 1e-3
     start: str = ""  # a package whose network is gone on with, instead of training the last blocks anew
+    also: str = ""  # an export of signed reviews whose films of split train are trained on beside the others
     tap_strength: float = 7.0  # of the ridge penalty, in units of a film's mean variance
     label_sharing: float = 0.15  # how much a film with one finding of a group counts for the others of it
     films: int | None = None  # only so many films a split: for tests
@@ -76,51 +70,6 @@ class Settings:
 def read_recipe(path: Path, **changes: object) -> Settings:
     """A recipe file, with settings changed by name. Unknown keys are a TypeError."""
     return Settings(**{**tomllib.loads(path.read_text(encoding="utf-8")), **changes})  # type: ignore[arg-type]
-
-
-# ------------------------------------------------------------------------------------------------------- data
-def alterations(seed: int) -> Compose:
-    """What another technician, patient or machine would change: stance, distance, grey scale, noise, side."""
-    alter = Compose(
-        [
-            RandAffine(prob=1.0, rotate_range=0.12, translate_range=14, scale_range=(0.12, 0.12),
-                       shear_range=0.05, padding_mode="zeros", mode="bilinear"),
-            RandFlip(prob=0.5, spatial_axis=1),  # left-right, as CheXNet does; not for the gate
-            RandAdjustContrast(prob=0.7, gamma=(0.6, 1.6)),
-            RandGaussianSmooth(prob=0.2, sigma_x=(0.3, 1.0), sigma_y=(0.3, 1.0)),
-            RandGaussianNoise(prob=0.4, std=0.03),
-        ]
-    )  # fmt: skip
-    alter.set_random_state(seed)
-    return alter
-
-
-@torch.inference_mode()
-def trunk_features(net: FilmNet, films: Array, keep: Path | None, what: str) -> Tensor:
-    """(n, 112, S/16, S/16) float16 of (n, 1, S, S) films; kept in the folder `keep` under a name made of the
-    pixels.
-    """
-    digest = hashlib.sha256(np.ascontiguousarray(films[:: max(1, len(films) // 64)]).tobytes()).hexdigest()[
-        :16
-    ]
-    place = keep / f"{what}-{len(films)}-{digest}.npy" if keep else None
-    if place is not None and place.exists():
-        return torch.from_numpy(np.load(place))
-    parts = []
-    for start in track(range(0, len(films), 16), description=f"trunk: {what}"):
-        batch = torch.from_numpy(films[start : start + 16]).to(memory_format=torch.channels_last)
-        parts.append(net.trunk(batch).to(torch.float16).contiguous())  # (16, 112, S/16, S/16)
-    features = torch.cat(parts)
-    if place is not None:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        np.save(place, features.numpy())
-    return features
-
-
-def altered_copies(films: Array, seed: int) -> Array:
-    """One altered copy of every film, clipped to 0..1."""
-    alter = alterations(seed)
-    return np.stack([np.clip(np.asarray(alter(film), dtype=np.float32), 0, 1) for film in films])
 
 
 # ------------------------------------------------------------------------------------------------------- loop
@@ -286,26 +235,6 @@ def tail_logits(net: FilmNet, features: Tensor) -> Array:
     return np.concatenate([net.tail(part.float()).logits.numpy() for part in features.split(64)])
 
 
-def train_gate(net: FilmNet, settings: Settings, features: Tensor, classes: Tensor) -> float:
-    """Fit the gate on trunk features (m, 112, S/16, S/16) and classes (m,), each class weighing the same."""
-    counts = torch.bincount(classes, minlength=len(GATE_CLASSES)).clamp(min=1)
-    weight = (len(classes) / (len(GATE_CLASSES) * counts)).float()
-    optimizer = torch.optim.AdamW(net.gate_parameters(), lr=settings.gate_learning_rate, weight_decay=0.05)
-    rng = np.random.default_rng(settings.seed)
-    loss = torch.zeros(())
-    for _ in track(range(settings.gate_epochs), description="gate"):
-        order = rng.permutation(len(classes))
-        for start in range(0, len(order), 64):
-            rows = torch.from_numpy(order[start : start + 64])
-            loss = F.cross_entropy(
-                net.gate(features[rows].float()), classes[rows], weight, label_smoothing=0.01
-            )
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-    return float(loss.detach())
-
-
 # ------------------------------------------------------------------------------------------------------- main
 def train(settings: Settings, data: Path, run: Path, keep: Path | None = None) -> FilmNet:
     """Train as the recipe says and leave `settings.json`, `history.json` and `weights.pt` (a state_dict) in
@@ -323,6 +252,8 @@ def train(settings: Settings, data: Path, run: Path, keep: Path | None = None) -
         load_split(data, "train").head(settings.films),
         load_split(data, "val").head(settings.films),
     )
+    if settings.also:
+        samples = samples.joined(load_split(Path(settings.also), "train"))
     films, val_films = load_films(samples.paths, settings.size), load_films(val.paths, settings.size)
     if settings.start:
         net, history, loss = from_package(Path(settings.start)), [], float("nan")
@@ -359,24 +290,11 @@ def train_tail_and_gate(
         for c in range(settings.copies)
     ]
     val_features = trunk_features(net, val[1], keep, "val")
-    negatives, classes = gate_negatives(films, data, count=settings.gate_count, seed=settings.seed)
-    refused = trunk_features(net, negatives, keep, "refused")
     net, history = train_findings(
         net, settings, samples, features, val[0], val_features, run / "checkpoint.pt"
     )
-    positives = upright_features(features)
-    loss = train_gate(
-        net,
-        settings,
-        torch.cat([positives, refused]),
-        torch.cat([torch.full((len(positives),), FRONTAL), torch.from_numpy(classes)]),
-    )
-    return net, history, loss
-
-
-def upright_features(features: list[Tensor]) -> Tensor:
-    """What the gate must let in: every film plain and in up to two altered copies."""
-    return torch.cat(features[:3])
+    rules = Gating(settings.gate_count, settings.gate_epochs, settings.gate_learning_rate, settings.seed)
+    return net, history, regate(net, rules, films, val_features, data, keep)
 
 
 def main() -> None:
@@ -389,8 +307,9 @@ def main() -> None:
         "--keep", type=Path, default=None, help="folder that keeps trunk features between runs"
     )
     parser.add_argument("--start", default="", help="package whose last blocks and gate are kept")
+    parser.add_argument("--also", default="", help="folder of `hoichan export-training`, trained on as well")
     arguments = parser.parse_args()
-    settings = read_recipe(arguments.recipe, start=arguments.start)
+    settings = read_recipe(arguments.recipe, start=arguments.start, also=arguments.also)
     train(settings, arguments.data, arguments.run, arguments.keep)
     last = json.loads((arguments.run / "history.json").read_text())
     print(json.dumps({**last["val"], "seconds": last["seconds"]}))

@@ -15,7 +15,9 @@ from hoichan.errors import InputOutOfDomain
 from hoichan.types import RefusalCode
 
 # Meaning of the gate's outputs, in order. Training and every package with four gate outputs use this order.
-GATE_CLASSES = ("frontal_chest", "not_upright", "inverted", "other_object")
+# Packages made before 1.2.0 of cxr-demo have the first four.
+GATE_CLASSES = ("frontal_chest", "not_upright", "inverted", "other_object", "mirrored")
+OLD_GATE_CLASSES = GATE_CLASSES[:4]
 
 MINIMUM_DEVIATION = 0.02  # of grey levels 0..1; a film with less is empty
 LARGEST_RATIO = 1.6  # of the sides: a 35 x 43 cm film has 1.23, two of them side by side have 1.63 or more
@@ -41,13 +43,14 @@ def check_gate(probabilities: Sequence[float], operating_point: float) -> float:
     point.
 
     `probabilities` is one row of the graph's `gate` output: one number, or one per `GATE_CLASSES`. The
-    error's text names what the film looks like instead: `not_upright`, `inverted` or `other_object`.
+    error's text names what the film looks like instead, one of `GATE_CLASSES`; its words are in
+    `hoichan.codes.LOOKS`.
     """
     frontal = float(probabilities[0])
     if frontal >= operating_point:
         return frontal
     looks = "other_object"
-    if len(probabilities) == len(GATE_CLASSES):
+    if len(probabilities) in {len(GATE_CLASSES), len(OLD_GATE_CLASSES)}:
         looks = GATE_CLASSES[1 + int(np.argmax(probabilities[1:]))]
     raise InputOutOfDomain(
         RefusalCode.NOT_FRONTAL_CHEST,

@@ -144,7 +144,7 @@ def score_text(finding: Finding, language: str) -> str:
 
 def refusal_reasons(refusals: Iterable[Refusal], language: str) -> tuple[str, ...]:
     """Each reason once, as a sentence, in the order it came."""
-    return tuple(dict.fromkeys(codes.REFUSALS[refusal.code][language] for refusal in refusals))
+    return tuple(dict.fromkeys(codes.refusal_words(one.code, one.detail)[language] for one in refusals))
 
 
 def measurement_lines(measurements: Sequence[Measurement], language: str) -> tuple[str, ...]:

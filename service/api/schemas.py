@@ -112,7 +112,7 @@ class RefusalOut(_Model):
         """From a refusal of the record."""
         return cls(
             code=refusal.code,
-            text=dict(codes.REFUSALS[refusal.code]),
+            text=codes.refusal_words(refusal.code, refusal.detail),
             algorithm_name=refusal.algorithm_name,
             series_instance_uid=refusal.series_instance_uid,
             sop_instance_uid=refusal.sop_instance_uid,

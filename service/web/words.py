@@ -198,9 +198,9 @@ class Words:
         """The name of a tier."""
         return codes.TIERS[tier][self.language]
 
-    def refusal(self, code: RefusalCode) -> str:
+    def refusal(self, code: RefusalCode, detail: str = "") -> str:
         """Why something was not analysed."""
-        return codes.REFUSALS[code][self.language]
+        return codes.refusal_words(code, detail)[self.language]
 
     def reason(self, code: str) -> str:
         """The reason behind a state: a refusal or the code of an error, in words."""
