@@ -227,7 +227,8 @@ class Arrivals:
         parts = []
         for one in spooled:
             try:
-                parts.append(read_spooled(self._spool, one, self._settings.site.zone))
+                character_set = self._settings.listener.character_set_of(one.calling_ae_title)
+                parts.append(read_spooled(self._spool, one, self._settings.site.zone, character_set))
             except IntakeError as error:
                 self._cannot_read(uid, SOPInstanceUID(one.path.stem), error)
         return parts

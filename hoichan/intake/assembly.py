@@ -99,7 +99,8 @@ def completeness(
     """Closed when no association sends any more and the quiet time is over, or when the cap is reached.
 
     At once when everything is here that a finished modality (MPPS) or an image manager (IAN) has named; a
-    modality that has begun and not finished holds it until the cap. Images that came after the named ones
+    modality that has begun and not finished holds it until the cap, or as long as its sender's
+    `step_seconds` say. Images that came after the named ones
     have their quiet time, else each of them would be a revision. In the same way a source that has as many
     images as we have, and had them some seconds ago, closes the study; one that has more holds it until the
     cap. `expected_instances`: as many as an order asks for; reached, they close it, but fewer hold nothing,
@@ -113,9 +114,6 @@ def completeness(
     if not study.instances:
         return Completeness(complete=False, closed_by="", look_again_at=None)
     evidence = evidence or Evidence()
-    closed_by = "" if evidence.in_progress else _fulfilled(study, evidence, expected_instances)
-    if closed_by and not (is_open and closed_by in ("source_count", "order")):
-        return Completeness(complete=True, closed_by=closed_by, look_again_at=None)
     quiet = timedelta(seconds=quiet_seconds(study, rules, senders))
     arrivals = sorted(instance.received_at for instance in study.instances)
     first = last = arrivals[-1]
@@ -124,16 +122,23 @@ def completeness(
             break
         first = arrival
     capped_at = first + timedelta(seconds=rules.cap_seconds)
+    steps_until = first + timedelta(seconds=_step_seconds(study, rules, senders))
     quiet_at = last + quiet
-    is_held = is_open or evidence.in_progress or _lacks(study, evidence)
     if last > now + _SKEW:  # the clock was set back since: how long ago it came, nobody can tell
-        quiet_at = capped_at = now
+        quiet_at = capped_at = steps_until = now
+    is_performed = not evidence.in_progress or (steps_until < capped_at and now >= steps_until)
+    closed_by = _fulfilled(study, evidence, expected_instances) if is_performed else ""
+    if closed_by and not (is_open and closed_by in ("source_count", "order")):
+        return Completeness(complete=True, closed_by=closed_by, look_again_at=None)
+    is_held = is_open or not is_performed or _lacks(study, evidence)
     if not is_held and now >= quiet_at:
         closed_by = "quiet_time" if _is_volume(study) else "association_released"
         return Completeness(complete=True, closed_by=closed_by, look_again_at=None)
     if now >= capped_at:
         return Completeness(complete=True, closed_by="cap", look_again_at=None)
     look_again_at = capped_at if is_held else min(quiet_at, capped_at)
+    if not is_performed:
+        look_again_at = min(steps_until, look_again_at)
     return Completeness(complete=False, closed_by="", look_again_at=look_again_at)
 
 
@@ -165,6 +170,14 @@ def quiet_seconds(study: Study, rules: Assembly, senders: Sequence[Sender] = ())
         if sender.quiet_seconds is not None and sender.ae_title in ("*", study.calling_ae_title):
             return sender.quiet_seconds
     return rules.quiet_seconds_volume if _is_volume(study) else rules.quiet_seconds
+
+
+def _step_seconds(study: Study, rules: Assembly, senders: Sequence[Sender]) -> float:
+    """How long a step that is in progress holds a study: what its sender has, at most the cap."""
+    for sender in senders:
+        if sender.step_seconds is not None and sender.ae_title in ("*", study.calling_ae_title):
+            return min(sender.step_seconds, rules.cap_seconds)
+    return rules.cap_seconds
 
 
 def _is_volume(study: Study) -> bool:

@@ -2,7 +2,7 @@
 
 Many devices write UTF-8 and declare ISO_IR 100 or nothing; then a Vietnamese name reads as `Nguyá»…n`.
 Text is hardly ever valid UTF-8 by accident, so bytes that are, and that spell a Vietnamese letter, are
-taken for it.
+taken for it. Sets of the years before Unicode are what the site says of the sender, see `vietnamese`.
 The file keeps its bytes: nothing is repaired on disk.
 """
 
@@ -13,6 +13,9 @@ import unicodedata
 from collections.abc import Sequence
 
 from pydicom.charset import python_encoding
+
+from hoichan.intake import vietnamese
+from hoichan.intake.vietnamese import LegacySet
 
 _ESCAPE = 0x1B
 _UNDECLARED = frozenset({"", "ISO_IR 6", "ISO 2022 IR 6", "ISO_IR 100", "ISO 2022 IR 100"})
@@ -44,17 +47,18 @@ _JAPANESE = (b"\x1b$B", b"\x1b$(D")  # the codec wants the escape itself
 _ESCAPED = re.compile(rb"(\x1b[$(\-)]{1,2}[A-Z])([^\x1b]*)")
 
 
-def decode(value: bytes, declared: Sequence[str]) -> str:
+def decode(value: bytes, declared: Sequence[str], legacy: LegacySet | None = None) -> str:
     """The text of an element. Never raises: what no table knows becomes U+FFFD.
 
-    `declared` are the defined terms of (0008,0005); empty where the data set has none.
+    `declared` are the defined terms of (0008,0005); empty where the data set has none. `legacy`: what the
+    sender writes where it declares nothing that knows Vietnamese.
     """
     value = value.rstrip(b"\0 ")
     if _ESCAPE in value:
         return _clean(_decode_escaped(value, declared))
-    if value.isascii():
-        return _clean(value.decode("ascii"))
     term = declared[0].strip() if declared else ""
+    if value.isascii() and (legacy is None or value.decode("ascii").isprintable()):
+        return _clean(value.decode("ascii"))
     if term in _UNDECLARED:
         try:
             meant = unicodedata.normalize("NFC", value.decode("utf-8"))
@@ -62,6 +66,8 @@ def decode(value: bytes, declared: Sequence[str]) -> str:
             meant = ""
         if not _MARKED.isdisjoint(meant):
             return _clean(meant)
+        if legacy is not None:
+            return _clean(vietnamese.decode(value, legacy))
     return _clean(_decode_as(value, python_encoding.get(term, "utf-8")))
 
 

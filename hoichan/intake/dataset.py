@@ -37,6 +37,7 @@ from hoichan.intake.headers import (
     walk,
 )
 from hoichan.intake.part10 import digest, read_meta
+from hoichan.intake.vietnamese import LegacySet
 from hoichan.ports import Spool, Spooled
 from hoichan.privacy import Phi
 from hoichan.types import (
@@ -62,9 +63,12 @@ _CITIZEN_ISSUERS = ("VN-BCA", "CCCD")
 _DAYS_OF_UNIT = {"D": 1.0, "W": 7.0, "M": 30.4375, "Y": 365.25}
 
 
-def read_spooled(spool: Spool, spooled: Spooled, zone: tzinfo) -> Study:
+def read_spooled(
+    spool: Spool, spooled: Spooled, zone: tzinfo, character_set: LegacySet | None = None
+) -> Study:
     """The header of one file of the spool, and its SHA-256, for which every byte is read once.
 
+    `character_set`: of the sender, where it writes one that DICOM has no term for.
     Raises NotDicom, IncompleteObject, or DamagedObject where the disk has changed what was received.
     An OSError of the disk passes through: the file is there, the disk is not.
     """
@@ -97,6 +101,7 @@ def read_spooled(spool: Spool, spooled: Spooled, zone: tzinfo) -> Study:
         received_at=spooled.received_at,
         calling_ae_title=spooled.calling_ae_title,
         zone=zone,
+        character_set=character_set,
     )
 
 
@@ -119,6 +124,7 @@ def describe(
     received_at: datetime,
     calling_ae_title: str,
     zone: tzinfo,
+    character_set: LegacySet | None = None,
 ) -> Study:
     """A study of exactly one instance, receiving, revision 0.
 
@@ -127,7 +133,7 @@ def describe(
     four UIDs is missing or malformed; every other oddity becomes None.
     """
     meta = getattr(data_set, "file_meta", None) or {}
-    header = Header(data_set)
+    header = Header(data_set, legacy=character_set)
     study_datetime = header.moment("StudyDate", "StudyTime", zone)
     instance = Instance(
         sop_instance_uid=SOPInstanceUID(header.uid("SOPInstanceUID")),
@@ -253,8 +259,11 @@ def _age(text: str | None, birth_date: date | None, study_date: date | None) -> 
 class Header:
     """Reads single attributes of a data set and gives None for what cannot be understood."""
 
-    def __init__(self, data_set: Dataset, declared: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, data_set: Dataset, declared: Sequence[str] | None = None, legacy: LegacySet | None = None
+    ) -> None:
         self._data_set = data_set
+        self._legacy = legacy
         self._declared: Sequence[str] = ()
         self._declared = self.texts("SpecificCharacterSet") or declared or ()
 
@@ -281,7 +290,7 @@ class Header:
         if element is None or element.value is None:
             return ()
         if isinstance(element, RawDataElement):
-            text = charsets.decode(element.value, self._declared)
+            text = charsets.decode(element.value, self._declared, self._legacy)
             return tuple(part.strip() for part in text.split("\\")) if text else ()
         value = element.value
         values = value if isinstance(value, MultiValue | list | tuple) else (value,)
@@ -339,7 +348,8 @@ class Header:
         if element is None or not element.value:
             return []
         if not isinstance(element, RawDataElement):
-            return [Header(item, self._declared) for item in element.value if isinstance(item, Dataset)]
+            found_items = (item for item in element.value if isinstance(item, Dataset))
+            return [Header(item, self._declared, self._legacy) for item in found_items]
         syntax = Syntax(implicit=element.is_implicit_VR, little=element.is_little_endian, native=True)
         whole = Element(int(element.tag), element.VR, 0, len(element.value), False)
         try:
@@ -352,6 +362,7 @@ class Header:
                         }
                     ),
                     self._declared,
+                    self._legacy,
                 )
                 for found in items(element.value, syntax, whole)
             ]

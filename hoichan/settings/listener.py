@@ -33,6 +33,10 @@ class Sender(Section):
     ae_title: str = Field(min_length=1, max_length=16)  # "*": any title from that network
     host: str  # address or network, e.g. 10.0.0.0/24
     quiet_seconds: float | None = Field(None, ge=0)  # overrides the modality's quiet time
+    # How long a procedure step (MPPS) that it never ends holds a study, from its first image; None: the cap
+    step_seconds: float | None = Field(None, ge=0)
+    # what its texts are written in where they declare nothing that knows Vietnamese
+    character_set: Literal["windows-1258", "tcvn3", "viscii", "vni"] | None = None
     certificate_sha256: tuple[Fingerprint, ...] = ()  # must show one of these; two while one is renewed
     certificate_cn: str | None = Field(None, min_length=1)  # must show a certificate with this common name
     maximum_associations: int | None = Field(None, ge=1)  # at a time, of all callers of this entry
@@ -85,6 +89,11 @@ class Listener(Section):
     def allowed(self) -> tuple[Sender, ...]:
         """The configured senders; this machine itself when the door is on loopback and the list is empty."""
         return self.senders or (LOOPBACK_SENDERS if is_loopback(self.host) else ())
+
+    def character_set_of(self, ae_title: str) -> Literal["windows-1258", "tcvn3", "viscii", "vni"] | None:
+        """What a sender writes that DICOM has no term for; of the first entry that says so for its title."""
+        said = (one for one in self.senders if one.ae_title in ("*", ae_title.strip()))
+        return next((one.character_set for one in said if one.character_set is not None), None)
 
     @model_validator(mode="after")
     def _safe(self) -> Listener:

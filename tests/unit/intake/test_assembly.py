@@ -106,6 +106,28 @@ def test_a_modality_at_work_holds_it_until_the_cap_whatever_else_is_said():
         assert done.closed_by == "cap"
 
 
+def test_a_sender_that_never_ends_its_steps_holds_a_study_no_longer_than_agreed():
+    evidence = named(Source.MPPS, in_progress=True)
+    senders = (Sender(ae_title="CR1", host="10.0.0.0/8", step_seconds=60),)
+    study = merge([part("1"), part("2", at=4)])
+    asked = {"is_open": False, "rules": RULES, "evidence": evidence, "senders": senders}
+    held = completeness(part("1"), now=after(59), **asked)
+    assert (held.complete, held.look_again_at) == (False, after(60))
+    assert completeness(part("1"), now=after(60), **asked).closed_by == "association_released"
+    still = completeness(study, now=after(60), **(asked | {"is_open": True}))
+    assert (still.complete, still.look_again_at) == (False, after(900))
+    assert not completeness(part("1"), now=after(60), **(asked | {"senders": ()})).complete
+
+
+def test_agreed_time_beyond_the_cap_is_the_cap():
+    senders = (Sender(ae_title="*", host="10.0.0.0/8", step_seconds=9000),)
+    evidence = named(Source.MPPS, in_progress=True)
+    done = completeness(
+        part("1"), is_open=False, now=after(900), rules=RULES, evidence=evidence, senders=senders
+    )
+    assert done.closed_by == "cap"
+
+
 def test_images_after_the_named_ones_have_their_quiet_time():
     study = merge([part("1"), part("late", at=100)])
     evidence = named(Source.MPPS, "1")

@@ -109,6 +109,21 @@ def test_a_study_is_closed_after_the_quiet_time(door):
     assert list(door.engine.studies) == [(uid, 1, 0)]
 
 
+def test_a_name_in_the_set_that_the_site_names_for_its_sender(door):
+    settings = Settings(
+        listener={"senders": [{"ae_title": "CR1", "host": "10.0.0.1", "character_set": "tcvn3"}]}
+    )
+    arrivals = Watch(door.spool, door.studies, door.line, door.clock, settings)
+    old = film()
+    old.SpecificCharacterSet = "ISO_IR 100"
+    old.PatientName = b"Nguy\xd4n^Th\xde H\xe5ng^\xa7\xb5o".decode("latin-1")
+    uid = door.receive(old)
+    arrivals.step()
+    assert door.studies.current(uid).patient.patient_name.reveal() == "Nguyễn^Thị Hồng^Đào"
+    kept = dcmread(door.spool.file(door.spool.listing(uid)[0].path))
+    assert kept.PatientName == old.PatientName  # the original stays as it came
+
+
 def test_an_open_association_holds_the_study_back(door):
     uid = door.receive(film())
     door.spool.opened(uid, "a1")
