@@ -14,6 +14,12 @@ def counts(house: RunningHouse, name: str) -> dict[str, int]:
     return _by_state(_told(house), name)
 
 
+def held(house: RunningHouse) -> int:
+    """How many studies wait for a person's word about whose they are."""
+    found = re.search(r'^hoichan_questions\{holds="yes"\} ([0-9.e+]+)$', _told(house), re.MULTILINE)
+    return int(float(found[1])) if found else 0
+
+
 def is_delivered(house: RunningHouse, studies: int) -> bool:
     """Whether so many studies are delivered, none is under way, and nothing waits."""
     told = _told(house)  # both from one answer: between two the page may be killed
