@@ -2,7 +2,7 @@
 PYTHON ?= python3
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .DELETE_ON_ERROR:
-.PHONY: app app-if-node app-test audit run smoke test test-train test-peers test-chaos check bench bench-scale peers clean help
+.PHONY: app app-if-node app-test audit run smoke test test-train test-peers test-chaos check bench bench-scale rehearse peers clean help
 
 help:            ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -33,7 +33,7 @@ endef
 .venv-train/.train: pyproject.toml
 	$(call environment,.venv-train)
 	.venv-train/bin/pip install -q torch==2.13.0
-	.venv-train/bin/pip install -q -e '.[train,dev]'
+	.venv-train/bin/pip install -q -e '.[train,mlflow,dev]'
 	touch $@
 
 .venv-emr/.emr:
@@ -157,6 +157,9 @@ bench: .venv/.peers peers  ## Figures, side by side with a peer, by hand
 	.venv/bin/python -m benches.flow
 	.venv/bin/python -m benches.inference
 	.venv/bin/python -m benches.encode
+
+rehearse: .venv-train/.train  ## Replace the model, the whole way with a clock (needs the public films); an hour
+	.venv-train/bin/python -m benches.new_model --out runs/rehearsal
 
 bench-scale: .venv/.peers peers  ## A million studies, more workers, a soak, a province; hours, by hand
 	.venv/bin/python -m benches.scale_records

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,35 +20,16 @@ from numpy.typing import NDArray
 from rich.progress import track
 from sklearn.linear_model import LogisticRegression
 
-from hoichan.analysis.gate import GATE_CLASSES
-from hoichan.analysis.imaging import Film, to_model_input
-from training.dataset import (
-    DRAWINGS,
-    FINDINGS,
-    HELD_OUT_DRAWINGS,
-    Array,
-    Samples,
-    drawing,
-    foreign_films,
-    fragment,
-    hippocampus_slices,
-    inverted,
-    load_films,
-    load_split,
-    turned,
-)
+from training.dataset import FINDINGS, Array, Samples, load_films, load_split
+from training.gate_report import Scorer, Scores, gate_counted, gate_operating_point, gate_report, share
 from training.networks import FilmNet, build
 
 ROUNDS = 1000  # of the bootstrap
 SPECIFICITY = 0.90  # of the operating points, on the films of val without the finding
-REFUSED_GOOD_FILMS = 0.01  # of val: where the gate's operating point is put (at most 2 % may be refused)
 RELIABILITY_BINS = 5
-SAME_GATE = 1e-4  # in gate scores before softmax
 FEWEST = 5  # positives and negatives below which a subgroup's AUROC is not given
 
 Flat = NDArray[np.float64] | Array
-Scores = tuple[Array, Array]  # logits (n, 14), gate probabilities (n, 4)
-Scorer = Callable[[Array], Scores]
 
 
 # --------------------------------------------------------------------------------------------------- measures
@@ -112,11 +92,6 @@ def operating_point(labels: Flat, probabilities: Flat) -> float:
     return float(np.quantile(probabilities[labels < 0.5], SPECIFICITY, method="higher")) + 1e-6
 
 
-def gate_operating_point(frontal: Flat) -> float:
-    """The gate's bar: one half, or lower where that would refuse more than 1 % of the good films."""
-    return round(min(0.5, float(np.quantile(frontal, REFUSED_GOOD_FILMS))), 3)
-
-
 def metadata_scores(train: Samples, others: Samples) -> Array:
     """(n, 14) probabilities by logistic regression on age, its square, sex and view, fitted on train: no
     pixel is read.
@@ -175,19 +150,9 @@ def at_operating_point(labels: Flat, probabilities: Flat, point: float) -> dict[
     said = probabilities >= point
     positive = np.asarray(labels) > 0.5
     return {
-        "sensitivity": _share(int((said & positive).sum()), int(positive.sum())),
-        "specificity": _share(int((~said & ~positive).sum()), int((~positive).sum())),
+        "sensitivity": share(int((said & positive).sum()), int(positive.sum())),
+        "specificity": share(int((~said & ~positive).sum()), int((~positive).sum())),
     }
-
-
-def _share(k: int, n: int) -> dict[str, Any]:
-    """k of n with the 95 % interval of Wilson (1927)."""
-    if n == 0:
-        return {"k": 0, "n": 0}
-    p, z = k / n, 1.96
-    middle, half = p + z * z / (2 * n), z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    low, high = (middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n)
-    return {"k": k, "n": n, "share": round(p, 3), "ci95": [round(float(low), 3), round(float(high), 3)]}
 
 
 def reliability(labels: Flat, probabilities: Flat) -> dict[str, Any]:
@@ -201,7 +166,7 @@ def reliability(labels: Flat, probabilities: Flat) -> dict[str, Any]:
     for rows in np.array_split(np.argsort(probabilities, kind="stable"), RELIABILITY_BINS):
         if len(rows) == 0:
             continue
-        said, was = float(np.mean(probabilities[rows])), _share(int((labels[rows] > 0.5).sum()), len(rows))
+        said, was = float(np.mean(probabilities[rows])), share(int((labels[rows] > 0.5).sum()), len(rows))
         error += abs(said - was["k"] / was["n"]) * len(rows) / len(labels)
         bins.append({"said": round(said, 3), "films": len(rows), "was": was["share"], "ci95": was["ci95"]})
     return {"ece": round(error, 3), "bins": bins}
@@ -225,60 +190,6 @@ def subgroups(test: Samples, logits: Array) -> dict[str, Any]:
         told[name] = {"films": int(rows.sum()), "findings": len(enough),
                       "mean_auroc": round(float(np.mean(values)), 3), "ci95": interval(means)}  # fmt: skip
     return told
-
-
-def gate_report(score: Scorer, data: Path, films: dict[str, Array], point: float) -> dict[str, Any]:
-    """How many good films are refused, and how much of what is no upright frontal chest film is let in.
-
-    Good films: val, test and a second hospital. Bad ones: films of test turned, inverted and cut up (the
-    kinds are known from training, the films are not), and kinds of things that training never saw.
-    """
-    rng = np.random.default_rng(5)
-    size = films["test"].shape[-1]
-
-    def share(pictures: Array, *, refused: bool) -> dict[str, Any]:
-        frontal = score(pictures)[1][:, 0]
-        return _share(int((frontal < point if refused else frontal >= point).sum()), len(frontal))
-
-    def squares(pictures: list[Array]) -> Array:
-        return np.stack(
-            [to_model_input(Film(pixels=np.ascontiguousarray(p), spacing_mm=None), size)[0] for p in pictures]
-        )
-
-    test = films["test"][:, 0]
-    report: dict[str, Any] = {
-        "operating_point": point,
-        "good_films_refused": {},
-        "refused": {},
-        "objects": {},
-    }
-    report["good_films_refused"] = {name: share(x, refused=True) for name, x in films.items()}
-    bad = {
-        "films of test turned or upside down": squares([turned(x, rng) for x in test]),
-        "films of test inverted": squares([inverted(x) for x in test]),
-        "corners of films of test": squares([fragment(x, rng) for x in test]),
-        "drawings of trained kinds": squares(
-            [drawing(DRAWINGS[i % len(DRAWINGS)], size, rng) for i in range(96)]
-        ),
-        "drawings of kinds never trained": squares(
-            [drawing(HELD_OUT_DRAWINGS[i % len(HELD_OUT_DRAWINGS)], size, rng) for i in range(60)]
-        ),
-    }
-    bad["two films of test side by side"] = squares(
-        [np.concatenate([test[i], test[i + 1]], axis=1) for i in range(0, len(test) - 1, 4)]
-    )
-    bad["hippocampal MR of other patients"] = squares([f.pixels for f in hippocampus_slices(data, 60)])
-    objects = list(foreign_films(data, held_out=True))
-    slices = [film.pixels for name, film in objects if name[0].isdigit()]
-    bad["slices of an MR series never trained (other series of the patient were)"] = squares(slices)
-    report["refused"] = {name: share(x, refused=True) for name, x in bad.items() if len(x)}
-    named = [(name, film) for name, film in objects if not name[0].isdigit()]
-    probabilities = score(squares([film.pixels for _, film in named]))[1]
-    report["objects"] = {
-        name: {"frontal_chest": round(float(p[0]), 4), "looks": GATE_CLASSES[int(p.argmax())]}
-        for (name, _), p in zip(named, probabilities, strict=True)
-    }
-    return report
 
 
 # ------------------------------------------------------------------------------------------------------- main
@@ -308,7 +219,7 @@ def load_net(run: Path) -> tuple[FilmNet, dict[str, Any]]:
 
 
 def second_hospital(data: Path, size: int) -> Array:
-    """Films of another hospital, mostly portable AP: for the gate and shifts of scores, never for AUROC."""
+    """Films of another hospital, mostly portable AP: for the gate and shifts of scores, not for AUROC."""
     return load_films(sorted((data / "mhh_cxr" / "images").glob("*.jpg")), size)
 
 
@@ -359,23 +270,6 @@ def evaluate(
         "calibration_error_test": round(float(np.abs(test_p.mean(0) - test.labels.mean(0)).mean()), 3),
         "gate": gate_figures or gate_report(score, data, squares, gate_operating_point(val_gate[:, 0])),
     }
-
-
-def gate_counted(net: FilmNet, package: Path) -> dict[str, Any]:
-    """What the package's evaluation says of its gate, which must be the network's own, weight for weight.
-
-    Raises ValueError where it is another.
-    """
-    from training.package_net import from_package
-
-    theirs = from_package(package)
-    drawn = torch.rand(4, 1, 256, 256, generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        apart = float((net(drawn).gate - theirs(drawn).gate).abs().max())
-    if apart > SAME_GATE:
-        raise ValueError(f"the gate of {package.name} is another: its scores differ by {apart:.2g}")
-    found: dict[str, Any] = json.loads((package / "evaluation.json").read_text(encoding="utf-8"))["gate"]
-    return found
 
 
 def main() -> None:

@@ -36,6 +36,7 @@ from training.gate_head import Gating, regate
 from training.networks import FilmNet, build
 from training.package_net import from_package
 from training.tap_head import Basis, ridge, shared, tap_features
+from training.tracking import log_run
 from training.trunk import altered_copies, trunk_features
 
 
@@ -308,9 +309,12 @@ def main() -> None:
     )
     parser.add_argument("--start", default="", help="package whose last blocks and gate are kept")
     parser.add_argument("--also", default="", help="folder of `hoichan export-training`, trained on as well")
+    parser.add_argument("--mlflow", default="", help="tracking URI that the finished run is logged to")
     arguments = parser.parse_args()
     settings = read_recipe(arguments.recipe, start=arguments.start, also=arguments.also)
     train(settings, arguments.data, arguments.run, arguments.keep)
+    if arguments.mlflow:
+        log_run(arguments.run, arguments.mlflow)
     last = json.loads((arguments.run / "history.json").read_text())
     print(json.dumps({**last["val"], "seconds": last["seconds"]}))
 
