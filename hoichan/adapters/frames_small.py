@@ -79,8 +79,10 @@ def _unpacked(codestream: bytes, times: int) -> NDArray[np.unsignedinteger[Any]]
                     return None
                 picture.reduce = times
                 picture.load()
-                values = np.asarray(picture)
+                values: NDArray[np.unsignedinteger[Any]] = np.array(picture)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
     precision = (codestream[_PRECISION] & ~_SIGNED) + 1
-    return values >> (bits - precision) if bits > precision else values
+    if bits > precision:
+        np.right_shift(values, bits - precision, out=values)
+    return values
