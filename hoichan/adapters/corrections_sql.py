@@ -19,6 +19,7 @@ from hoichan.adapters.person_rows import PERSON, person
 from hoichan.adapters.rows import Row
 from hoichan.adapters.schema_orders import patient_events, questions
 from hoichan.adapters.search_sql import studies_under
+from hoichan.adapters.sight import EVERYTHING, Sight
 from hoichan.adapters.transactions import transaction
 from hoichan.intake.patients import Doubt, Source, contradicts, is_other_person
 from hoichan.intake.rejections import KEY_OBJECT_SELECTION
@@ -60,9 +61,11 @@ class Version:
 class CorrectionsSql(CorrectionSteps):
     """Corrections and questions. Every method may raise RecordsUnavailable (try again)."""
 
-    def __init__(self, engine: sa.Engine, clock: Clock) -> None:
+    def __init__(self, engine: sa.Engine, clock: Clock, sight: Sight = EVERYTHING) -> None:
+        """`sight`: whose questions are shown and counted; what is followed knows no readers."""
         self._engine = engine
         self._clock = clock
+        self._sight = sight
 
     # ------------------------------------------------------------------ what the HIS told
     def apply_events(self) -> tuple[StudyInstanceUID, ...]:
@@ -245,7 +248,7 @@ class CorrectionsSql(CorrectionSteps):
 
     def questions(self, study: StudyInstanceUID | None = None, *, limit: int = 200) -> tuple[Question, ...]:
         """Open questions, oldest first; of one study or of all."""
-        wanted = [questions.c.state == "open"]
+        wanted = [questions.c.state == "open", *self._sight.narrow_by(questions.c.study_instance_uid)]
         if study is not None:
             wanted.append(questions.c.study_instance_uid == study)
         with transaction(self._engine) as connection:
@@ -263,7 +266,8 @@ class CorrectionsSql(CorrectionSteps):
         with transaction(self._engine) as connection:
             count: int = connection.execute(
                 sa.select(sa.func.count(questions.c.study_instance_uid.distinct())).where(
-                    questions.c.state == "open"
+                    questions.c.state == "open",
+                    *self._sight.narrow_by(questions.c.study_instance_uid),
                 )
             ).scalar_one()
             return count

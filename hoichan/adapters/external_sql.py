@@ -13,9 +13,11 @@ from datetime import timedelta
 
 import sqlalchemy as sa
 
-from hoichan.adapters.people_sql import digest
+from hoichan.adapters.people_sql import account_row, digest
+from hoichan.adapters.schema import users
 from hoichan.adapters.schema_access import external_accounts, external_sign_ins
-from hoichan.errors import RecordsUnavailable
+from hoichan.errors import RecordsUnavailable, UserExists
+from hoichan.guard.roles import Role
 from hoichan.ports import Clock
 
 AWAY = timedelta(minutes=10)  # how long a person may take at the issuer
@@ -91,14 +93,35 @@ class ExternalAccounts:
             ).scalar()
         return found
 
-    def link(self, issuer: str, subject: str, user_name: str) -> None:
-        """From now on this account is that person's."""
-        with self._connection(writing=True) as connection:
-            connection.execute(
-                external_accounts.insert().values(
-                    issuer=issuer, subject=subject, user_name=user_name, linked_at=self._clock.now()
+    def add(
+        self,
+        issuer: str,
+        subject: str,
+        user_name: str,
+        *,
+        display_name: str,
+        role: Role,
+        password_hash: str,
+    ) -> None:
+        """A new account that is that person's: both at once, or neither.
+
+        Raises AccountRefused for a name that cannot be one, UserExists for a used one, and for a person who
+        has an account since.
+        """
+        now = self._clock.now()
+        row = account_row(
+            user_name, display_name=display_name, role=role, password_hash=password_hash, now=now
+        )
+        try:
+            with self._connection(writing=True) as connection:
+                connection.execute(users.insert().values(row))
+                connection.execute(
+                    external_accounts.insert().values(
+                        issuer=issuer, subject=subject, user_name=user_name, linked_at=now
+                    )
                 )
-            )
+        except sa.exc.IntegrityError as error:
+            raise UserExists(f"The user name {user_name} is taken, or was once.") from error
 
     def is_external(self, user_name: str) -> bool:
         """Whether the account signs in at an issuer."""

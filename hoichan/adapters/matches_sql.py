@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from hoichan.adapters.person_rows import PERSON, person
 from hoichan.adapters.schema import deliveries, studies
 from hoichan.adapters.schema_worklists import patient_matches
+from hoichan.adapters.sight import EVERYTHING, Sight
 from hoichan.adapters.transactions import transaction
 from hoichan.ports import Clock
 from hoichan.types import DeliveryState, Patient, StudyInstanceUID
@@ -35,9 +36,10 @@ class Unmatched:
 class MatchesSql:
     """Every method may raise RecordsUnavailable (try again)."""
 
-    def __init__(self, engine: sa.Engine, clock: Clock) -> None:
+    def __init__(self, engine: sa.Engine, clock: Clock, sight: Sight = EVERYTHING) -> None:
         self._engine = engine
         self._clock = clock
+        self._sight = sight  # of who looks at what waits
 
     def reference(self, destination: str, study: StudyInstanceUID, subject_sha256: str) -> str | None:
         """What a person chose, e.g. "Patient/123"; None once the report names another number."""
@@ -100,7 +102,9 @@ class MatchesSql:
             )
             .join(studies, studies.c.study_instance_uid == deliveries.c.study_instance_uid)
             .where(
-                deliveries.c.state == DeliveryState.DEAD, deliveries.c.acknowledgement.startswith(NO_MATCH)
+                deliveries.c.state == DeliveryState.DEAD,
+                deliveries.c.acknowledgement.startswith(NO_MATCH),
+                *self._sight.narrow(),
             )
             .order_by(deliveries.c.created_at, deliveries.c.idempotency_key)
             .limit(MOST)
@@ -130,6 +134,7 @@ class MatchesSql:
                 .where(
                     deliveries.c.state == DeliveryState.DEAD,
                     deliveries.c.acknowledgement.startswith(NO_MATCH),
+                    *self._sight.narrow_by(deliveries.c.study_instance_uid),
                 )
             ).scalar()
         return int(found or 0)

@@ -103,22 +103,13 @@ class PeopleSql:
 
     def add(self, user_name: str, *, display_name: str, role: Role, password_hash: str) -> User:
         """A new account. Raises AccountRefused for a name that cannot be one, UserExists for a used one."""
-        if not is_user_name(user_name):
-            raise AccountRefused(
-                "name", "A user name is 2 to 32 of a-z, 0-9, dot, dash, underscore; a letter first."
-            )
-        if role not in ASSIGNABLE:
-            raise AccountRefused("role", f"The role {role} is not for accounts.")
-        now = self._clock.now()
-        row = {
-            "user_name": user_name,
-            "display_name": display_name,
-            "role": role.value,
-            "password_hash": password_hash,
-            "created_at": now,
-            "password_changed_at": now,
-            "disabled_at": None,
-        }
+        row = account_row(
+            user_name,
+            display_name=display_name,
+            role=role,
+            password_hash=password_hash,
+            now=self._clock.now(),
+        )
         try:
             with self._writing() as connection:
                 connection.execute(users.insert().values(row))
@@ -311,6 +302,27 @@ class PeopleSql:
                 .where(table.c.subject_sha256 == _subject(Subject.ADDRESS, address), table.c.failures > 0)
                 .values(failures=table.c.failures - 1, blocked_until=now)
             )
+
+
+def account_row(
+    user_name: str, *, display_name: str, role: Role, password_hash: str, now: datetime
+) -> dict[str, object]:
+    """A new account as it is kept. Raises AccountRefused for a name or a role that cannot be."""
+    if not is_user_name(user_name):
+        raise AccountRefused(
+            "name", "A user name is 2 to 32 of a-z, 0-9, dot, dash, underscore; a letter first."
+        )
+    if role not in ASSIGNABLE:
+        raise AccountRefused("role", f"The role {role} is not for accounts.")
+    return {
+        "user_name": user_name,
+        "display_name": display_name,
+        "role": role.value,
+        "password_hash": password_hash,
+        "created_at": now,
+        "password_changed_at": now,
+        "disabled_at": None,
+    }
 
 
 def digest(session_id: str) -> str:

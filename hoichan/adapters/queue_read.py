@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from hoichan.adapters.forwards_sql import ForwardsSql, Standing
 from hoichan.adapters.schema import deliveries, revisions, studies, trail
 from hoichan.adapters.schema_work import analyses
+from hoichan.adapters.sight import EVERYTHING, Sight
 from hoichan.adapters.work_sql import Piece, WorkSql, band
 from hoichan.errors import RecordsUnavailable
 from hoichan.ports import Clock
@@ -77,9 +78,14 @@ class Queue:
 class QueueSql:
     """Read only. May raise RecordsUnavailable (try again)."""
 
-    def __init__(self, engine: sa.Engine, clock: Clock) -> None:
+    def __init__(self, engine: sa.Engine, clock: Clock, sight: Sight = EVERYTHING) -> None:
         self._engine = engine
         self._clock = clock
+        self._sight = sight
+
+    def within(self, sight: Sight) -> QueueSql:
+        """The same queue, of the studies that are seen only."""
+        return QueueSql(self._engine, self._clock, sight)
 
     @contextmanager
     def _snapshot(self) -> Iterator[sa.Connection]:
@@ -94,14 +100,14 @@ class QueueSql:
     def look(self) -> Queue:
         """The queue now."""
         following = sorted(
-            WorkSql(self._engine, self._clock).waiting(each=NEXT, backlog=True),
+            WorkSql(self._engine, self._clock).waiting(each=NEXT, backlog=True, sight=self._sight),
             key=lambda piece: (piece.band, piece.since),
         )
-        forwards = tuple(ForwardsSql(self._engine, self._clock).wants_a_person(DEAD))
+        forwards = tuple(ForwardsSql(self._engine, self._clock).wants_a_person(DEAD, self._sight))
         with self._snapshot() as connection:
-            open_ones = list(connection.execute(_open()).mappings())
-            receivers = _receivers(connection)
-            letters = _letters(connection)
+            open_ones = list(connection.execute(_open(self._sight)).mappings())
+            receivers = _receivers(connection, self._sight)
+            letters = _letters(connection, self._sight)
             rates = self._rates(connection)
         waiting = [row for row in open_ones if not row["begun"]]
         return Queue(
@@ -126,14 +132,24 @@ class QueueSql:
         with self._snapshot() as connection:
             found = connection.execute(
                 sa.select(deliveries.c.idempotency_key)
-                .where(deliveries.c.state == DeliveryState.DEAD, deliveries.c.destination == destination)
+                .where(
+                    deliveries.c.state == DeliveryState.DEAD,
+                    deliveries.c.destination == destination,
+                    *self._sight.narrow_by(deliveries.c.study_instance_uid),
+                )
                 .order_by(deliveries.c.created_at)
             )
             return [key for (key,) in found]
 
     def _rates(self, connection: sa.Connection) -> Counter[str]:
         """What was done in the last hour; of a busier house scaled from the newest lines."""
-        newest = sa.select(trail.c.at, trail.c.event).order_by(trail.c.id.desc()).limit(LOOKED_AT).subquery()
+        newest = (
+            sa.select(trail.c.at, trail.c.event)
+            .where(*self._sight.narrow_by(trail.c.study_instance_uid))
+            .order_by(trail.c.id.desc())
+            .limit(LOOKED_AT)
+            .subquery()
+        )
         now = self._clock.now()
         found = connection.execute(
             sa.select(newest.c.event, sa.func.count())
@@ -150,7 +166,7 @@ class QueueSql:
         return counts
 
 
-def _open() -> sa.Select[Any]:
+def _open(sight: Sight) -> sa.Select[Any]:
     begun = sa.and_(analyses.c.dispatched_run.is_not(None), analyses.c.dispatched_run >= revisions.c.runs)
     backlog = sa.func.coalesce(analyses.c.backlog, sa.false())
     keys = (
@@ -171,7 +187,7 @@ def _open() -> sa.Select[Any]:
             (analyses.c.study_instance_uid == revisions.c.study_instance_uid)
             & (analyses.c.revision == revisions.c.revision),
         )
-        .where(revisions.c.state == StudyState.ASSEMBLED)
+        .where(revisions.c.state == StudyState.ASSEMBLED, *sight.narrow())
         .group_by(*[sa.literal_column(str(place)) for place in range(1, len(keys) + 1)])
     )
 
@@ -191,7 +207,7 @@ def _grouped(found: Sequence[Any], names: Any) -> tuple[Group, ...]:  # noqa: AN
     )
 
 
-def _receivers(connection: sa.Connection) -> tuple[Group, ...]:
+def _receivers(connection: sa.Connection, sight: Sight) -> tuple[Group, ...]:
     found = connection.execute(
         sa.select(
             deliveries.c.destination,
@@ -199,7 +215,10 @@ def _receivers(connection: sa.Connection) -> tuple[Group, ...]:
             sa.func.count(),
             sa.func.min(deliveries.c.created_at),
         )
-        .where(deliveries.c.state.in_([DeliveryState.PENDING, DeliveryState.DEAD]))
+        .where(
+            deliveries.c.state.in_([DeliveryState.PENDING, DeliveryState.DEAD]),
+            *sight.narrow_by(deliveries.c.study_instance_uid),
+        )
         .group_by(deliveries.c.destination, deliveries.c.state)
     )
     groups: dict[str, dict[str, tuple[int, datetime]]] = {}
@@ -216,7 +235,7 @@ def _receivers(connection: sa.Connection) -> tuple[Group, ...]:
     )
 
 
-def _letters(connection: sa.Connection) -> tuple[DeadLetter, ...]:
+def _letters(connection: sa.Connection, sight: Sight) -> tuple[DeadLetter, ...]:
     found = connection.execute(
         sa.select(
             deliveries.c.idempotency_key,
@@ -226,7 +245,7 @@ def _letters(connection: sa.Connection) -> tuple[DeadLetter, ...]:
             deliveries.c.attempts,
             deliveries.c.created_at,
         )
-        .where(deliveries.c.state == DeliveryState.DEAD)
+        .where(deliveries.c.state == DeliveryState.DEAD, *sight.narrow_by(deliveries.c.study_instance_uid))
         .order_by(deliveries.c.created_at.desc(), deliveries.c.idempotency_key)
         .limit(DEAD)
     ).mappings()

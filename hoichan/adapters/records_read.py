@@ -58,14 +58,22 @@ from hoichan.types import (
 class ReadingSql:
     """The reading side of the record of studies. Every method may raise RecordsUnavailable (try again)."""
 
-    def __init__(self, engine: sa.Engine, objects: Objects, sight: Sight = EVERYTHING) -> None:
+    def __init__(
+        self, engine: sa.Engine, objects: Objects, sight: Sight = EVERYTHING, *, names_nobody: bool = False
+    ) -> None:
+        """`names_nobody`: lists tell of studies without whose they are and what was found."""
         self._engine = engine
         self._objects = objects
         self._sight = sight
+        self._names_nobody = names_nobody
 
     def within(self, sight: Sight) -> ReadingSql:
         """The same record for a reader who sees less. What is not seen is unknown to it; counts are whole."""
-        return ReadingSql(self._engine, self._objects, sight)
+        return ReadingSql(self._engine, self._objects, sight, names_nobody=self._names_nobody)
+
+    def without_names(self) -> ReadingSql:
+        """The same record for a reader who looks after studies and sees no patient."""
+        return ReadingSql(self._engine, self._objects, self._sight, names_nobody=True)
 
     @property
     def engine(self) -> sa.Engine:
@@ -131,7 +139,7 @@ class ReadingSql:
             if before is not None:
                 heads.reverse()
             shown = heads[:limit] if before is None else heads[-limit:]
-            entries = _entries(connection, shown)
+            entries = self._entries(connection, shown)
         total, more = reading_order.total_of(by_state, state), reading_order.is_bound(by_state, state)
         if asked is not None and asked.shown is not None:
             total = by_choice[asked.shown]
@@ -153,7 +161,7 @@ class ReadingSql:
         """Studies by name without accents, number, accession number or UID, newest first (`search_sql`)."""
         with self._snapshot() as connection:
             found = search_sql.find(connection, text, limit=limit, offset=offset, sight=self._sight)
-            return _entries(connection, found)
+            return self._entries(connection, found)
 
     def of_facet(
         self, facet: Facet, *, zone: ZoneInfo, limit: int = 50, offset: int = 0
@@ -163,7 +171,24 @@ class ReadingSql:
             found = search_facets.find(
                 connection, facet, zone=zone, limit=limit, offset=offset, sight=self._sight
             )
-            return _entries(connection, found)
+            return self._entries(connection, found)
+
+    def on_day(
+        self,
+        day: Facet,
+        others: Sequence[Facet],
+        rest: str,
+        *,
+        zone: ZoneInfo,
+        limit: int = 50,
+        offset: int = 0,
+    ) -> tuple[ListEntry, ...]:
+        """Studies of a day that are called so, or that fit one of the others, newest first."""
+        with self._snapshot() as connection:
+            found = search_facets.find_on_day(
+                connection, day, others, rest, zone=zone, limit=limit, offset=offset, sight=self._sight
+            )
+            return self._entries(connection, found)
 
     def place(self, study: StudyInstanceUID) -> Place:
         """Where a study stands in the reading order. Raises StudyUnknown."""
@@ -208,6 +233,10 @@ class ReadingSql:
                     ).mappings()
                 ),
             )
+
+    def _entries(self, connection: sa.Connection, heads: Sequence[Row]) -> tuple[ListEntry, ...]:
+        found = _entries(connection, heads)
+        return tuple(map(views.without_person, found)) if self._names_nobody else found
 
     def trail(self, study: StudyInstanceUID) -> Sequence[TrailEntry]:
         """What happened to the study, oldest first. Raises StudyUnknown."""

@@ -53,6 +53,7 @@ class SoftLock:
 
     reader: str
     since: datetime  # aware, UTC
+    until: datetime  # where nobody says again that the study is open
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,7 +182,7 @@ class ReviewsSql(DeliveriesSql):
                     .values(expires_at=values["expires_at"])
                 )
             row = connection.execute(sa.select(table).where(table.c.study_instance_uid == study)).one()
-        return SoftLock(reader=row.reader, since=row.since)
+        return SoftLock(reader=row.reader, since=row.since, until=row.expires_at)
 
     def release(self, study: StudyInstanceUID, reader: str) -> None:
         """The reader has closed it. A lock of another stays."""
@@ -201,7 +202,7 @@ class ReviewsSql(DeliveriesSql):
                     review_locks.c.expires_at > self._database_now(connection),
                 )
             ).first()
-        return None if row is None else SoftLock(reader=row.reader, since=row.since)
+        return None if row is None else SoftLock(reader=row.reader, since=row.since, until=row.expires_at)
 
     def _database_now(self, connection: sa.Connection) -> datetime:
         """By the database's clock, which is the same for all machines."""

@@ -1,7 +1,8 @@
 """Finding studies by what is known of them besides people: a day, a sender, a finding, a state.
 
 `understood` reads what was typed, without accents; `find` gives the rows, newest first. Findings are those of
-the newest reports alone, so that a question costs the same on a site of any age.
+the newest reports alone, so that a question costs the same on a site of any age. A day may stand beside
+something else, a name or a number or another of these: `together` takes them apart, `find_on_day` joins them.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from hoichan import codes
 from hoichan.adapters.rows import Row
 from hoichan.adapters.schema import reports, studies
 from hoichan.adapters.sight import EVERYTHING, Sight
-from hoichan.intake.names import words_of
+from hoichan.intake.names import number_key, words_of
 from hoichan.types import StudyState
 
+MOST_OF_A_DAY = 5_000
 NEWEST_REPORTS = 20_000  # that are looked through for a finding
 _SHORTEST = 4  # letters of the beginning of a finding's name
 _DAY = re.compile(r"(\d{1,2})[/.-](\d{1,2})(?:[/.-](\d{4}))?")
@@ -70,6 +72,65 @@ def understood(text: str, *, states: Mapping[str, StudyState], today: date) -> t
     if _TITLE.fullmatch(text.strip()):
         found.append(Facet(kind=FacetKind.SENDER, sender=text.strip()))
     return tuple(found)
+
+
+def together(
+    text: str, *, states: Mapping[str, StudyState], today: date
+) -> tuple[Facet, tuple[Facet, ...], str] | None:
+    """A day and what else was typed, as facets and as it stands; None where no day stands beside anything."""
+    words = text.split()
+    for place, word in enumerate(words):
+        day = _day(word, today)
+        rest = " ".join((*words[:place], *words[place + 1 :]))
+        if day is not None and rest:
+            return Facet(kind=FacetKind.DAY, day=day), understood(rest, states=states, today=today), rest
+    return None
+
+
+def find_on_day(
+    connection: sa.Connection,
+    day: Facet,
+    others: Sequence[Facet],
+    rest: str,
+    *,
+    zone: ZoneInfo,
+    limit: int,
+    offset: int = 0,
+    sight: Sight = EVERYTHING,
+) -> Sequence[Row]:
+    """Rows of that day whose name or number is `rest`; where there is none, those of one of the others.
+
+    A name is that of today; one from before a correction is found without a day.
+    """
+    of_day = (
+        sa.select(studies)
+        .where(_fits(day, zone), *sight.narrow())
+        .order_by(studies.c.last_received_at.desc(), studies.c.study_instance_uid)
+        .limit(MOST_OF_A_DAY)
+    )
+    named = [row for row in connection.execute(of_day).mappings() if _is_called(row, rest)]
+    if named:
+        return named[offset : offset + limit]
+    for other in others:
+        joined = of_day.where(_fits(other, zone)).limit(limit).offset(offset)
+        if found := list(connection.execute(joined).mappings()):
+            return found
+    return []
+
+
+def _is_called(row: Row, text: str) -> bool:
+    """Whether each word begins another word of the name, or the text begins a number of the study."""
+    number = number_key(text)
+    numbers = (number_key(row[name] or "") for name in ("patient_id", "accession_number"))
+    if number and any(one.startswith(number) for one in numbers):
+        return True
+    left = list(words_of(row["patient_name"] or ""))
+    for word in sorted(words_of(text), key=len, reverse=True):
+        match = next((one for one in left if one.startswith(word)), None)
+        if match is None:
+            return False
+        left.remove(match)
+    return bool(words_of(text))
 
 
 def find(

@@ -18,7 +18,7 @@ FILE_NAMES = {
     DocumentKind.FHIR: "report.fhir.json",
     DocumentKind.KOS: "withdrawn.dcm",  # the note that takes a former report back
 }
-PICTURE = "picture.png"  # the SC's pixels, for whoever has no DICOM viewer
+PICTURE = "picture"  # the SC's pixels as PNG, for whoever has no DICOM viewer; further ones: picture-2.png, …
 
 
 class FolderSink:
@@ -28,8 +28,9 @@ class FolderSink:
         self._destination = destination
 
     def deliver(self, delivery: Delivery, documents: Sequence[Document]) -> str:
-        """Write each document, safe on disk before it has its name; the acknowledgement is the folder.
+        """Write each document, safe on disk before it has its name; the acknowledgement names its folder.
 
+        Where ours lies is nobody's business who reads the trail.
         Raises Unreachable when the folder cannot be written: a share comes back, a full disk is made free.
         """
         folder = self._destination.path.absolute() / delivery.study_instance_uid / delivery.report_uid
@@ -43,12 +44,13 @@ class FolderSink:
                     name = name.with_stem(f"{name.stem}-{document.part}")
                 _write(folder / name, document.content)
                 if document.kind is DocumentKind.SC:
-                    _write(folder / PICTURE, picture_png(document.content))
+                    further = f"-{document.part}" if document.part > 1 else ""
+                    _write(folder / f"{PICTURE}{further}.png", picture_png(document.content))
             _sync_folder(folder)
         except OSError as error:
             reason = error.strerror or type(error).__name__
             raise Unreachable(self._destination.name, reason) from error
-        return str(folder)
+        return f"{delivery.study_instance_uid}/{delivery.report_uid}"
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from pathlib import PurePath
 
 from hoichan.adapters.list_filters import Shown
 from hoichan.adapters.reading_order import Place
 from hoichan.adapters.rows import Row, measurements, patient
+from hoichan.privacy import Phi
 from hoichan.types import (
     DeliveryState,
     DocumentKind,
@@ -58,6 +60,11 @@ class ReportView:
     disclaimer: Mapping[str, str]  # language -> text
     created_at: datetime  # aware, UTC
     measurements: tuple[Measurement, ...] = ()
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether its findings are a physician's; then none of them is to be shown as a machine's."""
+        return self.status in (ReportStatus.FINAL, ReportStatus.AMENDED)
 
     @property
     def positives(self) -> tuple[Finding, ...]:
@@ -263,6 +270,19 @@ def _finding(one: Row) -> Finding:
     )
 
 
+def without_person(entry: ListEntry) -> ListEntry:
+    """The line for who looks after the study: not whose it is, nor what was found; its masked number."""
+    person = replace(
+        entry.patient,
+        national_id=None,
+        patient_name=Phi(""),
+        patient_birth_date=None,
+        patient_sex=None,
+        patient_age_years=None,
+    )
+    return replace(entry, patient=person, report=None, study_description=None)
+
+
 def delivery(row: Row) -> DeliveryView:
     """A delivery from its row."""
     return DeliveryView(
@@ -277,8 +297,14 @@ def delivery(row: Row) -> DeliveryView:
         created_at=row["created_at"],
         next_attempt_at=row["next_attempt_at"],
         delivered_at=row["delivered_at"],
-        acknowledgement=row["acknowledgement"],
+        acknowledgement=_below(row["acknowledgement"]) if row["kind"] == "folder" else row["acknowledgement"],
     )
+
+
+def _below(acknowledgement: str | None) -> str | None:
+    """A folder as it is told today: former versions kept the whole path of the machine."""
+    parts = PurePath(acknowledgement or "").parts
+    return "/".join(parts[-2:]) if parts[:1] == ("/",) else acknowledgement
 
 
 def result(row: Row) -> ResultView:

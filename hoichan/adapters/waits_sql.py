@@ -1,4 +1,8 @@
-"""When studies arrived, were first opened by a reader and were signed. May raise RecordsUnavailable."""
+"""When studies arrived, were first read and were signed. May raise RecordsUnavailable.
+
+A study is read from the first verdict or word about it, or once a radiologist has had it open for half a
+minute: a page that was opened by mistake shortens no wait.
+"""
 
 from __future__ import annotations
 
@@ -11,20 +15,19 @@ from hoichan.adapters.schema import audit, studies
 from hoichan.adapters.schema_reviews import reviews
 from hoichan.adapters.sight import EVERYTHING, Sight
 from hoichan.adapters.transactions import transaction
-from hoichan.guard.audit import Audited
+from hoichan.guard.audit import LOOKED, Audited, Outcome
 from hoichan.guard.roles import Role
 from hoichan.reporting.waits import Wait
 from hoichan.types import ReviewKind
 
 MOST = 20_000  # studies, the newest
-_LOOKED = "study"  # detail of the record: the study itself, not its place in a list
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waits:
     """Of the same studies, until two ends."""
 
-    opened: tuple[Wait, ...]  # by a radiologist, for the first time
+    opened: tuple[Wait, ...]  # until a radiologist began to read
     signed: tuple[Wait, ...]  # for the first time
     is_all: bool  # False: there were more than `MOST`
 
@@ -36,9 +39,12 @@ def waits(engine: sa.Engine, *, since: datetime, sight: Sight = EVERYTHING) -> W
         sa.select(sa.func.min(audit.c.at))
         .where(
             audit.c.study_instance_uid == uid,
-            audit.c.what == str(Audited.VIEWED),
             audit.c.role == str(Role.RADIOLOGIST),
-            audit.c.detail == _LOOKED,
+            sa.or_(
+                audit.c.what.in_([str(Audited.RESULT_REVIEWED), str(Audited.RESULT_SIGNED)]),
+                sa.and_(audit.c.what == str(Audited.VIEWED), audit.c.detail == LOOKED),
+            ),
+            audit.c.outcome == str(Outcome.SUCCESS),
         )
         .scalar_subquery()
     )

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from hoichan.adapters import rows
 from hoichan.adapters.schema import deliveries, revisions, studies
 from hoichan.adapters.schema_work import analyses, receivers
+from hoichan.adapters.sight import EVERYTHING, Sight
 from hoichan.adapters.transactions import transaction
 from hoichan.ports import Clock
 from hoichan.types import DeliveryState, StudyInstanceUID, StudyState, Urgency
@@ -117,7 +118,7 @@ class WorkSql:
             ).scalar()
         return changed is not None
 
-    def waiting(self, *, each: int, backlog: bool) -> Sequence[Piece]:
+    def waiting(self, *, each: int, backlog: bool, sight: Sight = EVERYTHING) -> Sequence[Piece]:
         """What nobody has begun: the first `each` of every sender and set of models, in the order of work.
 
         Without `backlog` those are left out that can wait for the off-peak hours.
@@ -127,7 +128,7 @@ class WorkSql:
             partition_by=(studies.c.calling_ae_title, models),
             order_by=(band(), revisions.c.assembled_at, studies.c.study_instance_uid),
         )
-        wanted = _pieces(line.label("place")).where(_is_waiting())
+        wanted = _pieces(line.label("place")).where(_is_waiting(), *sight.narrow())
         if not backlog:
             wanted = wanted.where(
                 sa.or_(sa.not_(sa.func.coalesce(analyses.c.backlog, sa.false())), studies.c.urgency < 2)

@@ -64,6 +64,9 @@ _AUTHENTICATION = _dcm("110114", "User Authentication")
 _LOG_USED = _dcm("110101", "Audit Log Used")
 
 
+LOOKED = "looked"  # detail of VIEWED: a reader has had the study open for half a minute
+
+
 class Audited(StrEnum):
     """What is recorded, in our words. Stable: they are in records for decades."""
 

@@ -109,8 +109,6 @@ ALLOWED: Mapping[Role, frozenset[Action]] = {
 # What is about every facility at once: closed to an account that is bound to some, whatever its role.
 OF_THE_WHOLE_SITE = frozenset(
     {
-        Action.QUEUE_READ,
-        Action.PATIENT_DECIDE,
         Action.AUDIT_READ,
         Action.METRICS_READ,
         Action.PEOPLE_MANAGE,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from hoichan.settings.base import AeTitle, Port, Section, is_loopback
 from hoichan.settings.tls import ServerTls
@@ -25,6 +26,8 @@ class Web(Section):
     host: str = "127.0.0.1"
     port: Port = 8080
     public_names: tuple[str, ...] = ()  # host names under which a proxy reaches the page; others are refused
+    # Where people outside reach the page: links for them begin with it. Empty: as the page was asked for.
+    public_url: str = Field("", pattern=r"^(https?://[A-Za-z0-9.\[\]:-]+/?)?$")
     # STOW-RS at /dicom-web/studies. Beyond loopback for programs with a token only, and by TLS only.
     stow: bool = False
     stow_maximum_bytes: int = Field(2 * 1024**3, ge=1024**2)  # of one request; a CT of 2,000 slices is 1 GiB
@@ -39,6 +42,14 @@ class Web(Section):
     tls: ServerTls | None = None  # None: plain HTTP, for this machine or behind a proxy with TLS
     # Whose X-Forwarded-For and -Proto are believed: a proxy on this machine.
     trusted_proxies: tuple[str, ...] = ("127.0.0.1", "::1")
+
+    @field_validator("public_url")
+    @classmethod
+    def _closed_on_the_way(cls, value: str) -> str:
+        """A link to a report is a bearer's paper: beyond this machine it travels by TLS only."""
+        if value.startswith("http://") and not is_loopback(urlsplit(value).hostname or ""):
+            raise ValueError("must be https")
+        return value
 
     @model_validator(mode="after")
     def _tokens_stay_secret(self) -> Web:

@@ -13,6 +13,7 @@ import re
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -25,6 +26,7 @@ from hoichan.settings import is_loopback
 
 SESSION = "hoichan_session"
 VISIT = "hoichan_visit"
+KNOWN = "hoichan_known"  # that somebody has signed in with this browser before; opens nothing
 SHARE = "hoichan_share"  # that the PIN of a link was right, for a while
 STEP = "hoichan_step"  # between the password and the second factor
 STATE = "hoichan_state"  # of a sign-in that went to the issuer: it comes back to the same browser
@@ -90,10 +92,18 @@ def cookie(request: Request, name: str) -> str:
     return request.cookies.get(_name(request, name), "")
 
 
-def set_cookie(request: Request, response: Response, name: str, value: str) -> None:
-    """Give the browser one of our cookies, until it is closed."""
+def set_cookie(
+    request: Request, response: Response, name: str, value: str, *, lasts: timedelta | None = None
+) -> None:
+    """Give the browser one of our cookies, until it is closed or for so long."""
     response.set_cookie(
-        _name(request, name), value, path="/", httponly=True, samesite="lax", secure=_is_https(request)
+        _name(request, name),
+        value,
+        path="/",
+        max_age=None if lasts is None else int(lasts.total_seconds()),
+        httponly=True,
+        samesite="lax",
+        secure=_is_https(request),
     )
 
 

@@ -21,6 +21,7 @@ from hoichan.adapters.sight import EVERYTHING, Sight
 from hoichan.adapters.steering_sql import SteeringSql
 from hoichan.adapters.tokens_sql import TokensSql
 from hoichan.adapters.work_sql import WorkSql
+from hoichan.guard.roles import Action
 from hoichan.ports import Clock, Studies
 from hoichan.settings import Settings
 from service.api.caller import caller_of
@@ -68,10 +69,18 @@ def desk_of(request: Request) -> Desk:
     """The desk as the one who asks sees it: what reads studies reads those of its facilities only."""
     desk = whole_desk_of(request)
     caller = caller_of(request)
+    if caller is not None and caller.session_id and not caller.may(Action.STUDY_READ):
+        desk = replace(desk, reading=desk.reading.without_names())
     if caller is None or not caller.sight.is_bound:
         return desk
     sight = caller.sight
-    return replace(desk, sight=sight, reading=desk.reading.within(sight), held=desk.held.within(sight))
+    return replace(
+        desk,
+        sight=sight,
+        reading=desk.reading.within(sight),
+        held=desk.held.within(sight),
+        queue=desk.queue.within(sight),
+    )
 
 
 AtDesk = Annotated[Desk, Depends(desk_of)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime
 from http import HTTPStatus
 from typing import Any
@@ -84,11 +85,19 @@ class AskableOut(BaseModel):
     names: Mapping[str, str]
 
 
+class OwnerOut(BaseModel):
+    """An account that a next step of the study may be given to."""
+
+    user_name: str
+    display_name: str
+
+
 class FollowUpsOut(BaseModel):
     """By date: the overdue come first."""
 
     items: list[FollowUpOut]
     askable: list[AskableOut] = []  # of one study: what a next step may be asked about
+    owners: list[OwnerOut] = []  # of one study: who may be asked
     kinds: list[FollowUpKind] = list(FollowUpKind)
 
 
@@ -107,7 +116,8 @@ def follow_ups_of(request: Request, desk: AtDesk, study_uid: StudyUid) -> Follow
     desk.witness.record(request, Audited.VIEWED, uid, detail="follow-ups")
     signed = _rows(desk).signed_findings(uid)
     askable = [AskableOut(key=key, names=names_of(key)) for key in (signed[1] if signed else ())]
-    return FollowUpsOut(items=_out(desk, _rows(desk).of(uid)), askable=askable)
+    owners = _owners(desk, uid) if askable and _may_ask(request) else []
+    return FollowUpsOut(items=_out(desk, _rows(desk).of(uid)), askable=askable, owners=owners)
 
 
 @router.post(
@@ -156,6 +166,7 @@ def show_of_study(request: Request, desk: AtDesk, study_uid: StudyUid) -> HTMLRe
         study_uid=study_uid,
         signed=[(key, names_of(key)) for key in (signed[1] if signed else ())],
         kinds=tuple(FollowUpKind),
+        owners=_owners(desk, uid) if signed and _may_ask(request) else [],
         ends=ENDS,
     )
 
@@ -198,7 +209,7 @@ def _ask(request: Request, desk: Desk, uid: StudyInstanceUID, wanted: Ask) -> in
     if wanted.kind.value in _NEED_WORDS and not wanted.words.strip():
         return problems.answer(request, HTTPStatus.UNPROCESSABLE_ENTITY, "follow_up.words_needed")
     desk.reading.trail(uid)
-    if not _may_own(desk, wanted.owner):
+    if not _may_own(desk, uid, wanted.owner):
         return problems.answer(request, HTTPStatus.UNPROCESSABLE_ENTITY, "follow_up.owner_unknown")
     signed = _rows(desk).signed_findings(uid)
     if signed is None or wanted.finding not in signed[1]:
@@ -232,13 +243,33 @@ def _close(request: Request, desk: Desk, number: int, said: Close) -> Response |
     return None
 
 
-def _may_own(desk: Desk, user_name: str) -> bool:
-    """Whether the account is there, open, and sees studies."""
+def _may_own(desk: Desk, uid: StudyInstanceUID, user_name: str) -> bool:
+    """Whether the account is there, open, and sees this study for good: not only because somebody asks."""
     try:
         user = desk.people.user(user_name)
     except UserUnknown:
         return False
-    return user.disabled_at is None and may(user.role, Action.STUDY_READ)
+    if user.disabled_at is not None or not may(user.role, Action.STUDY_READ):
+        return False
+    sight = desk.access.sight(user_name)
+    return bool(desk.access.sees(replace(sight, opened=frozenset()), uid))
+
+
+def _may_ask(request: Request) -> bool:
+    caller = caller_of(request)
+    return caller is not None and caller.may(Action.FOLLOW_UP_KEEP)
+
+
+def _owners(desk: Desk, uid: StudyInstanceUID) -> list[OwnerOut]:
+    """Who may be asked, by name."""
+    bound = desk.access.bound()
+    return [
+        OwnerOut(user_name=one.user_name, display_name=one.display_name)
+        for one in desk.people.users()
+        if one.disabled_at is None
+        and may(one.role, Action.STUDY_READ)
+        and (one.user_name not in bound or _may_own(desk, uid, one.user_name))
+    ]
 
 
 def _out(desk: Desk, found: Sequence[FollowUp]) -> list[FollowUpOut]:

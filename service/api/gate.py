@@ -195,12 +195,12 @@ ROUTES: Mapping[tuple[str, str], Action | Open] = {
     ("GET", "/fhir/{resource_type}"): Action.DOCUMENT_READ,
     ("GET", "/fhir/{resource_type}/{resource_id}"): Action.DOCUMENT_READ,
     ("POST", "/fhir/{resource_type}/_search"): Action.DOCUMENT_READ,
-    ("GET", "/dicom-web/studies"): Action.LIST_READ,
-    ("GET", "/dicom-web/series"): Action.LIST_READ,
-    ("GET", "/dicom-web/instances"): Action.LIST_READ,
-    ("GET", "/dicom-web/studies/{study_uid}/series"): Action.LIST_READ,
-    ("GET", "/dicom-web/studies/{study_uid}/instances"): Action.LIST_READ,
-    ("GET", "/dicom-web/studies/{study_uid}/series/{series_uid}/instances"): Action.LIST_READ,
+    ("GET", "/dicom-web/studies"): Action.INSTANCES_READ,
+    ("GET", "/dicom-web/series"): Action.INSTANCES_READ,
+    ("GET", "/dicom-web/instances"): Action.INSTANCES_READ,
+    ("GET", "/dicom-web/studies/{study_uid}/series"): Action.INSTANCES_READ,
+    ("GET", "/dicom-web/studies/{study_uid}/instances"): Action.INSTANCES_READ,
+    ("GET", "/dicom-web/studies/{study_uid}/series/{series_uid}/instances"): Action.INSTANCES_READ,
     **{("GET", "/dicom-web/studies/{study_uid}" + rest): Action.INSTANCES_READ for rest in _WADO},
 }
 # Applications of their own below ours, each with a gate of its own.
@@ -219,6 +219,9 @@ NARROWED = frozenset(
         *("/dicom-web/studies", "/dicom-web/series", "/dicom-web/instances"),
         *("/notices", "/api/v1/notices", "/follow-ups", "/api/v1/follow-ups"),
         *("/notices/{number}/acknowledge", "/api/v1/notices/{number}/acknowledge"),
+        *("/queue", "/api/v1/queue", "/api/v1/receivers/{destination}/replay", "/waits", "/api/v1/waits"),
+        *("/questions", "/questions/{number}", "/api/v1/questions", "/api/v1/questions/{number}"),
+        *("/unmatched", "/api/v1/unmatched"),
         *("/opinions", "/opinions/{number}/words", "/opinions/{number}/close"),
         *("/api/v1/opinions", "/api/v1/opinions/{number}/words", "/api/v1/opinions/{number}/close"),
         *("/shares/{number}/revoke", "/api/v1/shares/{number}/revoke"),
@@ -271,6 +274,8 @@ def _admit(request: Request, desk: Desk) -> None:
     if wanted is Open.TO_MACHINES:
         return
     if wanted is Action.METRICS_READ and is_at_this_machine(request):
+        if cookie(request, SESSION):  # the page's frame knows who looks
+            request.state.caller = _caller(request, desk)
         return
     caller = _caller(request, desk)
     request.state.caller = caller

@@ -94,13 +94,14 @@ def _account(request: Request, desk: Desk, settings: Oidc, person: Person) -> st
     name = desk.external.user_of(issuer, person.subject)
     if name is None:
         kept = desk.passwords.hashed(secrets.token_urlsafe(32))  # nobody knows it
-        desk.people.add(
+        desk.external.add(
+            issuer,
+            person.subject,
             person.user_name,
             display_name=person.display_name or person.user_name,
             role=role,
             password_hash=kept,
         )
-        desk.external.link(issuer, person.subject, person.user_name)
         _changed(request, desk, person.user_name, role, f"add {person.user_name} {role} by the issuer")
         return person.user_name
     user = desk.people.user(name)

@@ -85,7 +85,7 @@ def show_list(
         unmatched=waiting_for_a_patient(request, desk),
         notices=unacknowledged(request, desk),
         overdue=overdue(request, desk),
-        questions=0 if desk.sight.is_bound else CorrectionsSql(desk.reading.engine, desk.clock).waiting(),
+        questions=CorrectionsSql(desk.reading.engine, desk.clock, desk.sight).waiting(),
         state=state,
         choice=shown,
         page=page,

@@ -22,7 +22,6 @@ from hoichan.guard.roles import is_user_name
 from service.api.caller import (
     SESSION,
     STEP,
-    address_of,
     caller_of,
     drop_cookie,
     is_at_this_machine,
@@ -32,7 +31,7 @@ from service.api.caller import (
 from service.api.desk import AtDesk, Desk
 from service.api.oidc import way_out
 from service.api.show import show
-from service.api.signing_in import enter, go, is_password, me, tell_failed, wait_of
+from service.api.signing_in import enter, go, is_password, me, succeeded, tell_failed, wait_of
 
 log = structlog.get_logger()
 
@@ -108,7 +107,7 @@ def change_password(request: Request, desk: AtDesk) -> Response:
     elif not is_password(desk, caller.user_name, fields.get("present", "")):
         problem = "present"
     else:
-        desk.people.succeeded(caller.user_name, address_of(request))
+        succeeded(request, desk, caller.user_name)
         problem = weakness(new, caller.user_name) if new == fields.get("again") else "again"
     if problem:
         desk.witness.record(request, Audited.USER_CHANGED, detail="password", outcome=Outcome.MINOR_FAILURE)

@@ -82,13 +82,15 @@ def told_of(desk: Desk, study: StudyInstanceUID) -> Told:
 
 def changed_contents(desk: Desk) -> dict[str, int]:
     """Objects that came with other content and were set aside, by what differs."""
+    if desk.sight.is_bound:  # they are counted over every facility
+        return {}
     return dict(ChangesSql(desk.reading.engine, desk.clock).counts())
 
 
 @router.get("/questions", response_model=QuestionsOut)
 def list_questions(request: Request, desk: AtDesk) -> QuestionsOut:
     """What waits for a person's decision, oldest first."""
-    found = CorrectionsSql(desk.reading.engine, desk.clock).questions()
+    found = CorrectionsSql(desk.reading.engine, desk.clock, desk.sight).questions()
     desk.witness.record(request, Audited.QUERIED, detail="questions")
     return QuestionsOut(
         items=[
@@ -123,7 +125,7 @@ def decide(request: Request, desk: AtDesk, number: Number, decision: Decision) -
 @page_router.get("/questions")
 def show_questions(request: Request, desk: AtDesk) -> HTMLResponse:
     """The same as a page."""
-    found = CorrectionsSql(desk.reading.engine, desk.clock).questions()
+    found = CorrectionsSql(desk.reading.engine, desk.clock, desk.sight).questions()
     desk.witness.record(request, Audited.QUERIED, detail="questions")
     return show(request, desk, "questions.html", questions=found, changed=changed_contents(desk))
 
@@ -140,7 +142,7 @@ def decide_by_form(request: Request, desk: AtDesk, number: Number) -> Response:
 
 
 def _decide(request: Request, desk: Desk, number: int, *, take: bool) -> bool:
-    corrections = CorrectionsSql(desk.reading.engine, desk.clock)
+    corrections = CorrectionsSql(desk.reading.engine, desk.clock, desk.sight)
     asked = next((one for one in corrections.questions() if one.id == number), None)
     if asked is None:
         return False

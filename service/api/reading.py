@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 
 from hoichan.adapters.earlier_sql import EarlierSql
 from hoichan.adapters.heatmaps import png, unpacked
+from hoichan.adapters.report_objects import report_objects
 from hoichan.adapters.reviews_sql import ReviewsSql
 from hoichan.adapters.routing_sql import RoutingSql
 from hoichan.errors import DraftChanged, NotSignable, ReviewError, TooManyTries
@@ -24,10 +25,11 @@ from hoichan.reporting.drafting import draft_text
 from hoichan.reporting.reviews import Signer, check, finding_id, rebased, status_after
 from hoichan.types import Report, ReportStatus, Review, ReviewDraft, SOPInstanceUID, Study, StudyInstanceUID
 from service.api import problems
-from service.api.caller import Caller, address_of, caller_of
+from service.api.caller import Caller, caller_of
 from service.api.desk import AtDesk, Desk
 from service.api.questions import told_of
 from service.api.reading_choices import choices, reasons, templates
+from service.api.reading_record import LOCK_SECONDS, record_look, record_verdicts
 from service.api.reading_schemas import (
     DraftOut,
     ImagesOut,
@@ -46,14 +48,13 @@ from service.api.reading_schemas import (
     WithdrawnOut,
 )
 from service.api.reading_told import DraftIn, SectionsModel, SignIn, TextIn, WithdrawIn, judgements_said
-from service.api.signing_in import is_password, wait_of
+from service.api.signing_in import is_password, succeeded, wait_of
 from service.api.studies import StudyUid
 from service.signing import Signing, Witness
 
 if TYPE_CHECKING:
     from hoichan.adapters.encoder import DocumentEncoder
 
-LOCK_SECONDS = 90.0
 FindingId = Annotated[str, Path(pattern=r"^[0-9a-f-]{36}$")]
 _CONFLICT: dict[int | str, dict[str, Any]] = {
     409: {"description": "It changed meanwhile", "content": {problems.MEDIA_TYPE: {}}}
@@ -127,6 +128,7 @@ def save_draft(request: Request, desk: AtDesk, study_uid: StudyUid, told: DraftI
         updated_at=desk.clock.now(),
     )
     reviews = reviews_of(desk)
+    record_verdicts(request, desk, draft, reviews.draft(uid))
     try:
         kept = reviews.save_draft(draft)
     except DraftChanged as error:
@@ -167,7 +169,11 @@ def take_lock(request: Request, desk: AtDesk, study_uid: StudyUid) -> LockOut:
     uid = StudyInstanceUID(study_uid)
     signing_of(desk).read(uid)
     reader = _reader(request).user_name
-    return LockOut.of(reviews_of(desk).lock(uid, reader, LOCK_SECONDS), reader)
+    reviews = reviews_of(desk)
+    before = reviews.locked(uid)
+    lock = reviews.lock(uid, reader, LOCK_SECONDS)
+    record_look(request, desk, uid, before, lock)
+    return LockOut.of(lock, reader)
 
 
 @router.delete("/lock", status_code=HTTPStatus.NO_CONTENT)
@@ -259,7 +265,7 @@ def signing_of(desk: Desk) -> Signing:
     def encoder() -> DocumentEncoder:
         from hoichan.adapters.encoder import DocumentEncoder  # noqa: PLC0415  at the first signature
 
-        return DocumentEncoder(desk.held.spool, desk.settings)
+        return DocumentEncoder(desk.held.spool, desk.settings, report_objects(desk.reading.engine))
 
     routing = RoutingSql(desk.reading.engine, desk.clock)
     return Signing(reviews_of(desk), desk.studies, encoder, desk.settings, desk.clock, routing)
@@ -290,7 +296,7 @@ def _signer(request: Request, desk: Desk, uid: StudyInstanceUID, password: str) 
         error = NotSignable("wrong_password")
         refused(request, desk, uid, error)
         raise error
-    desk.people.succeeded(reader.user_name, address_of(request))
+    succeeded(request, desk, reader.user_name)
     return signer_of(desk, reader.user_name)
 
 

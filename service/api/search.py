@@ -14,7 +14,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from hoichan.adapters.search_facets import understood
+from hoichan.adapters.search_facets import together, understood
 from hoichan.adapters.views import ListEntry
 from hoichan.guard.audit import Audited
 from hoichan.intake.names import kind_of_query
@@ -40,7 +40,8 @@ class Query(BaseModel):
 
     text: Annotated[str, Field(min_length=1, max_length=LONGEST_QUERY)]
     page: Annotated[int, Field(ge=1, le=LAST_PAGE)] = 1
-    by: Literal["", "day", "sender", "finding", "state"] = ""  # "": people and numbers, else what fits
+    # "": people and numbers, else what fits; "together": a day and something else
+    by: Literal["", "day", "sender", "finding", "state", "together"] = ""
 
 
 class FoundOut(BaseModel):
@@ -100,9 +101,13 @@ def _find(request: Request, desk: Desk, text: str, page: int, by: str) -> Got:
     facets = {one.kind.value: one for one in understood(text, states=states, today=today)}
     found: tuple[ListEntry, ...] = ()
     offset = (page - 1) * PAGE_SIZE
+    day_and = together(text, states=states, today=today) if by in ("", "together") else None
+    if day_and is not None:
+        found = desk.reading.on_day(*day_and, zone=zone, limit=PAGE_SIZE + 1, offset=offset)
+        by = "together" if found else ""
     if not by:
         found = desk.reading.search(text, limit=PAGE_SIZE + 1, offset=offset)
-    ways = [by] if by else ([] if found else list(facets))
+    ways = [by] if by in facets else ([] if found else list(facets))
     for way in ways:
         if way in facets:
             found = desk.reading.of_facet(facets[way], zone=zone, limit=PAGE_SIZE + 1, offset=offset)

@@ -17,10 +17,10 @@ from starlette.responses import HTMLResponse, Response
 from hoichan.adapters.second_factor_sql import Proof
 from hoichan.guard.audit import Audited, Outcome
 from hoichan.guard.second_factor import provisioning_uri, spelt
-from service.api.caller import STEP, address_of, cookie, way_back
+from service.api.caller import STEP, cookie, way_back
 from service.api.desk import AtDesk, Desk
 from service.api.show import show
-from service.api.signing_in import enter, go, is_password, me, tell_failed, wait_of
+from service.api.signing_in import enter, go, is_password, me, succeeded, tell_failed, wait_of
 
 log = structlog.get_logger()
 
@@ -97,7 +97,7 @@ def confirm(request: Request, desk: AtDesk) -> Response:
     codes = desk.factors.confirm(caller.user_name, request.state.fields.get("code", "")[:64])
     if codes is None:
         return _page(request, desk, problem="code")
-    desk.people.succeeded(caller.user_name, address_of(request))
+    succeeded(request, desk, caller.user_name)
     desk.witness.record(request, Audited.USER_CHANGED, detail=f"second_factor on {caller.user_name}")
     log.info("second_factor_on", user=caller.user_name)
     return _page(request, desk, codes=codes)
@@ -118,7 +118,7 @@ def turn_off(request: Request, desk: AtDesk) -> Response:
     if problem:
         return _page(request, desk, problem=problem)
     desk.factors.remove(caller.user_name)
-    desk.people.succeeded(caller.user_name, address_of(request))
+    succeeded(request, desk, caller.user_name)
     desk.witness.record(request, Audited.USER_CHANGED, detail=f"second_factor off {caller.user_name}")
     log.info("second_factor_off", user=caller.user_name)
     return go("/account/second-factor")

@@ -26,10 +26,11 @@ from hoichan.types import Instance, Review
 from service.api.caller import SHARE, Caller, address_of, cookie, set_cookie
 from service.api.desk import AtDesk, Desk
 from service.api.dicomweb_rendered import RenderedShelf, Rendering
+from service.api.known_browser import remember
 from service.api.reading import reviews_of
 from service.api.shares import shares_of
 from service.api.show import show
-from service.api.signing_in import wait_of
+from service.api.signing_in import succeeded, wait_of
 
 PIN_SECONDS = 1800  # of one right PIN, in one browser
 MOST_PICTURES = 24
@@ -68,7 +69,7 @@ def open_with_pin(request: Request, desk: AtDesk, token: Token) -> Response:
         if not right:
             _record(request, desk, share, "wrong pin", Outcome.MINOR_FAILURE)
             return _page(request, desk, "wrong_pin", status=HTTPStatus.FORBIDDEN)
-        desk.people.succeeded(who, address_of(request))
+        succeeded(request, desk, who)
     return _report(request, desk, token, share, admit=True)
 
 
@@ -89,7 +90,7 @@ def open_pdf(request: Request, desk: AtDesk, token: Token) -> Response:
 
 @router.get("/shared/{token}/pictures/{number}", response_class=Response)
 def open_picture(request: Request, desk: AtDesk, token: Token, number: PictureNumber) -> Response:
-    """One film as a picture, without anything drawn on it. A part of the page whose opening is on record."""
+    """One film as a picture, without anything drawn on it."""
     found = _admitted(request, desk, token)
     if isinstance(found, Response):
         return found
@@ -105,6 +106,7 @@ def open_picture(request: Request, desk: AtDesk, token: Token, number: PictureNu
         picture = _shelf.picture(held.path, 0, Rendering(largest=LARGEST, quality=85))
     except (NotConvertible, OSError):
         return _page(request, desk, "gone", status=HTTPStatus.NOT_FOUND)
+    _record(request, desk, share, f"picture {number}")
     return Response(picture, media_type="image/jpeg", headers=HEADERS)
 
 
@@ -180,6 +182,7 @@ def _report(request: Request, desk: Desk, token: str, share: Share, *, admit: bo
     if admit and share.pin_hash is not None:
         until = str(int((desk.clock.now() + timedelta(seconds=PIN_SECONDS)).timestamp()))
         set_cookie(request, page, SHARE, f"{until}.{_proof(desk, share, until)}")
+        remember(request, desk, page, f"share:{share.number}")
     return page
 
 

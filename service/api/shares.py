@@ -154,7 +154,8 @@ def _make(request: Request, desk: Desk, uid: StudyInstanceUID, wanted: MakeShare
     desk.witness.record(request, Audited.SHARE_CHANGED, uid, detail=detail)
     pin_hash = desk.passwords.hashed(wanted.pin) if wanted.pin else None
     number, token = shares_of(desk).make(uid, who=caller.user_name, lasts=lasts, pin_hash=pin_hash)
-    address = f"{str(request.base_url).rstrip('/')}/shared/{token}"
+    place = desk.settings.web.public_url or str(request.base_url)
+    address = f"{place.rstrip('/')}/shared/{token}"
     return MadeOut(number=number, address=address, ends_at=desk.clock.now() + lasts)
 
 

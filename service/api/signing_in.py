@@ -25,6 +25,7 @@ from service.api.caller import (
     set_cookie,
 )
 from service.api.desk import Desk
+from service.api.known_browser import counted_as, remember
 from service.told_at_start import end_sessions
 
 log = structlog.get_logger()
@@ -32,8 +33,17 @@ log = structlog.get_logger()
 
 def wait_of(request: Request, desk: Desk, name: str) -> timedelta:
     """How long to wait before the next try; zero when it may be made. The try is counted."""
-    address = desk.people.try_sign_in(Subject.ADDRESS, address_of(request), ADDRESS_PATIENCE)
-    return address or desk.people.try_sign_in(Subject.ACCOUNT, name, ACCOUNT_PATIENCE)
+    counted = counted_as(request, desk, name)
+    if counted == name:  # a browser that is known waits for nobody else
+        address = desk.people.try_sign_in(Subject.ADDRESS, address_of(request), ADDRESS_PATIENCE)
+        if address:
+            return address
+    return desk.people.try_sign_in(Subject.ACCOUNT, counted, ACCOUNT_PATIENCE)
+
+
+def succeeded(request: Request, desk: Desk, name: str) -> None:
+    """What was shown was right: the failures of this account, in this browser where it is known, are over."""
+    desk.people.succeeded(counted_as(request, desk, name), address_of(request))
 
 
 def is_password(desk: Desk, name: str, password: str) -> bool:
@@ -54,7 +64,7 @@ def tell_failed(request: Request, desk: Desk, name: str, *, detail: str = "") ->
 
 def enter(request: Request, desk: Desk, name: str, *, back: str, how: str = "") -> Response:
     """Begin a session, after everything that was asked for was right."""
-    desk.people.succeeded(name, address_of(request))
+    succeeded(request, desk, name)
     end_sessions(desk.settings.web, desk.people, desk.witness.audit, desk.clock)
     if cookie(request, SESSION):
         desk.people.end_session(cookie(request, SESSION))
@@ -65,6 +75,7 @@ def enter(request: Request, desk: Desk, name: str, *, back: str, how: str = "") 
     log.info("signed_in", user=name, role=user.role.value, how=how)
     response = go(back or caller.home)
     set_cookie(request, response, SESSION, desk.people.begin_session(name))
+    remember(request, desk, response, name)
     for name_of_cookie in (VISIT, STEP):
         drop_cookie(request, response, name_of_cookie)
     return response

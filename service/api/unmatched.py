@@ -171,7 +171,7 @@ def _refusal(request: Request, said: Said) -> Response:
 
 
 def _matches(desk: Desk) -> MatchesSql:
-    return MatchesSql(desk.reading.engine, desk.clock)
+    return MatchesSql(desk.reading.engine, desk.clock, desk.sight)
 
 
 def waiting_for_a_patient(request: Request, desk: Desk) -> int:

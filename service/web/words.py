@@ -7,7 +7,7 @@ Sentences are in `messages/<language>.toml`; concepts that also stand in reports
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime, time
 from zoneinfo import ZoneInfo
 
 from hoichan import codes
@@ -245,7 +245,9 @@ class Words:
         if "title" in details:
             details["title"] = self.known(f"rejection.{details['title']}", "rejection.other")
         if "until" in details:
-            details["until"] = self._local(details["until"])
+            details["until"] = self._local(details["until"], line.at)
+        if "due" in details:
+            details["due"] = self._date(details["due"])
         sentence = self._sentences.get(key)
         if sentence is None:
             return self("trail.other", event=line.event)
@@ -261,9 +263,19 @@ class Words:
                 return people.plain(str(line.details[part]))
         return self("who.person" if line.event in BY_A_PERSON else "who.service")
 
-    def _local(self, text: str) -> str:
+    def _local(self, text: str, now: datetime) -> str:
+        """A moment of the trail: the time alone where it is of the same day."""
         try:
             at = datetime.fromisoformat(text)
         except ValueError:
             return text
-        return self.exact(at) if at.tzinfo else text
+        if not at.tzinfo:
+            return text
+        return self.exact(at) if self.day(at) == self.day(now) else self.moment(at)
+
+    def _date(self, text: str) -> str:
+        try:
+            on = date.fromisoformat(text)
+        except ValueError:
+            return text
+        return self.day(datetime.combine(on, time(12), self._zone))

@@ -174,7 +174,9 @@ def test_saves_at_once_lose_nothing(site):
 def test_a_lock_is_of_whoever_was_first_until_it_expires(site):
     first = site.reviews.lock(site.uid, "bs.an", 60)
     assert site.reviews.lock(site.uid, "bs.chau", 60).reader == "bs.an"
-    assert site.reviews.lock(site.uid, "bs.an", 0.05) == first  # renewed: it began when it began
+    renewed = site.reviews.lock(site.uid, "bs.an", 0.05)
+    assert (renewed.reader, renewed.since) == (first.reader, first.since)  # it began when it began
+    assert renewed.until < first.until  # by the database's clock, and by what was said last
     deadline = time.monotonic() + 60
     while site.reviews.locked(site.uid) is not None:
         assert time.monotonic() < deadline

@@ -8,6 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from hoichan.adapters.database import open_database
+from hoichan.adapters.external_sql import ExternalAccounts
 from hoichan.adapters.people_sql import Lifetime, PeopleSql, Subject, digest, neighbourhood
 from hoichan.adapters.schema import metadata, sessions, sign_in_failures
 from hoichan.errors import AccountRefused, RecordsUnavailable, UserExists, UserUnknown
@@ -66,6 +67,21 @@ def test_a_name_is_used_once(people):
     people.disable("bs.an")
     with pytest.raises(UserExists, match=r"bs\.an"):
         an(people)
+
+
+def test_an_account_of_the_issuer_is_linked_at_once_or_not_made(people, engine, clock):
+    external = ExternalAccounts(engine, clock)
+    person = {"display_name": "BS. An", "role": Role.RADIOLOGIST, "password_hash": "x"}
+    external.add("https://login.example", "7", "bs.an", **person)
+    assert external.user_of("https://login.example", "7") == "bs.an" and external.is_external("bs.an")
+    with pytest.raises(UserExists):  # the same person came in by another window: no second account is left
+        external.add("https://login.example", "7", "bs.an.2", **person)
+    with pytest.raises(UserExists):  # somebody else has the name: nobody is linked to it
+        external.add("https://login.example", "8", "bs.an", **person)
+    with pytest.raises(AccountRefused):
+        external.add("https://login.example", "8", "Bs An", **person)
+    assert [user.user_name for user in people.users()] == ["bs.an"]
+    assert external.user_of("https://login.example", "8") is None
 
 
 @pytest.mark.parametrize(

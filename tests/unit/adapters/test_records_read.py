@@ -9,7 +9,7 @@ from hoichan.adapters import reading_order
 from hoichan.adapters.objects_disk import ObjectsDisk
 from hoichan.adapters.reading_order import Place
 from hoichan.adapters.records_read import ReadingSql
-from hoichan.adapters.schema import studies
+from hoichan.adapters.schema import deliveries, studies
 from hoichan.errors import RecordsUnavailable, StudyUnknown
 from hoichan.testing.reading import a_record, arrive, assemble, fill, partly_refused
 from hoichan.types import DocumentKind, Outcome, StudyInstanceUID, StudyState, Tier
@@ -170,3 +170,12 @@ def test_a_database_that_is_away_can_be_tried_again(tmp_path):
         with pytest.raises(RecordsUnavailable):
             ask()
     engine.dispose()
+
+
+def test_a_folder_is_told_without_the_path_of_the_machine(record, uids):
+    with record.engine.begin() as connection:
+        connection.execute(
+            sa.update(deliveries).values(kind="folder", acknowledgement="/srv/hoichan/outbox/1.2/1.3")
+        )
+    told = {one.acknowledgement for one in record.reading.study(uids["urgent"]).deliveries}
+    assert told == {"1.2/1.3"}

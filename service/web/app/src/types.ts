@@ -162,6 +162,7 @@ export interface Notice {
   number: number;
   study_instance_uid: string;
   confirmed: boolean; // false: the machine's word alone
+  withdrawn: boolean; // what was told of does not stand any more: there are no findings
   findings: Named[];
   born_at: string;
 }
@@ -181,6 +182,7 @@ export interface FollowUp {
 
 export interface FollowUps {
   items: FollowUp[];
+  owners: { user_name: string; display_name: string }[];
   askable: { key: string; names: Named }[]; // of the signed report that stands
   kinds: string[];
 }

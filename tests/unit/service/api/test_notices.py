@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from fastapi.testclient import TestClient
 
+from hoichan.adapters.access_sql import AccessSql
 from hoichan.adapters.audit_sql import Wanted
 from hoichan.adapters.notices_sql import NoticesSql
 from hoichan.guard.audit import Audited
@@ -155,7 +156,7 @@ def test_every_step_has_a_sentence(room):
         "the signed report holds a critical finding",
         "A newer notice or report took the place of notice 1",
         "bs.chau acknowledged notice 2",
-        "bs.chau gave follow-up 1 to bs.binh, due 2026-11-01",
+        "bs.chau gave follow-up 1 to bs.binh, due 1 Nov 2026",
         "the patient could not be reached",
     ):
         assert sentence in text
@@ -197,6 +198,25 @@ def test_what_cannot_be_followed_up(room, more, status, code):
     with room.client("bs.chau") as client:
         answer = client.post(f"/api/v1/studies/{room.uid}/follow-ups", json={**ASK, **more})
     assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+
+def test_the_owner_is_chosen_of_those_who_see_the_study(room):
+    access = AccessSql(room.record.engine, room.record.clock, {"79002": frozenset()})
+    access.bind("bs.binh", ["79002"])  # of a facility that never sent this study
+    base = f"/api/v1/studies/{room.uid}/follow-ups"
+    with room.client("bs.chau") as client:
+        assert client.get(base).json()["owners"] == []  # nothing is signed: nothing to ask for
+        room.sign()
+        owners = client.get(base).json()["owners"]
+        assert [one["user_name"] for one in owners] == ["bs.chau", "ktv.an"]
+        assert owners[0]["display_name"] == "Người bs.chau"
+        assert client.post(base, json=ASK).json()["code"] == "follow_up.owner_unknown"
+        page = client.get(f"/studies/{room.uid}/follow-ups").text
+        assert '<option value="bs.chau" selected>' in page and 'value="bs.binh"' not in page
+        access.bind("bs.binh", None)
+        assert client.post(base, json=ASK).status_code == 201
+    with room.client("ktv.an") as client:  # who may not ask is told of nobody
+        assert client.get(base).json()["owners"] == []
 
 
 def test_the_forms_of_the_page_ask_and_close(room):

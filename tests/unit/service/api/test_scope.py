@@ -2,7 +2,8 @@
 
 import re
 import shutil
-from datetime import timedelta
+from dataclasses import replace
+from datetime import date, timedelta
 from http import HTTPStatus
 
 import pytest
@@ -10,11 +11,14 @@ from fastapi.testclient import TestClient
 
 from hoichan.adapters.access_sql import AccessSql
 from hoichan.adapters.audit_sql import Wanted
+from hoichan.adapters.corrections_sql import CorrectionsSql
 from hoichan.adapters.encoder import DocumentEncoder
+from hoichan.adapters.matches_sql import NO_MATCH
 from hoichan.guard.audit import Audited, Outcome
 from hoichan.guard.roles import OF_THE_WHOLE_SITE, Action, Role, may
+from hoichan.privacy import Phi
 from hoichan.settings import Settings
-from hoichan.testing import FolderOfFilms, a_film, as_bytes
+from hoichan.testing import FolderOfFilms, a_film, a_study, as_bytes
 from hoichan.testing.reading import PEOPLE, a_record, add_user, arrive, assemble, report
 from service.api.caller import SESSION, token_of
 from service.api.gate import NARROWED, OF_NO_STUDY, ROUTES
@@ -44,6 +48,16 @@ class Site:
             study = assemble(self.record, study)
             self.reports[which] = report(self.record, study, {"pneumothorax": 0.9}, encode=encoder.encode)
             self.uids[which] = str(study.study_instance_uid)
+            self.record.studies.refused(
+                f"{self.reports[which].report_uid}:emr", status=f"{NO_MATCH}: several"
+            )
+            stranger = a_study(a_film(f"stranger {which}"), patient_name="Lê^Bình^Thị", patient_id="BN0777")
+            corrections = CorrectionsSql(self.record.engine, self.record.clock)
+            patient = replace(
+                stranger.patient, national_id=None, patient_birth_date=Phi(date(2001, 1, 1)), patient_sex=None
+            )
+            theirs = replace(stranger, study_instance_uid=study.study_instance_uid, patient=patient)
+            corrections.arrived([theirs])
         assemble(self.record, arrive(self.record, "more", person=PEOPLE[2]))
         self.app = an_app(self.record)
         self.access = self.app.state.desk.access
@@ -165,8 +179,36 @@ def test_a_facility_that_the_settings_do_not_know_shows_nothing(site):
 
 def test_the_page_offers_no_way_to_what_is_closed(site):
     page = site.ask("radiologist.d", "GET", "/").text
-    assert 'href="/queue"' not in page
-    assert 'href="/questions"' not in page
+    assert 'href="/queue"' in page
+    assert 'href="/upload"' not in page  # whose film that would be, no facility says
+    page = site.ask("it_admin.d", "GET", "/").text
+    assert 'href="/people"' not in page
+    assert 'href="/routing"' not in page
+
+
+def test_what_waits_for_a_person_is_its_own(site):
+    def asked(who):
+        queue = site.ask(who, "GET", "/api/v1/queue").json()
+        questions = site.ask(who, "GET", "/api/v1/questions").json()["items"]
+        unmatched = site.ask(who, "GET", "/api/v1/unmatched").json()["items"]
+        letters = {one["study_instance_uid"] for one in queue["dead_letters"]}
+        return (
+            letters,
+            {one["study_instance_uid"] for one in questions},
+            {one["study_instance_uid"] for one in unmatched},
+            ({one["name"] for one in queue["by_sender"]}, queue["dead"], queue["waiting"]),
+        )
+
+    own, both = {site.uids[OWN]}, {site.uids[OWN], site.uids[OTHER]}
+    assert asked("radiologist.d") == (own, own, own, (set(), 1, 0))
+    assert asked("whole") == (both, both, both, ({"CR_ROOM1"}, 2, 1))
+    number = site.ask("whole", "GET", "/api/v1/questions").json()["items"]
+    other = next(one["id"] for one in number if one["study_instance_uid"] == site.uids[OTHER])
+    answer = site.ask("radiologist.d", "POST", f"/api/v1/questions/{other}", json={"take": True})
+    assert (answer.status_code, answer.json()["code"]) == (409, "question.answered")
+    answer = site.ask("radiologist.d", "POST", "/api/v1/receivers/emr/replay")
+    assert answer.json() == {"deliveries": 1}
+    assert asked("whole")[0] == {site.uids[OTHER]}
 
 
 def test_break_glass_opens_one_study_for_a_while_and_is_loud(site):
@@ -222,3 +264,21 @@ def test_who_sees_all_breaks_none(site):
         site.ask("whole", "POST", "/emergency", data={"study": site.uids[OTHER], **REASON}).status_code == 303
     )
     assert len(site.access.emergencies()) == before
+
+
+def test_who_looks_after_studies_learns_no_name_and_no_suggestion(site):
+    add_user(site.record, "it.whole", Role.IT_ADMIN)
+    for who, sees in (("it.whole", False), ("it_admin.d", False), ("whole", True)):
+        listed = site.ask(who, "GET", "/api/v1/studies")
+        searched = site.ask(who, "POST", "/api/v1/studies/search", json={"text": "hong thu"})
+        page = site.ask(who, "GET", "/", headers={"Accept": "text/html"})
+        found = site.ask(who, "POST", "/search", data={"text": "hong thu"})
+        for answer in (listed, searched, page, found):
+            assert answer.status_code == 200
+            assert site.uids[OWN] in answer.text
+            assert ("Thu Hồng" in answer.text) is sees
+        for answer in (listed, page):
+            words = ("pneumothorax", "Tràn khí màng phổi")
+            assert any(word in answer.text for word in words) is sees
+        assert "4131" in page.text  # the masked number, which is asked for on the telephone
+        assert site.ask(who, "GET", "/dicom-web/studies").status_code == (200 if sees else 403)

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 from structlog.testing import capture_logs
 
-from hoichan.adapters.schema import audit
+from hoichan.adapters.schema import audit, studies
 from hoichan.testing.datasets import described, film
 from hoichan.testing.reading import a_record
 from service.api.caller import VISIT, token_of
@@ -96,3 +96,33 @@ def test_a_search_needs_the_token_and_a_body(searcher):
 
 def test_the_text_of_a_search_is_escaped(searcher):
     assert "<script>" not in searcher.page("<script>alert(1)</script>").text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["tran hanh 20/11", "20/11/2026 hạnh", "2026-11-20 Tran Thi Hanh", "bn7 20/11", "20/11 xr9"],
+)
+def test_a_day_and_a_name_or_a_number_are_looked_for_together(searcher, text):
+    found = searcher.ask(text).json()
+    assert ([one["study_instance_uid"] for one in found["items"]], found["by"]) == (
+        [searcher.uid],
+        "together",
+    )
+    assert searcher.uid in searcher.page(text).text
+    assert searcher.ask(text, by="together").json()["by"] == "together"
+
+
+@pytest.mark.parametrize("text", ["tran hanh 19/11", "le hanh 20/11", "hanh hanh 20/11", "bn8 20/11"])
+def test_both_must_fit(searcher, text):
+    assert searcher.ask(text).json()["items"] == []
+
+
+@pytest.mark.parametrize("text", ["20/11 đang nhận ảnh", "receiving 20/11", "20/11 CR_ROOM1"])
+def test_a_day_and_a_state_or_a_sender_are_looked_for_together(searcher, text):
+    with searcher.record.engine.begin() as connection:
+        connection.execute(sa.update(studies).values(calling_ae_title="CR_ROOM1"))
+    found = searcher.ask(text).json()
+    assert ([one["study_instance_uid"] for one in found["items"]], found["by"]) == (
+        [searcher.uid],
+        "together",
+    )

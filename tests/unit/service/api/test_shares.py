@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
 from fastapi.testclient import TestClient
+from pydantic import ValidationError
 
 from hoichan.adapters.audit_sql import Wanted
 from hoichan.adapters.schema_opinions import shares
 from hoichan.guard.audit import Audited, Outcome
+from hoichan.settings import Web
 from hoichan.testing.reading import PASSWORD
 from hoichan.testing.reports import a_film, as_bytes
 from tests.unit.service.api.test_reading import Room, signed
@@ -79,6 +82,7 @@ def test_the_films_are_shown_without_anything_drawn(ward):
     address = ward.make()
     with ward.visitor() as visitor:
         picture = visitor.get(f"{address}/pictures/1")
+    assert ward.told()[-1] == ("share:1", "picture 1", Outcome.SUCCESS)
     assert (picture.status_code, picture.headers["content-type"]) == (200, "image/jpeg")
     assert picture.content.startswith(b"\xff\xd8")
 
@@ -156,6 +160,32 @@ def test_a_pin_is_not_guessed(ward):
         seen = [with_pin(visitor, address, f"{number:06}").status_code for number in range(8)]
         assert seen[:5] == [403] * 5 and 429 in seen
         assert with_pin(visitor, address, "482913").status_code == 429
+
+
+def test_whoever_had_the_right_pin_is_kept_waiting_by_nobody(ward):
+    address = ward.make(pin="482913")
+    with ward.visitor() as holder, ward.visitor(("10.0.0.8", 50000)) as thief:
+        assert with_pin(holder, address, "482913").status_code == 200
+        assert 429 in [with_pin(thief, address, f"{number:06}").status_code for number in range(8)]
+        ward.record.clock.advance(1801)  # the right PIN is forgotten, the browser is not
+        assert holder.get(f"{address}/report.pdf").status_code == 403
+        assert with_pin(holder, address, "482913").status_code == 200
+
+
+@pytest.mark.parametrize("told", ["https://ket-qua.benhvien.example/", "https://ket-qua.benhvien.example"])
+def test_a_link_begins_with_the_public_address(ward, told):
+    desk = ward.app.state.desk
+    web = desk.settings.web.model_copy(update={"public_url": told})
+    ward.app.state.desk = replace(desk, settings=desk.settings.model_copy(update={"web": web}))
+    with ward.client() as client:
+        address = client.post("shares", json={}).json()["address"]
+    assert re.fullmatch(r"https://ket-qua\.benhvien\.example/shared/[\w-]{43}", address)
+
+
+@pytest.mark.parametrize("told", ["http://benhvien.example", "https://a/b?c", "ftp://a", "javascript:x"])
+def test_a_public_address_that_is_none(told):
+    with pytest.raises(ValidationError):
+        Web(public_url=told)
 
 
 def test_many_openings_and_many_guesses_wait(ward):

@@ -165,3 +165,23 @@ def test_a_volume_is_told_with_its_unit_and_its_series():
     assert [told[key].amount(one) for key in told] == ["1,52 ml", "1.52 ml"]
     assert told["vi"].series(series, "1.2") == "chuỗi hình 2 (HippoCrop)"
     assert told["en"].series(series, "1.2") == "series 2 (HippoCrop)"
+
+
+@pytest.mark.parametrize(
+    ("language", "same_day", "later", "due"),
+    [
+        ("vi", "đến 15:00:00.", "đến 15:00 23/11/2026.", "hạn 17/11/2026."),
+        ("en", "until 15:00:00.", "until 15:00, 23 Nov 2026.", "due 17 Nov 2026."),
+    ],
+)
+def test_a_trail_tells_the_day_where_it_is_another(language, same_day, later, due):
+    now = datetime(2026, 11, 20, 2, 0, tzinfo=UTC)
+
+    def said(event, **details):
+        line = TrailEntry(at=now, event=event, details={"user": "a", "number": 1, **details})
+        return words(language).happened(line)
+
+    assert said("share_made", until="2026-11-20T08:00:00+00:00").endswith(same_day)
+    assert said("share_made", until="2026-11-23T08:00:00+00:00").endswith(later)
+    assert said("follow_up_asked", owner="b", due="2026-11-17").endswith(due)
+    assert said("follow_up_asked", owner="b", due="soon").endswith("soon.")

@@ -39,7 +39,7 @@ export function Notices({ api, reading, study }: { api: Api; reading: Reading; s
       {here.map((one) => (
         <div key={one.number} class="notice-line" role="alert">
           <p>
-            {t(one.confirmed ? "follow.doctor" : "follow.ai")} <b>{one.findings.map((names) => named(names)).join(", ")}</b> · {t("follow.since", { time: moment(one.born_at) })}
+            {t(one.withdrawn ? "follow.withdrawn" : one.confirmed ? "follow.doctor" : "follow.ai")} <b>{one.findings.map((names) => named(names)).join(", ")}</b> · {t("follow.since", { time: moment(one.born_at) })}
           </p>
           {reading.may.acknowledge && (
             <button type="button" class="small" onClick={() => void acknowledge(one.number)}>{t("follow.acknowledge")}</button>
@@ -83,7 +83,7 @@ export function FollowUps({ api, reading, user }: { api: Api; reading: Reading; 
             <label><span>{t("follow.finding")}</span><select name="finding">{found.askable.map((one) => <option key={one.key} value={one.key}>{named(one.names, one.key)}</option>)}</select></label>
             <label><span>{t("follow.kind")}</span><select name="kind">{found.kinds.map((kind) => <option key={kind} value={kind}>{t(`follow.kinds.${kind}`)}</option>)}</select></label>
             <label><span>{t("follow.due_on")}</span><input type="date" name="due_on" required min={isoDay(new Date())} /></label>
-            <label><span>{t("follow.owner")}</span><input name="owner" maxLength={32} defaultValue={user} required autocomplete="off" /></label>
+            <label><span>{t("follow.owner")}</span><select name="owner" required>{found.owners.map((one) => <option key={one.user_name} value={one.user_name} selected={one.user_name === user}>{one.display_name} ({one.user_name})</option>)}</select></label>
             <label class="wide"><span>{t("follow.words")}</span><input name="words" maxLength={500} autocomplete="off" /></label>
             <button type="submit" class="small">{t("follow.save")}</button>
           </form>
