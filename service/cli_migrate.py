@@ -177,8 +177,8 @@ def _move_rows(source: sqlite3.Connection, settings: Settings, url: str, bar: Pr
 
 
 def _move_work(settings: Settings, url: str, bar: Progress) -> Mapping[str, int]:
-    from hoichan.adapters.engine_dbos import queued  # noqa: PLC0415
     from hoichan.adapters.engine_move import move_work  # noqa: PLC0415
+    from hoichan.adapters.engine_queued import queued  # noqa: PLC0415
 
     task = bar.add_task("Waiting work", total=sum(queued(settings.storage.engine_url).values()))
     return move_work(settings.storage.engine_url, url, lambda: bar.advance(task))

@@ -7,7 +7,7 @@ from typing import NotRequired, TypedDict
 
 import sqlalchemy as sa
 
-from hoichan.adapters.engine_dbos import queued
+from hoichan.adapters.engine_queued import queued
 from hoichan.adapters.schema import deliveries, instances, studies
 from hoichan.types import DeliveryState
 from service.sources import SourceStatus, source_status

@@ -22,10 +22,11 @@ from hoichan.errors import ConfigurationError
 
 log = structlog.get_logger()
 
+# Each as a module of its own: the command `hoichan` takes most of a second to load all that it could do.
 ROLES: Mapping[str, Sequence[str]] = {
     "listen": ("-P", "-m", "dicom_listener"),
-    "work": ("-P", "-m", "service", "work"),
-    "web": ("-P", "-m", "service", "web"),
+    "work": ("-P", "-m", "service.work_main"),
+    "web": ("-P", "-m", "service.web_main"),
     "orders": ("-P", "-m", "service", "orders"),
 }
 ALWAYS = ("listen", "work", "web")  # roles of every house; others where the settings ask for them

@@ -13,12 +13,11 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 
-import sqlalchemy as sa
 from dbos import DBOS, DBOSConfig, EnqueueOptions, SetEnqueueOptions, SetWorkflowID, WorkflowStatus
 
 from hoichan.adapters.database import open_database
+from hoichan.adapters.engine_queued import ANALYSE, DELIVER
 from hoichan.errors import HoichanError
 from hoichan.types import Delivery, StudyInstanceUID
 
@@ -26,7 +25,6 @@ WORKFLOW_EPOCH = "1"  # raised by hand when a queued workflow could not be finis
 POISON_AFTER = 10  # deaths of the process in the middle of one workflow before it is set aside
 GAVE_UP = frozenset({"ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"})
 ENDED = GAVE_UP | {"SUCCESS"}
-ANALYSE, DELIVER = "analyse", "deliver"
 KNOWN = {"study": ANALYSE, "delivery": DELIVER}  # queue by workflow
 _FORGOTTEN_AT_ONCE = 500  # pieces of work in one transaction
 
@@ -196,27 +194,6 @@ def enqueue_again(enqueue: Callable[..., object], workflow: WorkflowStatus) -> N
         options["delay_seconds"] = max(0.0, workflow.delay_until_epoch_ms / 1000 - time.time())
     given = workflow.input or {"args": (), "kwargs": {}}
     enqueue(options, *given["args"], **given["kwargs"])
-
-
-def queued(url: str) -> Mapping[str, int]:
-    """Waiting and running pieces of work by queue, read without starting the engine."""
-    if url.startswith("sqlite") and not Path(sa.make_url(url).database or "").exists():
-        return {}
-    engine = open_database(url)
-    try:
-        with engine.connect() as connection:
-            schema = None if engine.dialect.name == "sqlite" else "dbos"
-            if not sa.inspect(connection).has_table("workflow_status", schema=schema):
-                return {}
-            table = sa.table("workflow_status", sa.column("queue_name"), sa.column("status"), schema=schema)
-            found = connection.execute(
-                sa.select(table.c.queue_name, sa.func.count())
-                .where(table.c.status.in_(["ENQUEUED", "PENDING", "DELAYED"]))
-                .group_by(table.c.queue_name)
-            )
-            return {name or "": count for name, count in found}
-    finally:
-        engine.dispose()
 
 
 def _study_id(study: StudyInstanceUID, revision: int, run: int) -> str:

@@ -14,7 +14,8 @@ import sqlalchemy as sa
 from dbos import DBOS, DBOSClient
 
 from hoichan.adapters.database import open_database
-from hoichan.adapters.engine_dbos import enqueue_again, queued
+from hoichan.adapters.engine_dbos import enqueue_again
+from hoichan.adapters.engine_queued import queued
 from hoichan.errors import RecordsError
 
 _OPEN = ["ENQUEUED", "DELAYED", "PENDING"]

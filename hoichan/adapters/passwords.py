@@ -6,8 +6,11 @@ who has an account. Two are computed at once at most: each takes 64 MiB.
 
 from __future__ import annotations
 
+import os
+from base64 import b64encode
 from threading import BoundedSemaphore
 
+from argon2 import DEFAULT_HASH_LENGTH, DEFAULT_PARALLELISM
 from pwdlib import PasswordHash
 from pwdlib.exceptions import UnknownHashError
 from pwdlib.hashers.argon2 import Argon2Hasher
@@ -22,7 +25,7 @@ class Passwords:
 
     def __init__(self, *, time_cost: int = 3, memory_kib: int = 65536) -> None:
         self._hasher = PasswordHash((Argon2Hasher(time_cost=time_cost, memory_cost=memory_kib),))
-        self._nobody = self.hashed("nobody has this password")
+        self._nobody = _of_nobody(time_cost, memory_kib)
 
     def hashed(self, password: str) -> str:
         """The hash to keep, with its salt and costs in it."""
@@ -41,3 +44,9 @@ class Passwords:
             except UnknownHashError:  # a row that something else wrote
                 return False, None
         return right and kept is not None, newer if kept is not None else None
+
+
+def _of_nobody(time_cost: int, memory_kib: int) -> str:
+    """A hash of the same costs that no password is known for: random bytes, made without hashing."""
+    salt, digest = (b64encode(os.urandom(size)).decode().rstrip("=") for size in (16, DEFAULT_HASH_LENGTH))
+    return f"$argon2id$v=19$m={memory_kib},t={time_cost},p={DEFAULT_PARALLELISM}${salt}${digest}"

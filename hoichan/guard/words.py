@@ -12,9 +12,6 @@ import re
 import unicodedata
 from functools import cache
 
-from pydicom.sr.codedict import codes
-from pydicom.sr.coding import Code
-
 _TERMS = """
 ORIGINAL DERIVED PRIMARY SECONDARY AXIAL LOCALIZER OTHER NONE MIXED PROJECTION VOLUME REFORMATTED MPR MIP
 SUBTRACTION RESAMPLED AVERAGE ADD RECON SOURCE FILTERED SCREEN_CAPTURE REPROCESSED PRESENTATION PROCESSING
@@ -159,6 +156,8 @@ def clean_code(value: str, scheme: str) -> str | None:
 
 @cache
 def _meanings(scheme: str) -> dict[str, str]:
+    from pydicom.sr.codedict import codes  # noqa: PLC0415  a quarter of a second, for who de-identifies only
+
     if scheme not in codes.schemes():
         return {}
     return {code.value: code.meaning for code in getattr(codes, scheme).concepts.values()}
@@ -166,5 +165,8 @@ def _meanings(scheme: str) -> dict[str, str]:
 
 @cache
 def _snomed_meaning(value: str) -> str | None:
+    from pydicom.sr.codedict import codes  # noqa: PLC0415
+    from pydicom.sr.coding import Code  # noqa: PLC0415
+
     old = Code(value, "SRT", "")
     return next((code.meaning for code in codes.SCT.concepts.values() if code == old), None)

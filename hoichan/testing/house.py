@@ -31,6 +31,8 @@ STOP_SECONDS = 40.0
 COMMAND_SECONDS = 180.0
 ROLES = {  # last word that tells the role
     "dicom_listener": "listen",
+    "service.work_main": "work",
+    "service.web_main": "web",
     **{word: word for word in ("work", "web", "orders")},
 }
 HOICHAN = Path(sys.executable).with_name("hoichan")

@@ -24,7 +24,7 @@ from prometheus_client.registry import Collector
 from starlette.responses import PlainTextResponse, Response
 
 from hoichan import __version__
-from hoichan.adapters.engine_dbos import ANALYSE, DELIVER, queued
+from hoichan.adapters.engine_queued import ANALYSE, DELIVER, queued
 from hoichan.adapters.figures_sql import Waiting
 from hoichan.adapters.vitals_disk import Told, told
 from hoichan.adapters.vitals_sql import WorkerView

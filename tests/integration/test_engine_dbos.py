@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from hoichan.adapters.engine_dbos import WORKFLOW_EPOCH, queued
+from hoichan.adapters.engine_dbos import WORKFLOW_EPOCH
+from hoichan.adapters.engine_queued import queued
 from hoichan.testing.house import wait_until
 
 # A worker that writes a line for each step it begins and ends; a step named "hold" never ends.

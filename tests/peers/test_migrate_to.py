@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from dbos import DBOS, DBOSClient
 
 from hoichan.adapters.database import open_database
-from hoichan.adapters.engine_dbos import queued
+from hoichan.adapters.engine_queued import queued
 from hoichan.guard.roles import Role
 from hoichan.settings import Settings, load
 from hoichan.testing.house import wait_until

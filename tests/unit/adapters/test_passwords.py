@@ -3,6 +3,7 @@
 import unicodedata
 
 import pytest
+from argon2 import extract_parameters
 
 from hoichan.adapters.passwords import Passwords
 
@@ -31,6 +32,11 @@ def test_a_hash_of_lower_cost_is_renewed_when_the_password_is_at_hand(passwords)
     right, newer = Passwords(time_cost=2, memory_kib=64).matches(SECRET, passwords.hashed(SECRET))
     assert right
     assert ",t=2," in newer
+
+
+def test_a_name_that_nobody_has_costs_what_the_others_cost(passwords):
+    kept = extract_parameters(passwords.hashed(SECRET))
+    assert extract_parameters(passwords._nobody) == kept
 
 
 def test_nobody_never_matches(passwords):
