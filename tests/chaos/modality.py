@@ -21,12 +21,19 @@ class Modality:
     """Sends film after film from the moment it is made, each again and again until it is told Success."""
 
     def __init__(
-        self, films: Sequence[Path], address: Address, dice: random.Random, *, pause_seconds: float = 0.6
+        self,
+        films: Sequence[Path],
+        address: Address,
+        dice: random.Random,
+        *,
+        pause_seconds: float = 0.6,
+        calling_ae_title: str = "CR_ROOM1",
     ) -> None:
         """`pause_seconds`: the longest pause after a film."""
         self.told: list[str] = []  # Study Instance UIDs, in the order of their Success
         self.tries = 0
         self._films, self._address, self._dice, self._pause = list(films), address, dice, pause_seconds
+        self._title = calling_ae_title
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._send_all)
         self._thread.start()
@@ -45,7 +52,7 @@ class Modality:
             while not self._stop.is_set():
                 self.tries += 1
                 with suppress(HoichanError):  # no answer: once more
-                    (sent,) = send([film], self._address, calling_ae_title="CR_ROOM1")
+                    (sent,) = send([film], self._address, calling_ae_title=self._title)
                     if sent.status == SUCCESS:
                         self.told.append(sent.study_instance_uid)
                         break

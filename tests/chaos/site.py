@@ -83,7 +83,7 @@ class Site:
         if self._zygote is not None:
             answer = self._folder / "status.json"
             answer.unlink(missing_ok=True)
-            asked = self._zygote.start("status", ["--json", *self._files()], answer)
+            asked = self._zygote.start("status", self._files(), answer)
             asked.wait(STATUS_SECONDS)
             text = answer.read_text(encoding="utf-8")
             assert text.startswith("{"), text

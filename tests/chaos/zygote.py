@@ -11,13 +11,17 @@ Orders come as lines of JSON on standard input, answers go to standard output:
 
 from __future__ import annotations
 
+import argparse
+import gc
+import importlib
 import json
 import os
+import pkgutil
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
+from pathlib import Path
 
 from dicom_listener.main import main as listen
 
@@ -27,24 +31,44 @@ Roles = Mapping[str, Callable[[Sequence[str]], int]]
 def every_role() -> Roles:
     """All that `hoichan` runs as a process of its own, with the libraries that it fetches later on."""
     import alembic.command  # noqa: F401
+    import highdicom  # noqa: F401
     import onnxruntime  # noqa: F401
     import uvicorn.protocols.http.auto  # noqa: F401
 
-    with suppress(ImportError):  # a site on SQLite has none
-        import psycopg  # noqa: F401
+    from hoichan import adapters, encoding
+    from hoichan.adapters import logs
+    from hoichan.settings import load
+    from service import web_main, wiring, worker
+    from service.processes import stop_event
+    from service.status import status as figures
 
-    from service import cli, web_main, worker  # noqa: F401
+    for package in (adapters, encoding):
+        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            with suppress(ImportError):  # of an extra that is not installed
+                if not module.ispkg:
+                    importlib.import_module(module.name)
 
-    def command(word: str, arguments: Sequence[str]) -> int:
-        sys.argv = ["hoichan", word, *arguments]
-        cli.main()
+    def work(arguments: Sequence[str]) -> int:
+        chosen = _options(arguments)
+        settings = load(chosen.config, data_dir=chosen.data_dir)
+        logs.configure("work")
+        worker.main(settings, stop=stop_event(), ready_file=chosen.ready_file)
         return 0
 
-    return {
-        "listen": listen,
-        "web": web_main.main,
-        **{word: partial(command, word) for word in ("work", "status")},
-    }
+    def status(arguments: Sequence[str]) -> int:
+        chosen = _options(arguments)
+        print(json.dumps(figures(wiring.open_house(load(chosen.config, data_dir=chosen.data_dir)))))
+        sys.stdout.flush()
+        return 0
+
+    return {"listen": listen, "web": web_main.main, "work": work, "status": status}
+
+
+def _options(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    for word in ("--config", "--data-dir", "--ready-file"):
+        parser.add_argument(word, type=Path)
+    return parser.parse_args(arguments)
 
 
 def _become(order: dict, role: Callable[[Sequence[str]], int]) -> None:
@@ -82,6 +106,8 @@ def _answer(order: dict, roles: Roles) -> int:
 def serve(roles: Roles) -> None:
     """Until standard input ends: what runs then hangs on nobody, and is ended."""
     started: set[int] = set()
+    gc.collect()
+    gc.freeze()  # no process that is forked has to look at what was imported
     for line in sys.stdin:
         order = json.loads(line)
         answer = _answer(order, roles)
