@@ -1,14 +1,17 @@
 """One analysis in a process of its own, for a study whose analysis already killed workers.
 
 What kills a process (memory that is gone, a codec that crashes) then kills this one, and the worker with
-all the other studies lives on.
+all the other studies lives on. It goes where the worker goes, so that a study that eats memory never runs
+twice at a time.
 """
 
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 import structlog
@@ -47,7 +50,20 @@ def analyse_alone(settings: Settings, uid: StudyInstanceUID, revision: int) -> b
     return code in (DONE, FAILED)
 
 
+def follow_parent() -> None:
+    """End this process when the one that started it is gone, however it went."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_follow, args=(parent,), name="parent", daemon=True).start()
+
+
+def _follow(parent: multiprocessing.process.BaseProcess) -> None:
+    parent.join()
+    os._exit(AGAIN)  # nobody is left to clean up for; what it had begun is begun again
+
+
 def _main(settings: Settings, uid: StudyInstanceUID, revision: int) -> None:
+    follow_parent()
     from service import wiring  # noqa: PLC0415  not for a parent that only waits
 
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

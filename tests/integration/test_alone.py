@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import threading
 
 import pytest
@@ -12,7 +13,7 @@ from hoichan.testing.datasets import encode, film
 from hoichan.testing.house import wait_until
 from hoichan.testing.ports import FakeEngine
 from hoichan.types import StudyState
-from service.alone import analyse_alone
+from service.alone import analyse_alone, follow_parent
 from service.arrivals import Arrivals
 from service.order_of_work import Line
 from service.wiring import open_house
@@ -60,3 +61,32 @@ def test_one_that_is_killed_is_told_apart_from_one_that_failed(house, study):
     assert not analyse_alone(house.settings, study, 1)
     killer.join(60)
     assert house.studies.unfinished()
+
+
+def _wait_for_the_end(held):
+    follow_parent()
+    held.send(os.getpid())
+    threading.Event().wait(300)
+
+
+def _worker(held):
+    child = multiprocessing.get_context("spawn").Process(target=_wait_for_the_end, args=(held,))
+    child.start()
+    child.join(300)
+
+
+def test_it_ends_with_its_worker():
+    context = multiprocessing.get_context("spawn")
+    told, held = context.Pipe(duplex=False)
+    worker = context.Process(target=_worker, args=(held,))
+    worker.start()
+    held.close()
+    with told:
+        assert told.poll(60)
+        assert told.recv() != worker.pid
+        worker.kill()
+        worker.join(60)
+        assert told.poll(60), "the child lives on"  # nobody holds the other end any more
+        with pytest.raises(EOFError):
+            told.recv()
+    worker.close()
