@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jinja2
@@ -21,10 +23,11 @@ LANGUAGES = ("vi", "en")
 COOKIE = "hoichan_lang"
 
 
+@cache
 def catalogue(language: str) -> Mapping[str, str]:
-    """The sentences of one language, by dotted key."""
+    """The sentences of one language, by dotted key; read once a process."""
     with (_FOLDER / "messages" / f"{language}.toml").open("rb") as file:
-        return dict(_flat(tomllib.load(file)))
+        return MappingProxyType(dict(_flat(tomllib.load(file))))
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
@@ -37,19 +40,24 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     return found
 
 
+@cache
+def _environment() -> jinja2.Environment:
+    """The templates of this program, compiled once a process; they hold nothing of a site."""
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_FOLDER / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
 class Templates:
     """Renders a page in the language of its reader."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
         self._words = {language: Words(language, catalogue(language), site.zone) for language in LANGUAGES}
-        self._environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(_FOLDER / "templates"),
-            autoescape=True,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
 
     def language(self, request: Request) -> str:
         """`?lang=`, then the cookie, then the site's own."""
@@ -64,7 +72,8 @@ class Templates:
 
     def render(self, template: str, *, language: str, path: str, **values: object) -> str:
         """The page as text. `path` is where the language switch leads back to."""
-        return self._environment.get_template(template).render(
+        page = _environment().get_template(template)
+        return page.render(
             t=self._words[language],
             language=language,
             other_language=next(one for one in LANGUAGES if one != language),
