@@ -1,6 +1,8 @@
 # Needs python3 (3.11 to 3.13), pip and make; everything else is installed into .venv* beside this file.
 PYTHON ?= python3
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
+# A house is many processes: compiled modules are kept, so that each starts in three quarters of the time.
+unexport PYTHONDONTWRITEBYTECODE
 .DELETE_ON_ERROR:
 .PHONY: app app-if-node app-test audit run smoke test test-train test-peers test-chaos check bench bench-scale rehearse peers clean help
 
