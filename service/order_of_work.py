@@ -9,7 +9,8 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -22,6 +23,8 @@ from service.pace import Pace
 log = structlog.get_logger()
 
 FEWEST, MOST = 2, 16  # pieces in the engine's hands for each that can run at a time
+PATIENCE = timedelta(minutes=30)  # what waits longer, however little it hurries, has a share of the places
+SHARE = 4  # every fourth place is theirs, so that urgent work never ends all other work
 
 
 def choose(
@@ -31,12 +34,17 @@ def choose(
     room: int,
     limits: Mapping[str, int],
     served: Mapping[str, int],
+    given: int = 0,
+    now: datetime | None = None,
 ) -> list[Piece]:
     """Up to `room` pieces in the order in which they should begin.
 
     By band first. Within one, the sender who has least in flight is next, then who was served longest ago
     (`served`: a number that grows with time), and of each sender the piece that waits longest. A piece one
     of whose models is at its limit lets others pass.
+
+    Every fourth place (`given`: how many were given out before) is of what waits longest, where that is too
+    long by `now`; it then has the first band, so that nothing goes before it any more.
     """
     of_sender = Counter(piece.sender for piece in in_flight)
     of_model = Counter(model for piece in in_flight for model in piece.models)
@@ -52,7 +60,13 @@ def choose(
             if piece.band == able[0].band:
                 heads.setdefault(piece.sender, piece)
         piece = min(heads.values(), key=lambda p: (of_sender[p.sender], turns.get(p.sender, 0), p.since))
-        left.remove(piece)
+        oldest = min(able, key=lambda p: p.since)
+        is_share = (given + len(chosen)) % SHARE == SHARE - 1
+        if is_share and now is not None and now - oldest.since > PATIENCE:
+            left.remove(oldest)
+            piece = replace(oldest, band=0)
+        else:
+            left.remove(piece)
         chosen.append(piece)
         of_sender[piece.sender] += 1
         of_model.update(piece.models)
@@ -98,6 +112,7 @@ class Line:
         self._open: list[Piece] = []
         self._given: set[Key] = set()
         self._served: dict[str, int] = {}
+        self._given_out = 0
         self._window = Window()
         self._more_waits = False
         self._pace = Pace(monotonic)
@@ -144,7 +159,16 @@ class Line:
         work = self._settings.work
         with self._pace:
             waiting = self._work.waiting(each=room, backlog=work.is_off_peak(now.time()))
-        chosen = choose(waiting, self._open, room=room, limits=work.model_limits, served=self._served)
+        chosen = choose(
+            waiting,
+            self._open,
+            room=room,
+            limits=work.model_limits,
+            served=self._served,
+            given=self._given_out,
+            now=now,
+        )
+        self._given_out += len(chosen)
         for piece in chosen:
             self._engine.enqueue_study(*piece.key, band=piece.band)
             self._given.add(piece.key)

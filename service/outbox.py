@@ -7,7 +7,7 @@ settled or not yet due and does nothing; the receiver sees the same bytes under 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -23,6 +23,10 @@ log = structlog.get_logger()
 # So many tries without an answer, some twenty minutes: a receiver that is down is not tried so often, so this
 # one report is what it cannot take. It then holds no newer report of its study back, and never follows it.
 GIVES_WAY = 8
+# A receiver that takes other reports is asked at least this often to take one that it did not take.
+WHILE_IT_TAKES = timedelta(minutes=15)
+HASTE_PAUSE = timedelta(minutes=1)  # between two looks at what waits long for one receiver
+# Who answers "later" (HL7 AR) until the pause is as long as it gets has refused: a dead letter.
 
 
 class Outbox:
@@ -42,6 +46,7 @@ class Outbox:
         self._clock = clock
         self._settings = settings
         self._work = work
+        self._hastened: dict[str, datetime] = {}
 
     def deliver(self, idempotency_key: str) -> None:
         """Try one delivery now. Raises RecordsUnavailable; everything else ends in the row."""
@@ -69,6 +74,11 @@ class Outbox:
                 self._settings.first_retry_seconds,
                 self._settings.longest_retry_seconds,
             )
+            is_last = error.answered and delivery.attempts + 1 >= GIVES_WAY
+            if is_last and pause >= self._settings.longest_retry_seconds:
+                bound.error("delivery_refused", status=error.detail)
+                self._studies.refused(idempotency_key, status=error.detail)
+                return
             bound.warning("delivery_postponed", detail=error.detail, seconds=pause)
             self._studies.postponed(
                 idempotency_key, detail=error.detail, until=self._clock.now() + timedelta(seconds=pause)
@@ -84,3 +94,13 @@ class Outbox:
         else:
             bound.info("delivery_acknowledged", acknowledgement=acknowledgement)
             self._studies.acknowledged(idempotency_key, acknowledgement)
+            self._hasten(delivery.destination)
+
+    def _hasten(self, destination: str) -> None:
+        """It takes reports: those it did not take wait no day for their next try."""
+        now = self._clock.now()
+        before = self._hastened.get(destination)
+        if self._work is None or (before is not None and abs(now - before) < HASTE_PAUSE):
+            return
+        self._hastened[destination] = now
+        self._work.hasten(destination, WHILE_IT_TAKES)

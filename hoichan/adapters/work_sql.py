@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -121,6 +121,7 @@ class WorkSql:
     def waiting(self, *, each: int, backlog: bool, sight: Sight = EVERYTHING) -> Sequence[Piece]:
         """What nobody has begun: the first `each` of every sender and set of models, in the order of work.
 
+        Of each of these also the one that waits longest, however little it hurries.
         Without `backlog` those are left out that can wait for the off-peak hours.
         """
         models = sa.func.coalesce(analyses.c.models, "")
@@ -128,15 +129,20 @@ class WorkSql:
             partition_by=(studies.c.calling_ae_title, models),
             order_by=(band(), revisions.c.assembled_at, studies.c.study_instance_uid),
         )
-        wanted = _pieces(line.label("place")).where(_is_waiting(), *sight.narrow())
+        oldest = sa.func.row_number().over(
+            partition_by=(studies.c.calling_ae_title, models),
+            order_by=(revisions.c.assembled_at, studies.c.study_instance_uid),
+        )
+        columns = line.label("place"), oldest.label("seniority")
+        wanted = _pieces(*columns).where(_is_waiting(), *sight.narrow())
         if not backlog:
             wanted = wanted.where(
                 sa.or_(sa.not_(sa.func.coalesce(analyses.c.backlog, sa.false())), studies.c.urgency < 2)
             )
         numbered = wanted.subquery()
         with transaction(self._engine) as connection:
-            found = connection.execute(sa.select(numbered).where(numbered.c.place <= each)).mappings()
-            return [_piece(row) for row in found]
+            first = sa.or_(numbered.c.place <= each, numbered.c.seniority == 1)
+            return [_piece(row) for row in connection.execute(sa.select(numbered).where(first)).mappings()]
 
     def in_flight(self) -> Sequence[Piece]:
         """What the engine has and has not ended."""
@@ -262,16 +268,23 @@ class WorkSql:
                 return 0
             return _wake(connection, now, deliveries.c.destination == destination)
 
+    def hasten(self, destination: str, within: timedelta) -> int:
+        """A receiver takes reports: what waits there for longer than this is due then; how many that are."""
+        latest = self._clock.now() + within
+        with transaction(self._engine) as connection:
+            return _wake(connection, latest, deliveries.c.destination == destination)
+
     def wake(self) -> int:
         """All that waits for its next try is due now; returns how many that are."""
         with transaction(self._engine) as connection:
             return _wake(connection, self._clock.now(), sa.true())
 
 
-def _wake(connection: sa.Connection, now: datetime, whose: sa.ColumnElement[bool]) -> int:
-    waiting = deliveries.c.state == DeliveryState.PENDING, deliveries.c.next_attempt_at > now
+def _wake(connection: sa.Connection, at: datetime, whose: sa.ColumnElement[bool]) -> int:
+    """What waits beyond this moment is due at it."""
+    waiting = deliveries.c.state == DeliveryState.PENDING, deliveries.c.next_attempt_at > at
     return int(
-        connection.execute(deliveries.update().where(whose, *waiting).values(next_attempt_at=now)).rowcount
+        connection.execute(deliveries.update().where(whose, *waiting).values(next_attempt_at=at)).rowcount
     )
 
 

@@ -50,15 +50,16 @@ class DeliveryError(HoichanError):
 
 
 class Unreachable(DeliveryError):
-    """The receiver did not answer; the delivery is tried again."""
+    """The receiver did not answer, or answered "later" (`answered`); the delivery is tried again."""
 
     code = "delivery.unreachable"
     retryable = True
 
-    def __init__(self, target: str, detail: str) -> None:
+    def __init__(self, target: str, detail: str, *, answered: bool = False) -> None:
         super().__init__(f"{target} cannot be reached: {detail}")
         self.target = target
         self.detail = detail
+        self.answered = answered
 
 
 class Refused(DeliveryError):

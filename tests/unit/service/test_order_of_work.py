@@ -53,6 +53,21 @@ def test_urgent_goes_before_old_and_old_before_new():
     assert order(waiting) == ["stat", "urgent", "old", "new", "low"]
 
 
+def test_what_waits_too_long_has_every_fourth_place_and_no_more():
+    stat = [piece(f"stat{n}", band=0, age=20 - n) for n in range(12)]
+    old = [piece(f"old{n}", band=n % 3 + 1, age=4000 - n) for n in range(9)]
+    fresh = [piece("fresh", age=1700)]
+    waiting = [*stat, *old, *fresh]
+    chosen = choose(waiting, [], room=8, limits={}, served={}, now=START)
+    assert [one.study_instance_uid for one in chosen] == [
+        *("stat0", "stat1", "stat2", "old0"),
+        *("stat3", "stat4", "stat5", "old1"),
+    ]
+    assert {one.band for one in chosen} == {0}
+    assert order(waiting, room=2, given=3, now=START) == ["old0", "stat0"]
+    assert order([*stat, *fresh], room=8, now=START) == [f"stat{n}" for n in range(8)]
+
+
 def test_a_sender_with_thousands_does_not_starve_another():
     flood = [piece(f"ct{n}", sender="CT", age=5000 - n) for n in range(5000)]
     few = [piece(f"cr{n}", sender="CR", age=3 - n) for n in range(3)]
@@ -165,6 +180,16 @@ def test_requests_and_rules_of_senders_make_the_order(site):
     ward = site.arrive("ward", sender="ICU")
     told = site.arrive("told", sender="TRIAL", RequestedProcedurePriority="STAT")
     assert site.begun() == [ward, told, urgent, routine, low]
+
+
+def test_a_flood_of_urgent_studies_does_not_end_the_others(site):
+    old = site.arrive("old")
+    site.clock.advance(3600)
+    for number in range(12):
+        site.arrive(f"ward{number}", RequestedProcedurePriority="STAT")
+    begun = site.begun(slots=4)  # room for eight
+    assert len(begun) == 8
+    assert begun.index(old) == 3
 
 
 def test_an_order_that_comes_later_hurries_what_waits(site):

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from hoichan.adapters.database import open_database
 from hoichan.adapters.objects_disk import ObjectsDisk
 from hoichan.adapters.records_sql import StudiesSql
+from hoichan.adapters.work_sql import WorkSql
 from hoichan.errors import Refused, Unreachable
 from hoichan.settings import FolderDestination, Work
 from hoichan.testing.database import migrated
 from hoichan.testing.ports import FakeClock, FakeEncoder, FakeRunner
 from hoichan.testing.reports import a_manifest, a_study
 from hoichan.types import DeliveryState
-from service.outbox import Outbox
+from service.outbox import WHILE_IT_TAKES, Outbox
 from service.pipeline import analyse
 
 
@@ -89,6 +91,56 @@ def test_no_answer_is_tried_again_with_growing_pauses_and_the_same_bytes(post):
     post.receiver.raises = None
     post.outbox.deliver(post.key)
     assert post.receiver.received == [[d.content for d in post.studies.documents(post.row)]]
+
+
+def test_who_takes_other_reports_is_soon_asked_again(post):
+    post.receiver.raises = Unreachable("share", "HTTP 500")
+    work = WorkSql(post.database, post.clock)
+    outbox = Outbox(post.studies, {"share": post.receiver}, post.clock, Work(), work)
+    for _ in range(20):
+        outbox.deliver(post.key)
+        post.clock.advance((post.row.next_attempt_at - post.clock.now()).total_seconds())
+    outbox.deliver(post.key)
+    assert post.row.next_attempt_at - post.clock.now() == timedelta(days=1)
+    for _ in range(2):
+        assert work.hasten("another", WHILE_IT_TAKES) == 0
+        assert work.hasten("share", WHILE_IT_TAKES) <= 1
+        assert post.row.next_attempt_at - post.clock.now() == WHILE_IT_TAKES
+    post.clock.advance(600)
+    assert work.hasten("share", WHILE_IT_TAKES) == 0  # it is due sooner than that already
+
+
+def test_a_report_that_was_taken_hastens_the_others(post):
+    asked = []
+
+    class Hurry(WorkSql):
+        def hasten(self, destination, within):
+            asked.append((destination, within))
+            return super().hasten(destination, within)
+
+    work = Hurry(post.database, post.clock)
+    Outbox(post.studies, {"share": post.receiver}, post.clock, Work(), work).deliver(post.key)
+    assert asked == [("share", WHILE_IT_TAKES)]
+
+
+def test_who_answers_later_for_two_days_has_refused(post):
+    post.receiver.raises = Unreachable("share", "AR", answered=True)
+    waited = 0.0
+    while post.row.state is DeliveryState.PENDING and waited < 10 * 86400:
+        post.outbox.deliver(post.key)
+        pause = (post.row.next_attempt_at - post.clock.now()).total_seconds()
+        waited += max(pause, 0)
+        post.clock.advance(max(pause, 0))
+    assert (post.row.state, post.row.acknowledgement) == (DeliveryState.DEAD, "AR")
+    assert 86400 < waited < 3 * 86400
+
+
+def test_who_does_not_answer_is_never_given_up(post):
+    post.receiver.raises = Unreachable("share", "timeout")
+    for _ in range(30):
+        post.outbox.deliver(post.key)
+        post.clock.advance(86400)
+    assert (post.row.state, post.row.attempts) == (DeliveryState.PENDING, 30)
 
 
 def test_a_refusal_is_a_dead_letter_with_its_cause(post):
