@@ -133,6 +133,7 @@ def report(
     """Hold a version against the live one by what doctors signed; 1 where a gate does not hold."""
     from service import governance  # noqa: PLC0415
     from service.governance_page import render  # noqa: PLC0415
+    from service.governance_volumes import render_volumes  # noqa: PLC0415
 
     office = _office(config, data_dir)
     content = governance.report(office, name, against)
@@ -142,7 +143,8 @@ def report(
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(content, ensure_ascii=False, indent=1)
     (folder / "report.json").write_text(text + "\n", encoding="utf-8")
-    (folder / "report.html").write_text(render(content), encoding="utf-8")
+    page = render_volumes(content) if content.get("kind") == "volumes" else render(content)
+    (folder / "report.html").write_text(page, encoding="utf-8")
     if as_json:
         print(text)
     else:

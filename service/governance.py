@@ -23,6 +23,7 @@ from hoichan.analysis.versions import Thresholds, Version, thresholds_of, with_t
 from hoichan.errors import ConfigurationError, ManifestInvalid
 from hoichan.guard.audit import Audited
 from hoichan.types import Output, VolumeManifest
+from service.governance_volumes import volume_report
 from service.roster import look
 from service.shell import record
 from service.wiring import House
@@ -193,6 +194,16 @@ class Office:
         shown = [o.finding_key for o in chosen.film.outputs if o.enabled]
         return check(read_gates(Path(chosen.manifest.root)), found, shown)
 
+    def groups(
+        self, uids: Iterable[str], *, left_out: frozenset[str] = frozenset()
+    ) -> dict[str, dict[str, str]]:
+        """Study -> what it is counted under in subgroups."""
+        found = self.evidence.facts(uids)
+        return {
+            uid: {name: value for name, value in _groups(one).items() if name not in left_out}
+            for uid, one in found.items()
+        }
+
     def compare(self, live: InUse, shadow: Version) -> dict[str, dict[str, Any]]:
         """Finding key -> `agreement.compare` of the studies that both or one of them answered."""
         cases = self.cases(live, shadow)
@@ -305,6 +316,8 @@ NOTE = (
 def report(office: Office, name: str, number: str | None) -> dict[str, Any]:
     """How a version compares with the live one: the content of the JSON file and of the page."""
     live, chosen = office.live(name), office.version(name, number)
+    if isinstance(chosen.manifest, VolumeManifest):
+        return volume_report(office, live, chosen)
     found = office.compare(live, chosen)
     shown = [o.finding_key for o in chosen.film.outputs if o.enabled]
     answered = [office.evidence.answers(one) for one in (live.version, chosen)]

@@ -11,7 +11,7 @@ from typing import Any
 
 from hoichan.codes import FINDINGS
 
-_STYLE = """
+STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem }
 table { border-collapse: collapse; margin: .5rem 0 1.5rem }
 th, td { border: 1px solid #c9d2dc; padding: .25rem .6rem; text-align: left }
@@ -23,15 +23,15 @@ figcaption { font-size: 13px; color: #44515f }
 code { font-size: 12px }
 .note { background: #fff7e0; padding: .6rem 1rem }
 """
-_SIDE, _PAD = 220, 34
+SIDE, PAD = 220, 34
 
 
 def render(content: Mapping[str, Any]) -> str:
-    """The page of `governance_report.report`."""
+    """The page of `governance.report`."""
     title = f"{content['model']}: {content['shadow']['version']} against {content['live']['version']}"
     parts = [
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>',
-        f"<style>{_STYLE}</style><h1>{escape(title)}</h1>",
+        f"<style>{STYLE}</style><h1>{escape(title)}</h1>",
         f"<p>Made {escape(content['made_at'])}. {content['studies']} studies were answered, "
         f"{content['reviewed']} of them are signed.</p>",
         f'<p class="note">{escape(content["note"])}</p>',
@@ -50,7 +50,7 @@ def _versions(content: Mapping[str, Any]) -> str:
         (side, one["version"], one["digest"], one["thresholds"], one["answered"])
         for side, one in (("live", content["live"]), ("shadow", content["shadow"]))
     ]
-    return _table(("", "version", "package digest", "thresholds", "images answered"), rows)
+    return as_table(("", "version", "package digest", "thresholds", "images answered"), rows)
 
 
 def _gates(gates: Sequence[Mapping[str, Any]]) -> str:
@@ -60,15 +60,15 @@ def _gates(gates: Sequence[Mapping[str, Any]]) -> str:
         (
             g["finding"],
             g["gate"],
-            _number(g["bar"]),
-            _number(g["measured"]),
+            number(g["bar"]),
+            number(g["measured"]),
             "holds" if g["held"] else "does not hold",
         )
         for g in gates
     ]
     held = all(g["held"] for g in gates)
     verdict = '<p class="yes">All gates hold.</p>' if held else '<p class="no">Not all gates hold.</p>'
-    return f"<h2>Gates</h2>{verdict}" + _table(("finding", "gate", "bar", "measured", ""), rows)
+    return f"<h2>Gates</h2>{verdict}" + as_table(("finding", "gate", "bar", "measured", ""), rows)
 
 
 def _finding(found: Mapping[str, Any]) -> str:
@@ -81,8 +81,8 @@ def _finding(found: Mapping[str, Any]) -> str:
                 f"{one['positives']} of {one['n']}",
                 *(_share(one[name]) for name in ("sensitivity", "specificity", "ppv", "flagged")),
                 _interval(one["auroc"], one["auroc_ci95"]),
-                _number(one["calibration"]["ece"]),
-                _number(one["kappa"]),
+                number(one["calibration"]["ece"]),
+                number(one["kappa"]),
             )
         )
     difference = found["difference"]
@@ -105,9 +105,9 @@ def _finding(found: Mapping[str, Any]) -> str:
     agreement = found["agreement"]
     return "".join(
         [
-            _table(names, rows),
+            as_table(names, rows),
             f"<p>The two versions agree in {_share(agreement)} of the studies, "
-            f"kappa {_number(agreement['kappa'])}; {found['changed_count']} studies changed.</p>",
+            f"kappa {number(agreement['kappa'])}; {found['changed_count']} studies changed.</p>",
             _plot("live", found["live"]["calibration"]),
             _plot("shadow", found["shadow"]["calibration"]),
             _subgroups(found["subgroups"]),
@@ -118,10 +118,10 @@ def _finding(found: Mapping[str, Any]) -> str:
 
 def _plot(side: str, calibration: Mapping[str, Any]) -> str:
     """A reliability diagram: what was said (across) against what was signed (up), with Wilson's intervals."""
-    size = _SIDE + 2 * _PAD
+    size = SIDE + 2 * PAD
 
     def place(x: float, y: float) -> tuple[float, float]:
-        return _PAD + x * _SIDE, _PAD + (1 - y) * _SIDE
+        return PAD + x * SIDE, PAD + (1 - y) * SIDE
 
     marks = []
     for row in calibration["bins"]:
@@ -137,9 +137,9 @@ def _plot(side: str, calibration: Mapping[str, Any]) -> str:
     return (
         f'<figure><svg width="{size}" height="{size}" role="img" '
         f'aria-label="Calibration of the {side} version">'
-        f'<rect x="{_PAD}" y="{_PAD}" width="{_SIDE}" height="{_SIDE}" fill="none" stroke="#8895a3"/>'
+        f'<rect x="{PAD}" y="{PAD}" width="{SIDE}" height="{SIDE}" fill="none" stroke="#8895a3"/>'
         f'<line x1="{x0}" y1="{y0}" x2="{x1}" y2="{y1}" stroke="#8895a3" stroke-dasharray="4 4"/>'
-        f'<g font-size="12"><text x="{_PAD}" y="{size - 12}">0</text>'
+        f'<g font-size="12"><text x="{PAD}" y="{size - 12}">0</text>'
         f'<text x="{x1 - 8}" y="{size - 12}">1</text>'
         f'<text x="10" y="{y1 + 12}">1</text></g>{"".join(marks)}</svg>'
         f"<figcaption>{side}: probability said (across), share signed (up)</figcaption></figure>"
@@ -159,13 +159,13 @@ def _subgroups(rows: Sequence[Mapping[str, Any]]) -> str:
                 for side in ("live", "shadow")
                 for name in ("sensitivity", "specificity")
             ),
-            *(_number(row[side]["auroc"]) for side in ("live", "shadow")),
+            *(number(row[side]["auroc"]) for side in ("live", "shadow")),
         )
         for row in rows
     ]
     names = ("group", "", "n+", "live sensitivity", "live specificity", "shadow sensitivity",
              "shadow specificity", "live AUROC", "shadow AUROC")  # fmt: skip
-    return "<h3>Subgroups</h3>" + _table(names, told)
+    return "<h3>Subgroups</h3>" + as_table(names, told)
 
 
 def _changed(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -173,13 +173,14 @@ def _changed(rows: Sequence[Mapping[str, Any]]) -> str:
         return ""
     truth = {True: "there", False: "not there", None: "not signed"}
     told = [
-        (row["study_instance_uid"], _number(row["live"]), _number(row["shadow"]), truth[row["truth"]])
+        (row["study_instance_uid"], number(row["live"]), number(row["shadow"]), truth[row["truth"]])
         for row in rows
     ]
-    return "<h3>Studies to look at</h3>" + _table(("study", "live", "shadow", "signed"), told)
+    return "<h3>Studies to look at</h3>" + as_table(("study", "live", "shadow", "signed"), told)
 
 
-def _table(names: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
+def as_table(names: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
+    """A table of plain cells."""
     head = "".join(f"<th>{escape(str(name))}</th>" for name in names)
     body = "".join(
         "<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows
@@ -200,7 +201,8 @@ def _interval(value: float | None, interval: Sequence[float] | None) -> str:
     return f"{value:.2f}" + (f" ({interval[0]:.2f}–{interval[1]:.2f})" if interval else "")
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
+    """A figure, or that it is unknown."""
     if value is None:
         return "unknown"
     return str(value) if isinstance(value, int) else f"{value:.3f}"

@@ -1,0 +1,81 @@
+"""What versions of a network for volumes measured, live or in shadow. Raises RecordsUnavailable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from hoichan.adapters.schema import reports
+from hoichan.adapters.schema_governance import shadow_results
+from hoichan.adapters.schema_volumes import volume_results
+from hoichan.adapters.shadow_sql import ANSWERED
+from hoichan.adapters.transactions import transaction
+from hoichan.analysis.versions import Version, base_version
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredSeries:
+    """One version's millilitres of one series."""
+
+    study_instance_uid: str
+    report_uid: str
+    first_slice: str  # SOP Instance UID: names the series in both tables
+    ml: Mapping[str, float]  # code of the part -> millilitres
+
+
+class VolumeEvidenceSql:
+    """Reads only."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    def measured(self, version: Version) -> dict[tuple[str, str], MeasuredSeries]:
+        """(study, first slice) -> what this version measured there; the latest counts."""
+        found: dict[tuple[str, str], MeasuredSeries] = {}
+        shadow = (
+            sa.select(
+                reports.c.study_instance_uid,
+                shadow_results.c.report_uid,
+                shadow_results.c.sop_instance_uid,
+                shadow_results.c.logits,
+            )
+            .join(shadow_results, shadow_results.c.report_uid == reports.c.report_uid)
+            .where(shadow_results.c.digest == version.digest, shadow_results.c.outcome == ANSWERED)
+            .order_by(reports.c.created_at)
+        )
+        live = (
+            sa.select(
+                reports.c.study_instance_uid,
+                volume_results.c.report_uid,
+                volume_results.c.sop_instance_uids,
+                volume_results.c.measurements,
+                volume_results.c.algorithm_version,
+            )
+            .join(volume_results, volume_results.c.report_uid == reports.c.report_uid)
+            .where(
+                volume_results.c.algorithm_name == version.manifest.algorithm_name,
+                volume_results.c.weights_sha256 == version.manifest.weights_sha256,
+            )
+            .order_by(reports.c.created_at)
+        )
+        with transaction(self._engine) as connection:
+            for row in connection.execute(shadow):
+                found[row.study_instance_uid, row.sop_instance_uid] = MeasuredSeries(
+                    study_instance_uid=row.study_instance_uid,
+                    report_uid=row.report_uid,
+                    first_slice=row.sop_instance_uid,
+                    ml=row.logits,
+                )
+            for row in connection.execute(live):
+                if base_version(row.algorithm_version) != version.version or not row.sop_instance_uids:
+                    continue
+                first = row.sop_instance_uids[0]
+                found[row.study_instance_uid, first] = MeasuredSeries(
+                    study_instance_uid=row.study_instance_uid,
+                    report_uid=row.report_uid,
+                    first_slice=first,
+                    ml={one["code"]["code_value"]: float(one["value"]) for one in row.measurements},
+                )
+        return found
