@@ -29,6 +29,7 @@ from hoichan.meters import Tally
 from hoichan.settings import Settings, is_loopback
 from service.api import upload
 from service.api.app import create_app
+from service.api.batches import Batches
 from service.api.desk import Desk
 from service.api.stow import Admit, StowDoor, stow_app
 from service.api.stow_access import StowAccess
@@ -132,7 +133,7 @@ def _mount_doors(app: FastAPI, house: House, tally: Tally) -> None:
     settings = house.settings
     desk: Desk = app.state.desk
 
-    def door(admit: Admit, name: str) -> StowDoor:
+    def door(admit: Admit, name: str, batches: Batches | None = None) -> StowDoor:
         return StowDoor(
             house.spool,
             settings.storage.data_dir,
@@ -140,13 +141,15 @@ def _mount_doors(app: FastAPI, house: House, tally: Tally) -> None:
             maximum_bytes=settings.web.stow_maximum_bytes,
             reserve_bytes=settings.storage.reserve_bytes,
             counted=Counted(tally=tally, door=name),
+            batches=batches,
         )
 
     if settings.web.stow:
         programs = StowAccess(house.tokens, house.people, desk.witness, host=settings.web.host)
         app.mount("/dicom-web", stow_app(door(programs, "stow")))
     if settings.web.upload:
-        app.mount(upload.PLACE, stow_app(door(upload.UploadAccess(desk), "upload")))
+        drops = Batches(house.spool.released)
+        app.mount(upload.PLACE, stow_app(door(upload.UploadAccess(desk), "upload", drops)))
 
 
 def _configuration(settings: Settings, app: FastAPI) -> uvicorn.Config:

@@ -30,6 +30,7 @@ from hoichan.intake.files import Counted, names_of, take_in
 from hoichan.intake.part10 import split
 from hoichan.multipart import Event, Multipart, MultipartBroken, PartBegins, PartData, media_type
 from hoichan.ports import Spool
+from service.api.batches import HEADER, Batches, batch_of
 from service.api.doorkeeper import is_same_origin
 from service.api.problems import RETRY_AFTER_SECONDS, challenge, problem_json
 from service.api.problems import status_of as problem_status
@@ -68,9 +69,14 @@ class StowDoor:
         maximum_bytes: int,
         reserve_bytes: int,
         counted: Counted | None = None,
+        batches: Batches | None = None,
     ) -> None:
-        """`folder`: where parts wait that are too large for memory; `maximum_bytes`: of one request."""
+        """`folder`: where parts wait that are too large for memory; `maximum_bytes`: of one request.
+
+        `batches`: where a sender may say which of its requests belong together.
+        """
         self.spool = spool
+        self.batches = batches
         self.counted = counted
         self.admit = admit
         self.folder = folder
@@ -131,8 +137,10 @@ async def _answer(door: StowDoor, request: Request) -> Response:
         sender = await run_in_threadpool(door.admit, request)
         boundary = _checked(request.headers, study)
         door.check_size(request.headers.get("content-length"))
+        batch = batch_of(request.headers.get(HEADER)) if door.batches is not None else None
         with door.place():
-            outcomes = await _receive(door, request.stream(), boundary, study, sender)
+            reception = Reception(door, study, sender, batch)
+            outcomes = await _receive(reception, request.stream(), boundary)
     except Refusal as refusal:
         log.warning("stow_refused", code=refusal.code, status=int(refusal.status))
         return problem_json(refusal.status, refusal.code, str(refusal))
@@ -170,17 +178,14 @@ def _checked(headers: Headers, study: str | None) -> str:
     return parameters.get("boundary", "")
 
 
-async def _receive(
-    door: StowDoor, chunks: AsyncIterator[bytes], boundary: str, study: str | None, sender: str
-) -> list[Outcome]:
+async def _receive(reception: Reception, chunks: AsyncIterator[bytes], boundary: str) -> list[Outcome]:
     """What became of each part. Raises Refusal when not one could be read."""
-    reception = Reception(door, study, sender)
     received = 0
     try:
         parser = Multipart(boundary)
         async for chunk in chunks:
             received += len(chunk)
-            if received > door.maximum_bytes:
+            if received > reception.maximum_bytes:
                 raise too_large()
             for event in parser.feed(chunk):
                 await reception.take(event)
@@ -206,12 +211,17 @@ async def _receive(
 class Reception:
     """The parts of one request, one at a time."""
 
-    def __init__(self, door: StowDoor, study: str | None, sender: str) -> None:
+    def __init__(self, door: StowDoor, study: str | None, sender: str, batch: str | None = None) -> None:
+        """`batch`: keeps the studies open beyond this request."""
         self.outcomes: list[Outcome] = []
+        self.maximum_bytes = door.maximum_bytes
         self._sender = sender
         self._door = door
         self._study = study
-        self._name = uuid.uuid4().hex[:12]  # of this request, where a DIMSE sender has an association
+        self._batches = door.batches if batch is not None else None
+        self._name = batch or uuid.uuid4().hex[:12]  # where a DIMSE sender has an association
+        if self._batches is not None:
+            self._batches.enter(self._name)
         self._file: Any = None  # the part that is arriving
         self._is_dicom = True
 
@@ -239,7 +249,10 @@ class Reception:
         """Says that no more comes."""
         if self._file is not None:
             self._file.close()
-        self._door.spool.released(self._name)
+        if self._batches is not None:
+            self._batches.leave(self._name)
+        else:
+            self._door.spool.released(self._name)
 
     def _keep(self) -> Outcome:
         with self._file as file:

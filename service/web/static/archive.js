@@ -3,10 +3,13 @@
 
 const END = 0x06054b50; // PKZIP appnote 4.3.16
 const ENTRY = 0x02014b50; // 4.3.12
+const LARGE_PLACE = 0x07064b50; // 4.3.15: where the end record of a large archive (zip64) is
+const LARGE_END = 0x06064b50; // 4.3.14
+const IN_EXTRA = 0xffffffff; // the value stands in the extra field (4.5.3)
 const LARGEST_END = 65557; // the end record and the longest comment
 const LARGEST_PART = 2 ** 31; // bytes; a bomb is not unpacked further
 
-/** Why an archive cannot be opened: `broken`, `encrypted`, `zip64` or `method`. */
+/** Why an archive cannot be opened: `broken`, `encrypted`, `method`, or `zip64`: a part of it is too large. */
 export class ArchiveProblem extends Error {}
 
 /** Its parts: [{name, size, open}]; `open` gives a Blob. Folders are left out. */
@@ -15,24 +18,52 @@ export async function partsOf(blob) {
   let at = tail.byteLength - 22;
   while (at >= 0 && tail.getUint32(at, true) !== END) at -= 1;
   if (at < 0) throw new ArchiveProblem("broken");
-  const count = tail.getUint16(at + 10, true);
-  const length = tail.getUint32(at + 12, true);
-  const start = tail.getUint32(at + 16, true);
-  if (count === 0xffff || start === 0xffffffff) throw new ArchiveProblem("zip64");
+  const [count, length, start] = (await largeEnd(blob, tail, at)) ?? [tail.getUint16(at + 10, true), tail.getUint32(at + 12, true), tail.getUint32(at + 16, true)];
+  if (start + length > blob.size) throw new ArchiveProblem("broken");
   const central = new DataView(await blob.slice(start, start + length).arrayBuffer());
   const parts = [];
   let place = 0;
   for (let n = 0; n < count; n += 1) {
     if (place + 46 > central.byteLength || central.getUint32(place, true) !== ENTRY) throw new ArchiveProblem("broken");
     const [flags, method] = [central.getUint16(place + 8, true), central.getUint16(place + 10, true)];
-    const [packed, size] = [central.getUint32(place + 20, true), central.getUint32(place + 24, true)];
     const [named, extra, remark] = [28, 30, 32].map((offset) => central.getUint16(place + offset, true));
-    const from = central.getUint32(place + 42, true);
+    const short = [24, 20, 42].map((offset) => central.getUint32(place + offset, true));
+    const [size, packed, from] = large(short, central, place + 46 + named, extra);
     const name = new TextDecoder().decode(new Uint8Array(central.buffer, place + 46, named));
     place += 46 + named + extra + remark;
     if (!name.endsWith("/")) parts.push({ name, size, open: () => unpacked(blob, { flags, method, packed, size, from }) });
   }
   return parts;
+}
+
+/** What the end record of a large archive says: [count, length, start]; undefined where there is none. */
+async function largeEnd(blob, tail, at) {
+  if (at < 20 || tail.getUint32(at - 20, true) !== LARGE_PLACE) return undefined;
+  const place = number(tail, at - 12);
+  const end = new DataView(await blob.slice(place, place + 56).arrayBuffer());
+  if (end.byteLength < 56 || end.getUint32(0, true) !== LARGE_END) throw new ArchiveProblem("broken");
+  return [32, 40, 48].map((offset) => number(end, offset));
+}
+
+/** Size, packed size and place of an entry; those that do not fit stand in the extra field, in this order. */
+function large(values, view, start, length) {
+  let at = start;
+  const stop = Math.min(start + length, view.byteLength);
+  while (at + 4 <= stop && view.getUint16(at, true) !== 1) at += 4 + view.getUint16(at + 2, true);
+  at += 4;
+  return values.map((value) => {
+    if (value !== IN_EXTRA) return value;
+    if (at + 8 > stop) throw new ArchiveProblem("broken");
+    at += 8;
+    return number(view, at - 8);
+  });
+}
+
+/** A number of 64 bits; what no file can be is a broken archive. */
+function number(view, at) {
+  const value = view.getBigUint64(at, true);
+  if (value > BigInt(Number.MAX_SAFE_INTEGER)) throw new ArchiveProblem("broken");
+  return Number(value);
 }
 
 async function unpacked(blob, { flags, method, packed, size, from }) {

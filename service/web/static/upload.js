@@ -14,6 +14,7 @@ const meter = document.querySelector("#upload-progress");
 const total = document.querySelector("#upload-total");
 const queue = [];
 const counts = { waiting: 0, stored: 0, failed: 0, skipped: 0 };
+const batch = Array.from(crypto.getRandomValues(new Uint8Array(16)), (one) => one.toString(16).padStart(2, "0")).join(""); // what this page sends belongs together
 let working = 0;
 
 function show() {
@@ -72,7 +73,7 @@ async function send(blob) {
   try {
     const answer = await fetch("/upload/studies", {
       method: "POST",
-      headers: { "Content-Type": `multipart/related; type="application/dicom"; boundary=${boundary}`, Accept: "application/dicom+json", "X-CSRF-Token": form.dataset.token },
+      headers: { "Content-Type": `multipart/related; type="application/dicom"; boundary=${boundary}`, Accept: "application/dicom+json", "X-CSRF-Token": form.dataset.token, "X-Upload-Batch": batch },
       body: new Blob([head, blob, `\r\n--${boundary}--\r\n`]),
     });
     return verdict(answer.status, await answer.json().catch(() => null));

@@ -48,6 +48,42 @@ async function archive(parts: Part[], comment = ""): Promise<Blob> {
   return new Blob([...bytes, ...central, end, said] as BlobPart[]);
 }
 
+/** The same archive as one that could be larger than 4 GiB: every number stands where 64 bits have room. */
+async function largeArchive(content: Uint8Array, { sizes = true, place = 0n } = {}): Promise<Blob> {
+  const name = new TextEncoder().encode("1.dcm");
+  const packed = await squeezed(content);
+  const local = new DataView(new ArrayBuffer(30));
+  local.setUint32(0, 0x04034b50, true);
+  local.setUint16(26, name.length, true);
+  const start = 30 + name.length + packed.length;
+  const entry = new DataView(new ArrayBuffer(46 + name.length + 5 + 28));
+  entry.setUint32(0, 0x02014b50, true);
+  entry.setUint16(10, 8, true);
+  for (const at of [20, 24, 42]) entry.setUint32(at, 0xffffffff, true);
+  entry.setUint16(28, name.length, true);
+  entry.setUint16(30, sizes ? 33 : 5, true);
+  new Uint8Array(entry.buffer).set(name, 46);
+  entry.setUint16(46 + name.length, 0x7075, true); // another extra field before ours
+  entry.setUint16(48 + name.length, 1, true);
+  const at = 46 + name.length + 5;
+  entry.setUint16(at, 1, true);
+  entry.setUint16(at + 2, 24, true);
+  [BigInt(content.length), BigInt(packed.length), 0n].forEach((value, n) => entry.setBigUint64(at + 4 + 8 * n, value, true));
+  const central = new Uint8Array(entry.buffer).slice(0, sizes ? undefined : at);
+  const end = new DataView(new ArrayBuffer(56));
+  end.setUint32(0, 0x06064b50, true);
+  [1n, BigInt(central.length), BigInt(start)].forEach((value, n) => end.setBigUint64(32 + 8 * n, value, true));
+  const pointer = new DataView(new ArrayBuffer(20));
+  pointer.setUint32(0, 0x07064b50, true);
+  pointer.setBigUint64(8, place || BigInt(start + central.length), true);
+  const old = new DataView(new ArrayBuffer(22));
+  old.setUint32(0, 0x06054b50, true);
+  old.setUint16(10, 0xffff, true);
+  old.setUint32(12, 0xffffffff, true);
+  old.setUint32(16, 0xffffffff, true);
+  return new Blob([local, name, packed, central, end, pointer, old] as BlobPart[]);
+}
+
 const text = (of: string) => new TextEncoder().encode(of);
 const slice = text("DICM".repeat(5000));
 const opened = async (blob: Blob) => Promise.all((await partsOf(blob)).map(async (one) => [one.name, await (await one.open()).text()]));
@@ -57,6 +93,9 @@ describe("archives", () => {
     const made = await archive([{ name: "đĩa/", content: text("") }, { name: "đĩa/1.dcm", content: slice }, { name: "2", content: text("two"), method: 0 }], "of a disc");
     expect(await opened(made)).toEqual([["đĩa/1.dcm", "DICM".repeat(5000)], ["2", "two"]]);
   });
+  test("an archive with numbers of 64 bits (zip64) is opened like any other", async () => {
+    expect(await opened(await largeArchive(slice))).toEqual([["1.dcm", "DICM".repeat(5000)]]);
+  });
   test.each([
     ["no archive at all", async () => new Blob([text("hello")]), "broken"],
     ["cut off at its end", async () => (await archive([{ name: "1", content: slice }])).slice(0, -30), "broken"],
@@ -64,6 +103,9 @@ describe("archives", () => {
     ["of another method", () => archive([{ name: "1", content: slice, method: 12 }]), "method"],
     ["that unpacks to more than it said", () => archive([{ name: "1", content: slice, size: 100 }]), "broken"],
     ["that unpacks to less than it said", () => archive([{ name: "1", content: slice, size: 90_000 }]), "broken"],
+    ["of 64 bits without its numbers", () => largeArchive(slice, { sizes: false }), "broken"],
+    ["of 64 bits that points behind its end", () => largeArchive(slice, { place: 1n << 40n }), "broken"],
+    ["of 64 bits that points beyond any file", () => largeArchive(slice, { place: 1n << 60n }), "broken"],
     ["that says it is huge", () => archive([{ name: "1", content: slice, size: 0xfffffff0 }]), "zip64"],
   ])("an archive %s is told", async (_, make, why) => {
     const error = await opened(await make()).catch((one: unknown) => one);

@@ -1,6 +1,7 @@
 """STOW-RS without a socket: every status, every failure reason, every byte."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -29,6 +30,7 @@ from hoichan.meters import Tally
 from hoichan.testing import FakeSpool
 from hoichan.testing.datasets import COMPUTED_RADIOGRAPHY, MARKER, encode, film, marked_film
 from hoichan.testing.files import as_file
+from service.api.batches import Batches
 from service.api.doorkeeper import Doorkeeper
 from service.api.stow import MAXIMUM_REQUESTS, StowDoor, stow_app
 from service.api.stow_access import SENDER
@@ -296,6 +298,22 @@ def test_only_a_few_at_a_time(site):
     for place in places:
         place.__exit__(None, None, None)
     assert site.post(body(as_file(film()))).status_code == 200
+
+
+def test_a_batch_keeps_its_studies_open_between_its_requests(site):
+    timers = []
+    released = Batches(site.spool.released, timer=lambda _, then: timers.append(then) or SimpleNamespace(
+        start=lambda: None, cancel=lambda: None
+    ))  # fmt: skip
+    study, named = film().StudyInstanceUID, {"x_upload_batch": "ab" * 16}
+    site.post(body(as_file(film(instance="0"))), **named)
+    assert not site.spool.is_open(study)  # at a door that knows of no batches
+    site.door.batches = released
+    site.post(body(as_file(film(instance="1"))), **named)
+    site.post(body(as_file(film(instance="2"))), x_upload_batch="no name")
+    assert site.spool.is_open(study)
+    timers[-1]()
+    assert not site.spool.is_open(study)
 
 
 def test_other_methods_and_paths_are_not_there(site):
