@@ -149,7 +149,8 @@ class Forwarding:
             if rule is not None and rule.deidentify is not None:
                 errands = errands[:BATCH_WITHOUT_PERSON]
             words = self._words(destination, rule, errands)
-            self._forwards.settle(words, {one.errand.attempts: self._pause(one.errand) for one in words})
+            pauses = {one.errand.attempts: self._pause(one.errand) for one in words}
+            words = list(self._forwards.settle(words, pauses))
             settled += sum(not one.later for one in words)
             self._tell(destination, words)
             if any(one.later for one in words):

@@ -1,7 +1,7 @@
 """Bring received objects on: by C-STORE, by STOW-RS, into a folder. Bytes go as they lie in the file.
 
-That a receiver refuses an association says nothing about an image, so it is tried again like a cut cable.
-What it says to an object is its word about that object.
+That a receiver refuses an association says nothing about an image, so it is tried again like a cut cable, for
+a week where it calls that permanent. What it says to an object is its word about that object.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ LARGEST_REQUEST = 256 * 1024**2  # bytes of one STOW-RS request; a single larger
 _SYNTAX_UNKNOWN = 0xC122  # PS3.18 table I.2-2
 _LATER = (range(0xA700, 0xA800), range(0x0213, 0x0214), range(0xFE00, 0xFE01))
 _WARNINGS = range(0xB000, 0xC000)
+_PERMANENT = 1  # result of an A-ASSOCIATE-RJ (PS3.8 9.3.4)
 
 
 def courier_of(destination: AnyDestination, calling_ae_title: str) -> Courier:
@@ -57,7 +58,11 @@ class DimseCourier:
             yield from self._bring(fitting, sorted(some))
 
     def _bring(self, pieces: list[Piece], kinds: list[tuple[str, str]]) -> Iterator[Told]:
-        association = self._associate(kinds)
+        try:
+            association = self._associate(kinds)
+        except _NotWanted as refusal:
+            yield from (_not_wanted(one, str(refusal)) for one in pieces)
+            return
         accepted = {(c.abstract_syntax, c.transfer_syntax[0]) for c in association.accepted_contexts}
         try:
             for one in pieces:
@@ -111,11 +116,25 @@ class DimseCourier:
         if association.is_established:
             return association
         if association.is_rejected:
-            raise Unreachable(destination.name, "association rejected")
+            answer = association.acceptor.primitive
+            if answer is None:
+                raise Unreachable(destination.name, "association rejected")
+            detail = f"association rejected (source {answer.result_source}, reason {answer.diagnostic})"
+            if answer.result == _PERMANENT:
+                raise _NotWanted(detail)
+            raise Unreachable(destination.name, detail)
         if association.rejected_contexts and not association.accepted_contexts:
             return association  # aborted by us: nothing of this is known there
         knock(destination.name, destination.host, destination.port, timeout_seconds=5, tls=destination.tls)
         raise Unreachable(destination.name, "no association")
+
+
+class _NotWanted(Exception):
+    """The receiver refuses us, not for now only."""
+
+
+def _not_wanted(one: Piece, detail: str) -> Told:
+    return Told(errand=one.errand, state=ForwardState.PENDING, detail=detail, later=True, not_wanted=True)
 
 
 def _context(sop_class: str, syntax: str) -> Any:  # noqa: ANN401

@@ -20,7 +20,7 @@ from hoichan.adapters.schema_tokens import forward_plans, forward_rules, forward
 from hoichan.adapters.sight import EVERYTHING, Sight
 from hoichan.adapters.transactions import transaction
 from hoichan.ports import Clock
-from hoichan.reporting.forwarding import Answer, Errand, ForwardState, Told
+from hoichan.reporting.forwarding import Answer, Errand, ForwardState, Told, given_up
 from hoichan.types import Outcome, Presence, StudyInstanceUID, StudyState, Tier
 
 CLOSED, ANSWERED = "closed", "answered"
@@ -150,11 +150,15 @@ class ForwardsSql:
             ).mappings()
             return [_errand(row) for row in found]
 
-    def settle(self, words: Sequence[Told], pauses: Mapping[int, timedelta]) -> None:
-        """Write down what was said; `pauses`: how long to wait by the tries before this one."""
-        if not words:
-            return
+    def settle(self, words: Sequence[Told], pauses: Mapping[int, timedelta]) -> Sequence[Told]:
+        """Write down what was said, and give it back as it counts: some is given up.
+
+        `pauses`: how long to wait by the tries before this one.
+        """
         now = self._clock.now()
+        words = [given_up(told, now) for told in words]
+        if not words:
+            return words
         counts: dict[tuple[str, str], int] = {}
         with transaction(self._engine) as connection:
             for told in words:
@@ -180,6 +184,7 @@ class ForwardsSql:
                     "detail": detail[:256],
                 }
                 _note(connection, errand.study_instance_uid, now, event, details)
+        return words
 
     # ------------------------------------------------------------------ people
     def wants_a_person(self, limit: int, sight: Sight = EVERYTHING) -> Sequence[Standing]:

@@ -7,7 +7,8 @@ whose `except_senders` name its sender.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -47,6 +48,7 @@ class Errand:
     path: str  # inside the spool
     attempts: int = 0
     released: bool = False  # a person took the risk of its pixels on
+    created_at: datetime | None = None  # when it was planned
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +73,18 @@ class Told:
     later: bool = False  # still pending: no answer, or "later"
     tries: int = 1  # what on its way ended the line counts twice: the others go first next time
     syntax_refused: bool = False  # the object may be taken in another transfer syntax
+    not_wanted: bool = False  # the receiver refuses our associations, and calls that permanent (PS3.8 9.3.4)
+
+
+GIVEN_UP_AFTER = timedelta(days=7)
+
+
+def given_up(told: Told, now: datetime) -> Told:
+    """A word as it counts: who has refused us for a week does not know us, and somebody has to ask why."""
+    planned_at = told.errand.created_at
+    if not told.not_wanted or planned_at is None or now - planned_at < GIVEN_UP_AFTER:
+        return told
+    return replace(told, state=ForwardState.DEAD, later=False)
 
 
 class Courier(Protocol):

@@ -173,3 +173,30 @@ def test_what_a_pacs_does_not_negotiate_is_said_for_each(receiver, tmp_path):
     assert [word.state for word in words] == [ForwardState.SENT, ForwardState.DEAD, ForwardState.DEAD]
     assert words[1].detail == f"SOP class {ENCAPSULATED} not accepted"
     assert words[2].detail == f"transfer syntax {JPEG} not accepted" and words[2].syntax_refused
+
+
+@pytest.mark.parametrize("answer", [(1, 1, 3), (2, 3, 2)], ids=["permanent", "transient"])
+def test_a_refused_association_says_why_and_whether_for_good(pieces, answer):
+    def refuse(event):
+        event.assoc.acse.send_reject(*answer)
+        event.assoc.kill()
+
+    ae = AE(ae_title="PACS")
+    ae.supported_contexts = [build_context(COMPUTED_RADIOGRAPHY)]
+    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_REQUESTED, refuse)])
+    destination = DicomDestination(
+        name="pacs", kind="dicom", host="127.0.0.1", port=server.server_address[1], ae_title="PACS"
+    )
+    detail = f"association rejected (source {answer[1]}, reason {answer[2]})"
+    try:
+        if answer[0] == 1:
+            words = list(DimseCourier(destination, "HOICHAN").bring(pieces))
+            assert [(word.detail, word.later, word.not_wanted) for word in words] == [
+                (detail, True, True)
+            ] * len(pieces)
+        else:
+            with pytest.raises(Unreachable) as raised:
+                list(DimseCourier(destination, "HOICHAN").bring(pieces))
+            assert raised.value.detail == detail
+    finally:
+        server.shutdown()

@@ -45,6 +45,15 @@ class FakeCourier:
                 raise self.fault
             if self.answer == "away" or (self.answer == "cut" and number == 1):
                 raise Unreachable("far", "cut")
+            if self.answer == "unwanted":
+                yield Told(
+                    errand=one.errand,
+                    state=ForwardState.PENDING,
+                    detail="association rejected (source 1, reason 3)",
+                    later=True,
+                    not_wanted=True,
+                )
+                continue
             if self.answer == "never" or one.transfer_syntax_uid in self.refuses:
                 yield Told(
                     errand=one.errand,
@@ -207,6 +216,27 @@ def test_a_refusal_is_a_dead_letter_that_a_person_can_send_again(house):
     assert house.forwards.retry(study.study_instance_uid) == 1
     assert house.run() == 1 and house.states() == {"sent": 1}
     assert house.forwards.retry(study.study_instance_uid) == 0  # what was sent is not sent again
+
+
+def test_who_refuses_us_for_a_week_is_given_up_with_the_cause_until_a_person_sends_again(house):
+    house.far.answer = "unwanted"
+    study = house.take(as_file(film()))
+    house.run()
+    house.later(6 * 86_400)
+    house.run()
+    assert house.states() == {"pending": 1}
+    house.later(86_400)
+    house.run()
+    (standing,) = house.forwards.standing()
+    assert (standing.state, standing.detail) == ("dead", "association rejected (source 1, reason 3)")
+    assert house.events(study)[-1] == "forward_dead"
+    house.later(86_400)
+    house.far.answer = "yes"
+    house.run()
+    assert house.states() == {"dead": 1}
+    house.forwards.retry(study.study_instance_uid)
+    house.run()
+    assert house.states() == {"sent": 1}
 
 
 def test_a_lost_file_is_told_and_holds_nobody_up(house):
