@@ -3,8 +3,10 @@ PYTHON ?= python3
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # A house is many processes: compiled modules are kept, so that each starts in three quarters of the time.
 unexport PYTHONDONTWRITEBYTECODE
+# Tests wait for processes half of their time, so three at once keep two cores at work.
+TEST_WORKERS ?= 3
 .DELETE_ON_ERROR:
-.PHONY: app app-if-node app-test audit run smoke test test-train test-peers test-chaos check bench bench-scale rehearse peers clean help
+.PHONY: style types tests app app-if-node app-test audit run smoke test test-train test-peers test-chaos check bench bench-scale rehearse peers clean help
 
 help:            ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -111,14 +113,21 @@ smoke: .venv-wheel/.wheel  ## The main job from an installed wheel, then the end
 	folder=$$(mktemp -d) && cd / && HOICHAN_LISTENER__PORT=0 HOICHAN_WEB__PORT=0 \
 	  $(CURDIR)/.venv-wheel/bin/hoichan demo --once --data-dir "$$folder" && rm -rf "$$folder"
 
-check: .venv/.dev  ## Format, lint, types, floors
+check: .venv/.dev style types  ## Format, lint, types, floors
+
+style: .venv/.dev
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
+
+types: .venv/.dev
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
-test: .venv/.dev check  ## Everything needed to test, then the tests; no torch
-	.venv/bin/pytest -q -n 2 --dist loadfile --no-loadscope-reorder --durations 15
+tests: .venv/.dev
+	.venv/bin/pytest -q -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder --durations 15
+
+test: style  ## Everything needed to test, then the tests; no torch
+	$(MAKE) --no-print-directory -j 2 types tests
 
 test-train: .venv-train/.train  ## Training and export, with torch
 	.venv-train/bin/pytest -q tests/train
@@ -134,7 +143,7 @@ peers:           ## Third-party programs for test-peers and bench (Debian packag
 # not .venv/bin first: pynetdicom brings programs named like those of dcmtk
 test-peers: .venv/.peers .venv-emr/.emr .node/.oidc .node/.fhir .node/.ohif peers app-if-node  ## Real PACS, EMR, validators and browser
 	PATH="$$PATH:$(CURDIR)/.venv-emr/bin" HOICHAN_MLLP_NODE="$(CURDIR)/.node/node_modules" \
-	  .venv/bin/pytest -q tests/peers
+	  .venv/bin/pytest -q -n 2 --dist loadfile --no-loadscope-reorder --durations 15 tests/peers
 
 test-chaos: .venv/.dev  ## kill -9, disks, wires, clocks, broken objects; docs/reliability.md
 	.venv/bin/pytest -q tests/chaos --timeout 14400 -o faulthandler_timeout=14400
