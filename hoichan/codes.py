@@ -1,17 +1,23 @@
 """The coded concepts we speak, and their Vietnamese and English words.
 
-Codes come from PS3.16 and the public finding tables of the field; a code that could not be checked
-in two independent places is left out rather than guessed (`snomed=None`), and then the finding
-travels under its RadLex or DICOM code. Vietnamese terms are to be signed off by a radiologist.
+Codes come from PS3.16 and the public finding tables of the field; a code that could not be checked in two
+places is never sent, and then the finding travels under its DICOM, its RadLex or a code of our own
+(`hoichan.finding_table`). Vietnamese terms are to be signed off by a radiologist.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from hoichan import finding_table as table
 from hoichan.types import Code, Outcome, Presence, RefusalCode, Tier
+
+FindingTerm = table.FindingTerm
+FINDINGS = table.FINDINGS
+LUNG, PLEURA, HEART, CHEST = table.LUNG, table.PLEURA, table.HEART, table.CHEST
+# What the shipped network for films tells of, and what it is trained on.
+FILM_LABELS = tuple(FINDINGS)[:14]
 
 SCHEME_TO_SYSTEM: Mapping[str, str] = {
     "SCT": "http://snomed.info/sct",
@@ -20,163 +26,13 @@ SCHEME_TO_SYSTEM: Mapping[str, str] = {
     "LN": "http://loinc.org",
     "I10": "http://hl7.org/fhir/sid/icd-10",
     "UCUM": "http://unitsofmeasure.org",
-    "99HOICHAN": "urn:oid:2.25.4079915198925189895829786400168140284",  # parts that no public scheme has
+    table.OWN_SCHEME: "urn:oid:2.25.4079915198925189895829786400168140284",  # parts that no public scheme has
 }
 
 
 def _code(value: str, scheme: str, meaning: str) -> Code:
     return Code(code_value=value, coding_scheme_designator=scheme, code_meaning=meaning)
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FindingTerm:
-    """One finding: its code, its words, where it sits, and the ICD-10 code a doctor may choose."""
-
-    key: str
-    code: Code
-    display: Mapping[str, str]  # language -> name
-    site: Code | None  # SCT 363698007 "Finding Site"
-    tier: Tier
-    icd10_suggestion: str | None  # WHO ICD-10; only ever a suggestion
-
-
-LUNG = _code("39607008", "SCT", "Lung")
-PLEURA = _code("3120008", "SCT", "Pleura")
-HEART = _code("80891009", "SCT", "Heart")
-CHEST = _code("51185008", "SCT", "Chest")
-
-
-def _term(
-    key: str, code: Code, vi: str, en: str, site: Code | None, tier: Tier, icd10: str | None
-) -> FindingTerm:
-    return FindingTerm(
-        key=key, code=code, display={"vi": vi, "en": en}, site=site, tier=tier, icd10_suggestion=icd10
-    )
-
-
-_TERMS = (
-    _term(
-        "pneumothorax",
-        _code("36118008", "SCT", "Pneumothorax"),
-        "Tràn khí màng phổi",
-        "Pneumothorax",
-        PLEURA,
-        Tier.CRITICAL,
-        "J93.9",
-    ),
-    _term(
-        "pleural_effusion",
-        _code("60046008", "SCT", "Pleural effusion"),
-        "Tràn dịch màng phổi",
-        "Pleural effusion",
-        PLEURA,
-        Tier.URGENT,
-        "J90",
-    ),
-    _term(
-        "edema",
-        _code("19242006", "SCT", "Pulmonary edema"),
-        "Phù phổi",
-        "Pulmonary edema",
-        LUNG,
-        Tier.URGENT,
-        "J81",
-    ),
-    _term(
-        "consolidation",
-        _code("95436008", "SCT", "Lung consolidation"),
-        "Đông đặc phổi",
-        "Consolidation",
-        LUNG,
-        Tier.URGENT,
-        "J18.9",
-    ),
-    _term(
-        "pneumonia",
-        _code("233604007", "SCT", "Pneumonia"),
-        "Viêm phổi",
-        "Pneumonia",
-        LUNG,
-        Tier.URGENT,
-        "J18.9",
-    ),
-    _term(
-        "atelectasis",
-        _code("46621007", "SCT", "Atelectasis"),
-        "Xẹp phổi",
-        "Atelectasis",
-        LUNG,
-        Tier.ROUTINE,
-        "J98.1",
-    ),
-    _term(
-        "infiltration",
-        _code("112121", "DCM", "Infiltrate"),
-        "Thâm nhiễm phổi",
-        "Infiltrate",
-        LUNG,
-        Tier.ROUTINE,
-        "R91",
-    ),
-    _term(
-        "nodule",
-        _code("427359005", "SCT", "Solitary nodule of lung"),
-        "Nốt mờ phổi",
-        "Pulmonary nodule",
-        LUNG,
-        Tier.ROUTINE,
-        "R91",
-    ),
-    _term(
-        "mass", _code("309529002", "SCT", "Lung mass"), "Khối mờ phổi", "Lung mass", LUNG, Tier.URGENT, "R91"
-    ),
-    _term(
-        "emphysema",
-        _code("87433001", "SCT", "Pulmonary emphysema"),
-        "Khí phế thũng",
-        "Emphysema",
-        LUNG,
-        Tier.ROUTINE,
-        "J43.9",
-    ),
-    _term(
-        "fibrosis",
-        _code("51615001", "SCT", "Fibrosis of lung"),
-        "Xơ phổi",
-        "Pulmonary fibrosis",
-        LUNG,
-        Tier.ROUTINE,
-        "J84.1",
-    ),
-    _term(
-        "pleural_thickening",
-        _code("RID28509", "RADLEX", "Thickening"),
-        "Dày màng phổi",
-        "Pleural thickening",
-        PLEURA,
-        Tier.ROUTINE,
-        "J92.9",
-    ),
-    _term(
-        "hernia",
-        _code("39839004", "SCT", "Diaphragmatic hernia"),
-        "Thoát vị hoành",
-        "Diaphragmatic hernia",
-        None,
-        Tier.ROUTINE,
-        "K44.9",
-    ),
-    _term(
-        "cardiomegaly",
-        _code("8186001", "SCT", "Cardiomegaly"),
-        "Bóng tim to",
-        "Cardiomegaly",
-        HEART,
-        Tier.ROUTINE,
-        "I51.7",
-    ),
-)
-FINDINGS: Mapping[str, FindingTerm] = {term.key: term for term in _TERMS}
 
 PRESENCE: Mapping[Presence, Code] = {  # CID 240
     Presence.PRESENT: _code("52101004", "SCT", "Present"),

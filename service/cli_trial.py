@@ -8,13 +8,21 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from hoichan.errors import ConfigurationError
-from hoichan.settings import DicomDestination, FhirDestination, Hl7Destination, Settings, load
+from hoichan.settings import (
+    DicomDestination,
+    DicomwebDestination,
+    FhirDestination,
+    FolderDestination,
+    Hl7Destination,
+    Settings,
+    load,
+)
+from hoichan.settings.profiles import profile_lines, write_profile
 from hoichan.types import ModelManifest
 from service.cli_import import AsJson, Config, DataDir
 
@@ -38,7 +46,7 @@ TAKEN_BACK = "Are the picture and the newest structured report hidden now"
 
 
 def try_destination(
-    name: Annotated[str, typer.Argument(help="Name of a destination: dicom, fhir or hl7v2.")],
+    name: Annotated[str, typer.Argument(help="Name of a destination: dicom, dicomweb, fhir or hl7v2.")],
     patient_id: Annotated[
         str, typer.Option("--patient-id", help="Patient ID of the test study; nobody's.")
     ] = "HOICHAN-TEST",
@@ -64,7 +72,7 @@ def try_destination(
     say: Callable[[str], None] = (lambda _: None) if as_json else typer.echo
     say(f"A test study named THỬ NGHIỆM, Patient ID {patient_id}, goes to {name}.")
     now = datetime.now(UTC).astimezone(settings.site.zone)
-    if not isinstance(destination, DicomDestination):
+    if not isinstance(destination, DicomDestination | DicomwebDestination):
         _try_messages(settings, destination, manifests[0], now, patient_id, shows, as_json=as_json)
         return
     tried = []
@@ -78,10 +86,9 @@ def try_destination(
         typer.echo(
             json.dumps({"tried": {one.form: one.detail for one in tried}, "stored": sorted(stored), **found})
         )
-    else:
-        _tell(settings, name, found)
     if not stored & set(QUESTIONS):
         raise typer.Exit(1)
+    _keep(settings, name, found, say)
 
 
 def _try_messages(
@@ -118,20 +125,19 @@ def _try_messages(
         told = {one.form: one.detail for one in tried}
         taken_back = sorted(one.form for one in back if one.stored)
         typer.echo(json.dumps({"tried": told, "stored": sorted(stored), "taken_back": taken_back, **found}))
-    else:
-        _tell(settings, destination.name, found)
     if not stored:
         raise typer.Exit(1)
+    _keep(settings, destination.name, found, say)
 
 
-def _destination(settings: Settings, name: str) -> DicomDestination | FhirDestination | Hl7Destination:
+def _destination(
+    settings: Settings, name: str
+) -> DicomDestination | DicomwebDestination | FhirDestination | Hl7Destination:
     for destination in settings.destinations:
         if destination.name == name:
-            if isinstance(destination, DicomDestination | FhirDestination | Hl7Destination):
+            if not isinstance(destination, FolderDestination):
                 return destination
-            raise ConfigurationError(
-                f"{name} is of kind {destination.kind}; only dicom, fhir and hl7v2 can be tried."
-            )
+            raise ConfigurationError(f"{name} is a folder; a PACS, an EMR or a RIS can be tried.")
     known = ", ".join(one.name for one in settings.destinations) or "none"
     raise ConfigurationError(f"There is no destination {name!r}; configured: {known}.")
 
@@ -151,12 +157,10 @@ def _shown(stored: set[str], shows: str | None) -> set[str]:
     return shown
 
 
-def _tell(settings: Settings, name: str, found: dict[str, object]) -> None:
-    lines = [f"{key} = {json.dumps(value)}" for key, value in found.items()]
-    folder = settings.storage.data_dir / "profiles"
-    folder.mkdir(parents=True, exist_ok=True)
-    path: Path = folder / f"{name}.toml"
-    path.write_text("\n".join([f"# What {name} showed of a test study.", *lines, ""]), encoding="utf-8")
-    typer.echo(f"Put these lines under its [[destinations]] (also in {path}):")
-    for line in lines:
-        typer.echo(f"  {line}")
+def _keep(settings: Settings, name: str, found: dict[str, object], say: Callable[[str], None]) -> None:
+    """Write the profile, which counts from the next start on."""
+    path = write_profile(settings.storage.data_dir, name, found)
+    say(f"The profile of {name} is in {path}. It counts from the next start on,")
+    say("where its [[destinations]] in the configuration says nothing else:")
+    for line in profile_lines(found):
+        say(f"  {line}")

@@ -20,6 +20,7 @@ from hoichan.adapters.retractions_sql import RetractionsSql
 from hoichan.errors import IntakeError
 from hoichan.intake.changes import Changed, Difference, changes_of, difference
 from hoichan.intake.dataset import read_spooled
+from hoichan.intake.orders import may_fill
 from hoichan.intake.patients import Doubt
 from hoichan.ports import Clock, Spool, Spooled, Studies
 from hoichan.reporting.deliveries import plan_retraction
@@ -106,7 +107,8 @@ class Corrections:
             path=changed.path, calling_ae_title=changed.calling_ae_title, received_at=self._clock.now()
         )
         try:
-            part = read_spooled(self._spool, spooled, self._settings.site.zone)
+            character_set = self._settings.listener.character_set_of(changed.calling_ae_title)
+            part = read_spooled(self._spool, spooled, self._settings.site.zone, character_set)
         except (IntakeError, OSError):
             return Difference.UNREADABLE, None
         if part.study_instance_uid != study.study_instance_uid:
@@ -158,13 +160,20 @@ class Corrections:
                 log.info("report_withdrawn", study=study, report=retraction.report_uid)
 
     def _link(self, uid: StudyInstanceUID) -> None:
-        """Tie the study to its order; a number that only the order knows is proposed, never filled in."""
+        """Tie the study to its order. A number that only the order knows is a person's to take over.
+
+        But the accession number, where the order is certainly the study's: it is filled in.
+        """
         study = self._studies.current(uid)
         link = self._links.link(study) if study is not None else None
         if study is None or link is None:
             return
         order = link.order
         if not (study.accession_number or "").strip() and order.accession_number:
+            certain = self._settings.orders.fill_accession and may_fill(link.match, study)
+            if certain and self._corrections.fill_accession(uid, link.order_id, order.accession_number):
+                log.info("accession_filled", study=uid, reason=link.reason)
+                return
             self._corrections.propose(
                 uid, Doubt.ACCESSION_PROPOSED, link.order_id, study.patient, order.accession_number
             )

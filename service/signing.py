@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from hoichan.adapters.page_seal import digest, is_sealed_page
 from hoichan.adapters.reviews_sql import ReviewsSql
 from hoichan.adapters.routing_sql import RoutingSql
+from hoichan.encoding.fhir_superseded import with_former_ended
 from hoichan.encoding.signed_page_of import signed_page_of
 from hoichan.errors import DraftChanged, HoichanError, ReportChanged, StepRefused, StudyUnknown
 from hoichan.ports import Clock, Encoder, Studies
@@ -22,6 +23,7 @@ from hoichan.reporting.signed import signed_report
 from hoichan.settings import Settings
 from hoichan.types import (
     Document,
+    DocumentKind,
     Report,
     Review,
     ReviewDraft,
@@ -113,7 +115,11 @@ class Signing:
         signed = signed_report(
             report, review, read, time=now.astimezone(self._settings.site.zone).strftime(TIME_FORMAT)
         )
-        made = self._encoder().encode(read, signed)
+        made = with_former_ended(
+            self._encoder().encode(read, signed),
+            self._reviews.document(review.predecessor, DocumentKind.FHIR),
+            kind,
+        )
         receivers = self._routing.route(read).destinations(self._settings.effective_destinations)
         planned = plan(signed, read, receivers, made, now)
         with _witnessed(witness, review, _page_sha256(made)):

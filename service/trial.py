@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from hoichan.adapters.encoder import DocumentEncoder
+from hoichan.adapters.sink_dicomweb import DicomwebSink
 from hoichan.adapters.sink_dimse import DimseSink
 from hoichan.adapters.spool_disk import DiskSpool
 from hoichan.encoding.specimen import COLUMNS, ROWS, specimen
@@ -21,7 +22,7 @@ from hoichan.errors import Refused, Unreachable
 from hoichan.intake.dataset import read_spooled
 from hoichan.intake.files import take_in
 from hoichan.reporting import compose
-from hoichan.settings import AnyDestination, DicomDestination, Settings
+from hoichan.settings import AnyDestination, DicomDestination, DicomwebDestination, Settings
 from hoichan.types import (
     Delivery,
     DeliveryState,
@@ -41,6 +42,7 @@ from hoichan.types import (
     StudyInstanceUID,
 )
 
+PacsDestination = DicomDestination | DicomwebDestination
 SENDER = "HOICHAN_TEST"
 # Each with how it is named to the person at the screen; the film first, because the others speak of it.
 FORMS: Mapping[str, DocumentKind | None] = {
@@ -68,7 +70,7 @@ class Tried:
 
 def trial(
     settings: Settings,
-    destination: DicomDestination,
+    destination: PacsDestination,
     manifest: ModelManifest,
     *,
     now: datetime,
@@ -77,11 +79,17 @@ def trial(
     """Sends every form alone, in the order of FORMS. Ends after the film where nothing gets through."""
     with TemporaryDirectory(prefix="hoichan-trial-") as folder:
         documents = _documents(settings, destination, manifest, Path(folder), now, patient_id)
-        sink = DimseSink(destination, settings.listener.ae_title)
+        at_once = destination.model_copy(update={"wait_for_images_seconds": 0})  # the film goes first
+        sink = (
+            DimseSink(at_once, settings.listener.ae_title)
+            if isinstance(at_once, DicomDestination)
+            else DicomwebSink(at_once)
+        )
+        study = str(specimen(now, patient_id=patient_id).StudyInstanceUID)
         for form in FORMS:
             document = documents[form]
             try:
-                answer = sink.deliver(delivery_of(destination, document, now), [document])
+                answer = sink.deliver(delivery_of(at_once, document, now, study), [document])
                 tried = Tried(form=form, stored=True, detail=answer)
             except (Refused, Unreachable) as error:
                 tried = Tried(form=form, stored=False, detail=str(error))
@@ -107,7 +115,7 @@ def profile(stored: Collection[str], shown: Collection[str], *, took_back: bool)
 
 def _documents(
     settings: Settings,
-    destination: DicomDestination,
+    destination: PacsDestination,
     manifest: ModelManifest,
     folder: Path,
     now: datetime,
@@ -216,11 +224,11 @@ def _withdrawal(study: Study, manifest: ModelManifest, former: Report, now: date
     )
 
 
-def delivery_of(destination: AnyDestination, document: Document, now: datetime) -> Delivery:
-    """A delivery of this document alone."""
+def delivery_of(destination: AnyDestination, document: Document, now: datetime, study: str = "") -> Delivery:
+    """A delivery of this document alone; `study`: its Study Instance UID, where the receiver wants it."""
     return Delivery(
         report_uid=SOPInstanceUID(document.uid),
-        study_instance_uid=StudyInstanceUID(""),
+        study_instance_uid=StudyInstanceUID(study),
         destination=destination.name,
         kind=destination.kind,
         documents=(document.kind,),

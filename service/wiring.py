@@ -20,6 +20,7 @@ from hoichan.adapters.links_sql import LinksSql
 from hoichan.adapters.matches_sql import MatchesSql
 from hoichan.adapters.people_sql import PeopleSql
 from hoichan.adapters.records_sql import StudiesSql
+from hoichan.adapters.report_objects import report_objects
 from hoichan.adapters.retractions_sql import RetractionsSql
 from hoichan.adapters.spool_shared import SharedSpool
 from hoichan.adapters.steering_sql import SteeringSql
@@ -166,7 +167,7 @@ def encoder(house: House) -> Encoder:
     """What writes documents."""
     from hoichan.adapters.encoder import DocumentEncoder  # noqa: PLC0415  only workers pay for it
 
-    return DocumentEncoder(house.spool, house.settings)
+    return DocumentEncoder(house.spool, house.settings, report_objects(house.engine))
 
 
 def analyst(house: House) -> Analyst:

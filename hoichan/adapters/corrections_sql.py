@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from hoichan.adapters.corrections_steps import CorrectionSteps, head_of, versions_of
 from hoichan.adapters.person_rows import PERSON, person
 from hoichan.adapters.rows import Row
-from hoichan.adapters.schema_orders import patient_events, questions
+from hoichan.adapters.schema_orders import order_links, patient_events, questions
 from hoichan.adapters.search_sql import studies_under
 from hoichan.adapters.sight import EVERYTHING, Sight
 from hoichan.adapters.transactions import transaction
@@ -205,6 +205,21 @@ class CorrectionsSql(CorrectionSteps):
             head = head_of(connection, study)
             if head is not None:
                 self._ask(connection, head, kind, order, patient, accession)
+
+    def fill_accession(self, study: StudyInstanceUID, order: str, accession: str) -> bool:
+        """Give a study the accession number of its order; False where it has one, or another study has it."""
+        with transaction(self._engine) as connection:
+            head = head_of(connection, study)
+            if head is None or (head["accession_number"] or "").strip():
+                return False
+            shared = connection.execute(
+                sa.select(order_links.c.study_instance_uid).where(
+                    order_links.c.order_id == order, order_links.c.study_instance_uid != study
+                )
+            )
+            if shared.first() is not None:
+                return False
+            return self._correct(connection, head, person(head), accession, Source.ORDER, order)
 
     def answer(self, question: int, *, take: bool, who: str) -> Question | None:
         """A person decides: the study is that of the patient who was told, or stays as it is.

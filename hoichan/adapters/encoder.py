@@ -20,16 +20,23 @@ from hoichan.errors import InputOutOfDomain
 from hoichan.ports import Spool
 from hoichan.reporting.deliveries import SEG_FORMS, wanted
 from hoichan.settings import Hl7Destination, Settings
-from hoichan.types import Document, DocumentKind, Report, Review, Study
+from hoichan.types import Document, DocumentKind, Report, ReportObject, Review, Study
 
 log = structlog.get_logger()
+
+Drawn = tuple[DocumentContext, int, Picture]  # of one film: its context, its number in the study, its picture
+MOST_ON_PAGE = 4  # pictures
 
 
 class DocumentEncoder:
     """Encodes for one site. The same study and report give the same bytes."""
 
-    def __init__(self, spool: Spool, settings: Settings) -> None:
+    def __init__(
+        self, spool: Spool, settings: Settings, former: Callable[[str], Sequence[ReportObject]] | None = None
+    ) -> None:
+        """`former`: the objects of an earlier report, by its UID; None: its SR and first picture alone."""
         self._spool = spool
+        self._former = former
         self._site = settings.site
         self._pades = settings.pades
         self._wanted = {
@@ -51,7 +58,6 @@ class DocumentEncoder:
         # highdicom takes a second to import, and the page and the door never need it.
         from hoichan.encoding.fhir import encode_fhir  # noqa: PLC0415
         from hoichan.encoding.hl7 import hl7_document  # noqa: PLC0415
-        from hoichan.encoding.sc import encode_sc  # noqa: PLC0415
         from hoichan.encoding.sr import encode_sr  # noqa: PLC0415
 
         # pydicom's warnings and value checks quote the data set; an odd value is carried on as it came.
@@ -69,11 +75,12 @@ class DocumentEncoder:
             )
             if report.review is not None:
                 return tuple(self._signed(context, report.review, _film(source)))
-            picture = _picture(context, _film(source))
-            page = self._page(context, picture)
+            pictures = self._drawn(context, _film(source))
+            picture = pictures[0][2]
+            page = self._page(context, [one for _, _, one in pictures])
             report_sr = _dicom_document(DocumentKind.SR, encode_sr(context))
             return (
-                _dicom_document(DocumentKind.SC, encode_sc(context, picture)),
+                *_captures(pictures),
                 *self._outlines(context),
                 report_sr,
                 *self._more(context, page, report_sr),
@@ -99,9 +106,7 @@ class DocumentEncoder:
             page = PageSeal(self._pades).sign(page, review)
         report_sr = _dicom_document(DocumentKind.SR, encode_sr(context))
         yield report_sr
-        for document in self._more(context, page, report_sr):
-            if document.kind is not DocumentKind.GSPS:  # the machine's boxes
-                yield document
+        yield from self._more(context, page, report_sr)
         bundle = encode_fhir(context, self._site, b"", page)
         yield _bundle(DocumentKind.FHIR, context.uid("fhir"), bundle)
         if DocumentKind.IMR in self._wanted:
@@ -109,18 +114,43 @@ class DocumentEncoder:
         for destination in self._hl7_destinations:
             yield hl7_document(context, destination, page)
 
-    def _page(self, context: DocumentContext, picture: Picture) -> bytes:
+    def _drawn(self, context: DocumentContext, film: Grey | None) -> list[Drawn]:
+        """The picture of each film with its place in the study, the key image's first. `film`: of that."""
+        made = [
+            (of_film, number, _picture(of_film, film if of_film is context else _film(of_film.source)))
+            for number, of_film in enumerate(self._films(context), start=1)
+        ]
+        return sorted(made, key=lambda one: one[0] is not context)
+
+    def _marks(self, context: DocumentContext) -> Iterator[Document]:
+        """A presentation state over each film on which there is something to draw."""
+        from hoichan.encoding.gsps import encode_gsps  # noqa: PLC0415
+
+        drawn = (encode_gsps(of_film, number) for number, of_film in enumerate(self._films(context), start=1))
+        for part, document in enumerate((one for one in drawn if one is not None), start=1):
+            yield replace(_dicom_document(DocumentKind.GSPS, document), part=part)
+
+    def _films(self, context: DocumentContext) -> Iterator[DocumentContext]:
+        """The context of each film that has a picture, in the study's order; itself for the key image."""
+        from hoichan.encoding.images import drawn_films  # noqa: PLC0415
+
+        films = drawn_films(context.study, context.report)
+        if context.key not in films:
+            yield context
+        for film in films:
+            yield context if film == context.key else replace(context, key=film, source=self._read(film))
+
+    def _page(self, context: DocumentContext, pictures: Sequence[Picture]) -> bytes:
         """The report as PDF where somebody takes it, else nothing."""
         asked = any(destination.pdf_maximum_bytes for destination in self._hl7_destinations)
         if not asked and DocumentKind.PDF not in self._wanted:
             return b""
         from hoichan.encoding.page import encode_page  # noqa: PLC0415
 
-        return encode_page(context, _caption(context), jpeg(picture))
+        return encode_page(context, _caption(context), *(jpeg(one) for one in pictures[:MOST_ON_PAGE]))
 
     def _more(self, context: DocumentContext, page: bytes, newest: Document) -> Iterator[Document]:
         """The DICOM forms that are only made where a destination asks for them."""
-        from hoichan.encoding.gsps import encode_gsps  # noqa: PLC0415
         from hoichan.encoding.kos import encode_kos  # noqa: PLC0415
         from hoichan.encoding.pdf import encode_pdf  # noqa: PLC0415
         from hoichan.encoding.sr import COMPREHENSIVE_SR, ENHANCED_SR  # noqa: PLC0415
@@ -129,14 +159,15 @@ class DocumentEncoder:
         makers: dict[DocumentKind, Callable[[], Dataset | None]] = {
             DocumentKind.SR_COMPREHENSIVE: lambda: older_form(newest.content, COMPREHENSIVE_SR),
             DocumentKind.SR_ENHANCED: lambda: older_form(newest.content, ENHANCED_SR),
-            DocumentKind.GSPS: lambda: encode_gsps(context),
-            DocumentKind.KOS: lambda: encode_kos(context),
+            DocumentKind.KOS: lambda: encode_kos(context, self._former),
             DocumentKind.PDF: lambda: encode_pdf(context, page),
         }
         for kind, make in makers.items():
             made = make() if kind in self._wanted else None
             if made is not None:
                 yield _dicom_document(kind, made)
+        if DocumentKind.GSPS in self._wanted and context.report.review is None:  # the machine's boxes
+            yield from self._marks(context)
 
     def _outlines(self, context: DocumentContext) -> Iterator[Document]:
         """What networks for volumes outlined, in the forms that destinations ask for."""
@@ -161,6 +192,15 @@ class DocumentEncoder:
                 error=type(error).__name__,
             )
             return None
+
+
+def _captures(pictures: Sequence[Drawn]) -> Iterator[Document]:
+    """A Secondary Capture of each picture."""
+    from hoichan.encoding.sc import encode_sc  # noqa: PLC0415
+
+    for part, (of_film, number, picture) in enumerate(pictures, start=1):
+        document = _dicom_document(DocumentKind.SC, encode_sc(of_film, picture, number))
+        yield replace(document, part=part)
 
 
 def _drop_unreadable(data_set: Dataset) -> None:

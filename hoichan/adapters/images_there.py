@@ -12,6 +12,7 @@ from pynetdicom import AE
 from pynetdicom.association import Association
 
 from hoichan.adapters.associations import release
+from hoichan.adapters.reasons import knock
 from hoichan.adapters.tls import client_args
 from hoichan.errors import Unreachable
 from hoichan.reporting.deliveries import SR_FORMS
@@ -108,6 +109,9 @@ class FindScu:
         if not association.is_established:
             if association.is_rejected or association.rejected_contexts:
                 return None  # what it says to the results is told when they are sent
+            knock(  # pynetdicom does not say why
+                destination.name, destination.host, destination.port, timeout_seconds=5, tls=destination.tls
+            )
             raise Unreachable(destination.name, "no association")
         try:
             for series, uids in images.items():

@@ -14,7 +14,7 @@ from hoichan.adapters.schema import studies, trail
 from hoichan.adapters.schema_orders import order_links, orders
 from hoichan.adapters.search_sql import studies_under
 from hoichan.adapters.transactions import transaction
-from hoichan.intake.orders import MatchReason, Order, OrderPriority, choose
+from hoichan.intake.orders import Match, MatchReason, Order, OrderPriority, choose
 from hoichan.ports import Clock
 from hoichan.types import Study, StudyInstanceUID, Urgency
 
@@ -34,6 +34,11 @@ class Link:
     order_id: str
     order: Order
     reason: MatchReason
+
+    @property
+    def match(self) -> Match:
+        """As the rules know it."""
+        return Match(order=self.order, reason=self.reason)
 
 
 class LinksSql:

@@ -21,6 +21,10 @@ from hoichan.settings import AnyChannel, EmailChannel, WebhookChannel
 
 SIGNATURE = "Hoichan-Signature"  # t=<seconds since 1970>,v1=<hex of HMAC-SHA256 over "t.body">
 
+_WITHDRAWN = {
+    "vi": "[Hội Chẩn] Bác sĩ ĐÃ RÚT LẠI kết quả có phát hiện nguy kịch",
+    "en": "[Hội Chẩn] A physician WITHDREW the report of a critical finding",
+}
 _SUBJECT = {
     ("vi", True): "[Hội Chẩn] Phát hiện nguy kịch, bác sĩ đã ký",
     ("vi", False): "[Hội Chẩn] AI nghi ngờ phát hiện nguy kịch, CHƯA bác sĩ nào xác nhận",
@@ -76,6 +80,7 @@ class Webhook:
             "study_instance_uid": notice.study_instance_uid,
             "level": "critical",
             "confirmed": notice.confirmed,
+            "withdrawn": notice.is_withdrawal,
         }
         if channel.link:
             said["link"] = _link(channel, notice)
@@ -143,7 +148,9 @@ class Mail:
     def _message(self, notice: Notice, now: datetime) -> EmailMessage:
         channel, link = self._channel, _link(self._channel, notice)
         message = EmailMessage()
-        message["Subject"] = _SUBJECT[self._language, notice.confirmed]
+        subject = _WITHDRAWN[self._language] if notice.is_withdrawal else None
+        subject = subject or _SUBJECT[self._language, notice.confirmed]
+        message["Subject"] = subject
         message["From"] = channel.sender
         message["To"] = ", ".join(channel.to)
         message["Date"] = now
@@ -153,7 +160,7 @@ class Mail:
         body = _BODY[self._language].format(
             study=notice.study_instance_uid, number=notice.number, link=f"{link}\n" if link else ""
         )
-        message.set_content(f"{_SUBJECT[self._language, notice.confirmed]}.\n\n{body}")
+        message.set_content(f"{subject}.\n\n{body}")
         return message
 
 

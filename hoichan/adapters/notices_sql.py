@@ -27,7 +27,7 @@ from hoichan.reporting.notices import (
     pause,
 )
 from hoichan.settings import AnyChannel
-from hoichan.types import ReportStatus, SOPInstanceUID, StudyInstanceUID
+from hoichan.types import ReportStatus, ReviewKind, SOPInstanceUID, StudyInstanceUID
 
 LOOK_BACK = timedelta(days=31)  # reports older than this are not looked for: the index has their time
 _AT_ONCE = 200
@@ -41,10 +41,15 @@ class Notice:
     study_instance_uid: StudyInstanceUID
     report_uid: SOPInstanceUID
     confirmed: bool  # by a signature
-    critical: tuple[str, ...]  # keys of findings
+    critical: tuple[str, ...]  # keys of findings; (): the doctor withdrew what was told
     state: NoticeState
     born_at: datetime
     calling_ae_title: str  # of the study
+
+    @property
+    def is_withdrawal(self) -> bool:
+        """Whether it says that a finding which was told does not stand any more."""
+        return not self.critical
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,10 +110,13 @@ class NoticesSql:
                 status=status,
                 critical=critical_of(views.report(row).findings),
                 judged=self._is_judged(connection, report_uid),
+                withdrawn=self._is_withdrawal(connection, report_uid),
             )
-            verdict = judge(source, self._known(connection, study))
+            known = self._known(connection, study)
+            states = {one.number: one.state for one in known}
+            verdict = judge(source, known)
             for number, step in verdict.ends:
-                self._end(connection, study, number, step)
+                self._end(connection, study, number, step, begins=states[number])
             if not verdict.born:
                 return None
             confirmed = status is not ReportStatus.UNVERIFIED
@@ -124,11 +132,21 @@ class NoticesSql:
                 )
                 .returning(notices.c.number)
             ).scalar_one()
-            self._trail(connection, study, "notice_raised", number=made, by="doctor" if confirmed else "ai")
+            by = "withdrawal" if source.withdrawn else "doctor" if confirmed else "ai"
+            self._trail(connection, study, "notice_raised", number=made, by=by)
             return int(made)
 
     def _is_judged(self, connection: sa.Connection, report_uid: str) -> bool:
         found = connection.execute(sa.select(reviews.c.number).where(reviews.c.judged == report_uid).limit(1))
+        return found.first() is not None
+
+    def _is_withdrawal(self, connection: sa.Connection, report_uid: str) -> bool:
+        """Whether a report takes back what a doctor signed, by a doctor's word."""
+        found = connection.execute(
+            sa.select(reviews.c.number).where(
+                reviews.c.report_uid == report_uid, reviews.c.kind == ReviewKind.WITHDRAWAL
+            )
+        )
         return found.first() is not None
 
     def _known(self, connection: sa.Connection, study: str) -> Sequence[Known]:
@@ -301,13 +319,21 @@ class NoticesSql:
         return [_notice(row) for row in found]
 
     def _end(
-        self, connection: sa.Connection, study: str, number: int, step: NoticeStep, *, who: str = ""
+        self,
+        connection: sa.Connection,
+        study: str,
+        number: int,
+        step: NoticeStep,
+        *,
+        who: str = "",
+        begins: NoticeState = NoticeState.OPEN,
     ) -> bool:
-        state = after(NoticeState.OPEN, step)
+        state = after(begins, step)
+        ended = {"ended_at": self._clock.now(), "ended_by": who or None} if begins is NoticeState.OPEN else {}
         changed = connection.execute(
             notices.update()
-            .where(notices.c.number == number, notices.c.state == NoticeState.OPEN)
-            .values(state=str(state), ended_at=self._clock.now(), ended_by=who or None)
+            .where(notices.c.number == number, notices.c.state == begins)
+            .values(state=str(state), **ended)
         )
         if not changed.rowcount:
             return False

@@ -22,6 +22,7 @@ from hoichan.types import Delivery, Document, DocumentKind
 
 SUCCESS = 0x0000
 NO_STATUS = -1
+SOP_CLASS_NOT_SUPPORTED = "0x0122"
 OUT_OF_RESOURCES = range(0xA700, 0xA800)
 WARNINGS = range(0xB000, 0xC000)  # stored, with a remark
 # Failures that another try can mend (PS3.4 table B.2-1, PS3.7 annex C): resource limitation, and cancelled.
@@ -53,9 +54,13 @@ class DimseSink:
         self._waiting.check(delivery, _ordered(delivery, documents), asking.holds)
         data_sets = [(document.kind, _read(document)) for document in _ordered(delivery, documents)]
         association = self._associate([data_set for _, data_set in data_sets])
+        forms = _forms(data_sets, association)
         try:
-            for data_set in _one_form(data_sets, association):
-                self._store(association, data_set)
+            for kind, data_set in data_sets:
+                if kind not in SR_FORMS:
+                    self._store(association, data_set)
+                elif kind is forms[0]:
+                    self._store_form(association, [one for form, one in data_sets if form in forms])
         finally:
             release(association)
         self._waiting.over(delivery)
@@ -97,6 +102,18 @@ class DimseSink:
         elif association.rejected_contexts and not association.accepted_contexts:
             raise Refused(self._destination.name, "no presentation context accepted")
 
+    def _store_form(self, association: Association, forms: Sequence[Dataset]) -> None:
+        """One of the forms of the SR: some peers accept a context and refuse its SOP class when it comes."""
+        *better, last = forms
+        for data_set in better:
+            try:
+                self._store(association, data_set)
+                return
+            except Refused as error:
+                if error.status != SOP_CLASS_NOT_SUPPORTED:
+                    raise
+        self._store(association, last)
+
     def _store(self, association: Association, data_set: Dataset) -> None:
         if not association.is_established:
             raise Unreachable(self._destination.name, "association ended")
@@ -118,14 +135,12 @@ class DimseSink:
         raise Refused(self._destination.name, f"0x{status:04X}")
 
 
-def _one_form(data_sets: Sequence[tuple[DocumentKind, Dataset]], association: Association) -> list[Dataset]:
-    """Of the forms of the SR the first that the peer accepted, else the first, to be refused."""
+def _forms(data_sets: Sequence[tuple[DocumentKind, Dataset]], association: Association) -> list[DocumentKind]:
+    """The forms of the SR that the peer accepted, the best first; else the first alone, to be refused."""
     accepted = {context.abstract_syntax for context in association.accepted_contexts}
     classes = {kind: data_set.SOPClassUID for kind, data_set in data_sets}
     forms = [kind for kind in SR_FORMS if kind in classes]
-    taken = [kind for kind in forms if classes[kind] in accepted]
-    left_out = set(forms) - set((taken or forms)[:1])
-    return [data_set for kind, data_set in data_sets if kind not in left_out]
+    return [kind for kind in forms if classes[kind] in accepted] or forms[:1]
 
 
 def _ordered(delivery: Delivery, documents: Sequence[Document]) -> list[Document]:

@@ -96,6 +96,7 @@ class FhirSink:
             content,
             unread_status=self._destination.unread_status,
             patient_identifier_system=self._destination.patient_identifier_system,
+            review_task=self._destination.review_task,
         )
         bundle = json.loads(body)
         wrong = faults(bundle)

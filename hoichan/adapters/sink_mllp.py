@@ -7,7 +7,8 @@ unknown, so the same bytes under the same MSH-10 are sent again; a receiver that
 |-------|-----------------------------------------|-----------------------------------------------|
 | AA CA | taken                                   | done                                          |
 | AE CE | the content is wrong                    | Refused: never again by itself                |
-| AR CR | not now, or not this kind               | Unreachable: again later                      |
+| AE CE | only 206 or 207: locked, or its own fault | Unreachable once, then Refused              |
+| AR CR | not now, or not this kind               | Unreachable: again later, for two days        |
 | else  | no answer, garbage, another's answer    | Unreachable: again later, with the same MSH-10 |
 """
 
@@ -32,6 +33,8 @@ RECEIVE_BYTES = 16 * 1024
 
 # Table 0357, message error conditions. Anything else in that place is not repeated: it may quote a patient.
 ERROR_CODES = frozenset({"100", "101", "102", "103", "200", "201", "202", "203", "204", "205", "206", "207"})
+
+PASSING = frozenset({"206", "207"})  # application record locked, application internal error
 
 
 class Verdict(Enum):
@@ -67,7 +70,7 @@ class MllpSink:
         message = next(document for document in documents if document.kind is DocumentKind.HL7)
         if not has_patient(message.content):
             raise Refused(self._destination.name, "the study has no patient identifier")
-        return self._judge(self._exchange(message.content), message.uid)
+        return self._judge(self._exchange(message.content), message.uid, delivery.acknowledgement)
 
     def _exchange(self, content: bytes) -> bytes:
         """One message out, the first framed answer in, all within the time limit."""
@@ -114,7 +117,8 @@ class MllpSink:
             if len(received) > MOST_ANSWER_BYTES:
                 raise Unreachable(self._destination.name, "the answer never ends")
 
-    def _judge(self, answer: bytes, control_id: str) -> str:
+    def _judge(self, answer: bytes, control_id: str, before: str | None) -> str:
+        """`before`: what the last try came to."""
         name = self._destination.name
         try:
             message = er7.read(answer)
@@ -131,9 +135,10 @@ class MllpSink:
             return code
         codes = error_codes(message)
         status = code + (f" ({', '.join(codes)})" if codes else "")
-        if verdict is Verdict.WRONG:
+        passes = bool(codes) and PASSING.issuperset(codes) and before != status
+        if verdict is Verdict.WRONG and not passes:
             raise Refused(name, status)
-        raise Unreachable(name, status)
+        raise Unreachable(name, status, answered=True)
 
 
 def error_codes(message: er7.Message) -> tuple[str, ...]:

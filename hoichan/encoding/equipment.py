@@ -10,6 +10,7 @@ from pydicom import Dataset
 from pydicom.sequence import Sequence
 
 from hoichan.encoding.source import DocumentContext, offset_text
+from hoichan.finding_table import FINDINGS, OWN_SCHEME
 from hoichan.types import Finding, Measurement, ModelManifest, Report, VolumeManifest
 from hoichan.uids import device_uid
 
@@ -133,4 +134,6 @@ def stamp(document: Dataset, context: DocumentContext) -> None:
     for keyword in (*NAMES, "IssuerOfPatientID", "StudyDescription"):
         if keyword in header:
             setattr(document, keyword, header.get(keyword))
-    document.CodingSchemeIdentificationSequence = coding_schemes(private=bool(context.report.measurements))
+    schemes = {FINDINGS[one.key].code.coding_scheme_designator for one in context.report.findings}
+    private = OWN_SCHEME in schemes or bool(context.report.measurements)
+    document.CodingSchemeIdentificationSequence = coding_schemes(private=private)

@@ -28,7 +28,8 @@ from hoichan.encoding.fhir_parts import (
 )
 from hoichan.encoding.fhir_shared import BundleBuilder
 from hoichan.encoding.fhir_signed import sign_observation, sign_provenance, sign_report
-from hoichan.encoding.images import picture_uid
+from hoichan.encoding.fhir_task import review_task, signed_task
+from hoichan.encoding.images import key_picture_uid
 from hoichan.encoding.source import DocumentContext, body_part
 from hoichan.settings import Site
 from hoichan.types import Code, Finding, Measurement, Presence, Review
@@ -66,19 +67,26 @@ def encode_fhir(context: DocumentContext, site: Site, picture_jpeg: bytes, page:
 
 
 def addressed_to(
-    content: bytes, *, unread_status: UnreadStatus, patient_identifier_system: str | None
+    content: bytes,
+    *,
+    unread_status: UnreadStatus,
+    patient_identifier_system: str | None,
+    review_task: bool = True,
 ) -> bytes:
     """The bundle in one receiver's dialect; the same bytes when the receiver asks for nothing special.
 
     A citizen id keeps its national system whatever the receiver calls its own numbers.
     """
     bundle = json.loads(content)
+    if not review_task:
+        bundle["entry"] = [one for one in bundle["entry"] if one["resource"]["resourceType"] != "Task"]
     for entry in bundle["entry"]:
         resource = entry["resource"]
         if resource["resourceType"] == "DiagnosticReport" and resource["status"] == "partial":
             resource["status"] = unread_status
-        if patient_identifier_system and "subject" in resource:
-            _readdress(resource["subject"], patient_identifier_system)
+        for name in ("subject", "for"):  # Task.for
+            if patient_identifier_system and name in resource:
+                _readdress(resource[name], patient_identifier_system)
     return _dump(bundle)
 
 
@@ -126,11 +134,7 @@ class _Builder(BundleBuilder):
         entries += [*observations, self._media(picture_jpeg)]
         entries.append(self._report([entry["fullUrl"] for entry in observations]))
         entries.append(self._provenance([entry["fullUrl"] for entry in observations]))
-        return {
-            "resourceType": "Bundle",
-            "type": "transaction",
-            "entry": entries,
-        }
+        return {"resourceType": "Bundle", "type": "transaction", "entry": [*entries, *self._task()]}
 
     def signed_bundle(self, review: Review, page: bytes) -> Json:
         """What a person signed, as updates of what the machine's bundle made."""
@@ -155,7 +159,26 @@ class _Builder(BundleBuilder):
             self._provenance(urls), review, system=self._system("signed-content"), doctor=doctor
         )
         entries += [*observations, report, provenance]
+        entries += [
+            done
+            for task in self._task()
+            if (done := signed_task(task, doctor=doctor, signed_at=self.issued)) is not None
+        ]
         return {"resourceType": "Bundle", "type": "transaction", "entry": entries}
+
+    def _task(self) -> list[Json]:
+        """What asks a radiologist to look at the result; the last of the bundle."""
+        made = review_task(
+            self.report,
+            system=self._system("task"),
+            subject=self.subject,
+            order=self._order(),
+            report_id=str(self.report_id),
+            requester_id=self._device_id(self.devices[0]),
+            issued=self.issued,
+            language=self.language,
+        )
+        return [made] if made is not None else []
 
     def _observation(self, finding: Finding) -> Json:
         term = codes.FINDINGS[finding.key]
@@ -232,7 +255,7 @@ class _Builder(BundleBuilder):
 
     def _media(self, picture_jpeg: bytes) -> Json:
         """The picture itself, so that a receiver without a viewer can show it."""
-        uid = picture_uid(self.report)
+        uid = key_picture_uid(self.context)
         identity = derived_uuid(uid, "media")
         identifier = dicom_identifier(uid)
         resource: Json = {
@@ -286,7 +309,7 @@ class _Builder(BundleBuilder):
             "media": [
                 {
                     "comment": codes.BANNER[language],
-                    "link": urn(str(derived_uuid(picture_uid(report), "media"))),
+                    "link": urn(str(derived_uuid(key_picture_uid(self.context), "media"))),
                 }
             ],
             "conclusion": text,

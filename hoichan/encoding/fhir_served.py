@@ -16,6 +16,7 @@ from urllib.parse import unquote
 from hoichan.encoding.fhir_parts import PATIENT_REFERENCE, Json
 
 TYPES = ("DiagnosticReport", "Observation", "ImagingStudy", "Media", "Device", "Provenance")
+TASK = "Task"  # at `/fhir/Task` stand our jobs, not what an EMR's people are asked
 _STATEMENTS = frozenset({"DiagnosticReport", "Observation", "Media"})
 _TAKEN_BACK = {"status": "entered-in-error"}
 _OF_THE_REPORT = frozenset({"DiagnosticReport", "Provenance"})
@@ -34,6 +35,7 @@ def served(
     What was taken back says so, whatever status it was written with.
     """
     entries = json.loads(bundle)["entry"]
+    entries = [one for one in entries if one["resource"]["resourceType"] != TASK]
     ids = {
         entry["fullUrl"]: _identity(entry["resource"]["resourceType"], number, report_uid, study_instance_uid)
         for number, entry in enumerate(entries, start=1)

@@ -14,6 +14,7 @@ from pydicom import Dataset
 
 from hoichan import codes
 from hoichan.encoding.equipment import equipment, stamp
+from hoichan.encoding.images import pictures
 from hoichan.encoding.source import DocumentContext, body_part, laterality
 from hoichan.encoding.sr import drawable
 from hoichan.reporting.reports import score_text
@@ -34,8 +35,8 @@ class Mark:
     points: NDArray[np.float64]  # (n, 2), column and row
 
 
-def encode_gsps(context: DocumentContext) -> Dataset | None:
-    """The presentation state of the key image; None where nothing is to be drawn, or on an unread film."""
+def encode_gsps(context: DocumentContext, number: int = 1) -> Dataset | None:
+    """The presentation state of the context's key image; None without anything to draw, or the film."""
     source, key = context.source, context.key
     if source is None or key is None or not key.instance.rows or not key.instance.columns:
         return None
@@ -70,8 +71,8 @@ def encode_gsps(context: DocumentContext) -> Dataset | None:
         referenced_images=[image],
         series_instance_uid=context.uid("gsps-series"),
         series_number=SERIES_NUMBER,
-        sop_instance_uid=context.uid("gsps"),
-        instance_number=1,
+        sop_instance_uid=_uid(context, key.instance.sop_instance_uid),
+        instance_number=number,
         content_label="AI",
         content_description="AI marks (unverified)",
         graphic_annotations=[annotation],
@@ -91,6 +92,12 @@ def encode_gsps(context: DocumentContext) -> Dataset | None:
     stamp(document, context)
     del document.ContentDate, document.ContentTime  # a presentation state has its own
     return document
+
+
+def _uid(context: DocumentContext, film: str) -> str:
+    """Of the first film as where there is only one; of each further one its own."""
+    first = next(iter(pictures(context.study, context.report)))
+    return context.uid("gsps" if film == first else f"gsps|{film}")
 
 
 def _reference(context: DocumentContext) -> Dataset:

@@ -1,25 +1,38 @@
-"""A rejection note for a former result of ours (PS3.16 TID 2010, IHE IOCM): takes back its SR and picture.
+"""A rejection note for a former result of ours (PS3.16 TID 2010, IHE IOCM): takes back all its objects.
 
 Archives that follow IOCM hide what the note names; the note says nothing about the images themselves.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+
 import highdicom as hd
 from highdicom.sr.coding import CodedConcept
 from pydicom import Dataset
 
 from hoichan.encoding.equipment import devices, equipment, stamp
-from hoichan.encoding.images import SC_IMAGE_STORAGE
+from hoichan.encoding.images import SC_IMAGE_STORAGE, segmentation_series_uid
 from hoichan.encoding.source import DocumentContext
-from hoichan.encoding.sr import COMPREHENSIVE_3D_SR, series_uid
-from hoichan.types import RefusalCode, Review, ReviewKind, Verdict
+from hoichan.encoding.sr import COMPREHENSIVE_3D_SR
+from hoichan.types import DocumentKind, RefusalCode, ReportObject, Review, ReviewKind, Verdict
 from hoichan.uids import derived_uid
 
 SERIES_NUMBER = 9021
 REJECTED_FOR_QUALITY = CodedConcept("113001", "DCM", "Rejected for Quality Reasons")
 TITLE_MODIFIER = CodedConcept("113011", "DCM", "Document Title Modifier")
 OTHER_FAILURE = CodedConcept("111220", "DCM", "Other failure")  # CID 7011
+# Modality, and what the series is derived by ("": the object itself).
+SERIES: Mapping[DocumentKind, tuple[str, str]] = {
+    DocumentKind.SR: ("SR", "sr-series"),
+    DocumentKind.SR_COMPREHENSIVE: ("SR", "sr-series"),
+    DocumentKind.SR_ENHANCED: ("SR", "sr-series"),
+    DocumentKind.SC: ("OT", "sc-series"),
+    DocumentKind.SEG: ("SEG", ""),
+    DocumentKind.SEG_FRACTIONAL: ("SEG", ""),
+    DocumentKind.GSPS: ("PR", "gsps-series"),
+    DocumentKind.PDF: ("DOC", "pdf-series"),
+}
 REASONS = {
     "vi": "Kết quả AI trước đây được rút lại: hình ảnh nguồn đã bị loại bỏ.",
     "en": "The former AI result is withdrawn: the images it was made from were rejected.",
@@ -39,15 +52,20 @@ def withdraws(context: DocumentContext) -> bool:
     return report.predecessor is not None and rejected
 
 
-def encode_kos(context: DocumentContext) -> Dataset | None:
-    """The note, ready to be written; None where nothing is taken back."""
+def encode_kos(
+    context: DocumentContext, former_objects: Callable[[str], Sequence[ReportObject]] | None = None
+) -> Dataset | None:
+    """The note, ready to be written; None where nothing is taken back.
+
+    `former_objects`: what was written of a report, by its UID; without it its SR and first picture are named.
+    """
     review = context.report.review
     former = review.judged if review is not None else context.report.predecessor
     if former is None or not withdraws(context):
         return None
-    taken_back = [
-        _object(context, COMPREHENSIVE_3D_SR, former, series_uid(former), "SR"),
-        _object(context, SC_IMAGE_STORAGE, derived_uid(former, "sc"), derived_uid(former, "sc-series"), "OT"),
+    written = former_objects(former) if former_objects is not None else ()
+    taken_back = [_object(context, one, former) for one in written if one.kind in SERIES] or [
+        _object(context, one, former) for one in _least(former)
     ]
     device = devices(context)[0]
     content = hd.ko.KeyObjectSelection(
@@ -100,13 +118,27 @@ def _mend(document: Dataset) -> None:
             del item.ConceptNameCodeSequence
 
 
-def _object(
-    context: DocumentContext, sop_class_uid: str, sop_instance_uid: str, series: str, modality: str
-) -> Dataset:
+def _least(former: str) -> Sequence[ReportObject]:
+    """What every report has."""
+    return (
+        ReportObject(kind=DocumentKind.SR, sop_class_uid=COMPREHENSIVE_3D_SR, sop_instance_uid=former),
+        ReportObject(
+            kind=DocumentKind.SC,
+            sop_class_uid=SC_IMAGE_STORAGE,
+            sop_instance_uid=derived_uid(former, "sc"),
+        ),
+    )
+
+
+def _object(context: DocumentContext, one: ReportObject, former: str) -> Dataset:
     """The header of an object of the former report, as highdicom wants to see it."""
     header = context.nameless_header
-    header.SOPClassUID, header.SOPInstanceUID = sop_class_uid, sop_instance_uid
-    header.SeriesInstanceUID, header.Modality = series, modality
-    if sop_class_uid == SC_IMAGE_STORAGE:
+    header.SOPClassUID, header.SOPInstanceUID = one.sop_class_uid, one.sop_instance_uid
+    modality, series = SERIES[one.kind]
+    header.Modality = modality
+    header.SeriesInstanceUID = (
+        derived_uid(former, series) if series else segmentation_series_uid(one.sop_instance_uid)
+    )
+    if modality in ("OT", "SEG"):
         header.Rows = header.Columns = 1  # highdicom tells an image by them
     return header

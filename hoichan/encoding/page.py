@@ -70,8 +70,8 @@ WORDS: Mapping[str, Mapping[str, str]] = {
 }
 
 
-def encode_page(context: DocumentContext, caption: Caption, picture: bytes) -> bytes:
-    """The PDF. `caption`: the words of the picture; `picture`: the picture itself as JPEG."""
+def encode_page(context: DocumentContext, caption: Caption, picture: bytes, *others: bytes) -> bytes:
+    """The PDF. `caption`: the words of the picture; `picture`: itself as JPEG; `others`: of other films."""
     register_fonts()
     stream = BytesIO()
     words = WORDS[context.language]
@@ -97,6 +97,7 @@ def encode_page(context: DocumentContext, caption: Caption, picture: bytes) -> b
         Spacer(1, 3 * mm),
         picture_flowable(picture),
         Spacer(1, 3 * mm),
+        *(part for one in others for part in (picture_flowable(one), Spacer(1, 3 * mm))),
         KeepTogether([*_notes(context, caption, words)]),
     ]
 

@@ -50,7 +50,7 @@ def encode_signed_page(context: DocumentContext, review: Review, picture: bytes)
     """The PDF. `picture`: the film as JPEG with nothing of a machine over it; b"" where there is none."""
     register_fonts()
     stream = BytesIO()
-    words = WORDS[context.language]
+    words = WORDS[review.language]  # the page is in one language: that of who signed
     title = KINDS[review.kind.value][review.language]
     document = SimpleDocTemplate(
         stream,
@@ -99,14 +99,14 @@ def _sections(review: Review) -> list[Flowable]:
 
 
 def _signature(context: DocumentContext, review: Review) -> list[Flowable]:
-    words = SIGNED[context.language]
+    words = SIGNED[review.language]
     moment = review.signed_at.astimezone(context.zone)
     small, strong = style("note", 8, colour=QUIET, after=1), style("signer", 11, bold=True, after=2)
     lines = [
         f"{words['licence']}: {review.licence_number}",
         f"{words['signed_at']}: {moment:%H:%M:%S %d/%m/%Y}",
         f"{words['digest']}: {review.content_sha256}",
-        f"{WORDS[context.language]['report']}: {review.report_uid}",
+        f"{WORDS[review.language]['report']}: {review.report_uid}",
     ]
     if review.predecessor != review.judged:
         lines.append(f"{words['replaces']}: {review.predecessor}")
@@ -115,7 +115,7 @@ def _signature(context: DocumentContext, review: Review) -> list[Flowable]:
         Paragraph(escape(review.reviewer_name), strong),
         *(Paragraph(escape(line), small) for line in lines),
         Spacer(1, 2 * mm),
-        Paragraph(escape(context.report.disclaimer[context.language]), small),
+        Paragraph(escape(context.report.disclaimer[review.language]), small),
     ]
 
 

@@ -8,7 +8,7 @@ from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian
 
 from hoichan.encoding.equipment import equipment, stamp
-from hoichan.encoding.images import SC_IMAGE_STORAGE, picture_uid
+from hoichan.encoding.images import SC_IMAGE_STORAGE, key_picture_uid
 from hoichan.encoding.source import DocumentContext
 
 ENCAPSULATED_PDF = "1.2.840.10008.5.1.4.1.1.104.1"
@@ -45,7 +45,7 @@ def encode_pdf(context: DocumentContext, page: bytes) -> Dataset:
     document.MIMETypeOfEncapsulatedDocument = "application/pdf"
     document.EncapsulatedDocument = page + b"\0" * (len(page) % 2)
     document.EncapsulatedDocumentLength = len(page)
-    document.SourceInstanceSequence = Sequence([_reference(SC_IMAGE_STORAGE, picture_uid(context.report))])
+    document.SourceInstanceSequence = Sequence([_reference(SC_IMAGE_STORAGE, key_picture_uid(context))])
     stamp(document, context)
     return document
 

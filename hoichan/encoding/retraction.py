@@ -37,8 +37,15 @@ BY_A_NOTE = {
     "vi": "KẾT QUẢ AI NÀY ĐÃ BỊ LOẠI BỎ TẠI HỆ THỐNG LƯU TRỮ HÌNH ẢNH. Không sử dụng kết quả này.",
     "en": "THIS AI RESULT WAS REJECTED AT THE IMAGE ARCHIVE. Do not use it.",
 }
-_TAKEN_BACK = ("DiagnosticReport", "Observation", "Media")
-_POINTERS = ("partOf", "derivedFrom", "device", "imagingStudy", "operator")  # to entries that are left out
+_TAKEN_BACK = ("DiagnosticReport", "Observation", "Media", "Task")
+_POINTERS = (
+    "partOf",
+    "derivedFrom",
+    "device",
+    "imagingStudy",
+    "operator",
+    "requester",
+)  # to entries that are left out
 
 
 def retraction_uid(report_uid: str) -> str:
@@ -97,8 +104,12 @@ def withdrawn_bundle(content: bytes, words: str) -> bytes:
         resource["status"] = "entered-in-error"
         for name in _POINTERS:
             resource.pop(name, None)
-        if "subject" in resource:
-            resource["subject"] = _logical(resource["subject"])
+        for name in ("subject", "for"):
+            if name in resource:
+                resource[name] = _logical(resource[name])
+        if resource["resourceType"] == "Task":  # it was asked for, and cannot be done
+            resource["status"] = "failed"
+            resource["statusReason"] = {"text": words}
         if resource["resourceType"] == "DiagnosticReport":
             resource["conclusion"] = words
             resource.pop("presentedForm", None)

@@ -10,7 +10,7 @@ from pydicom.sequence import Sequence
 from pydicom.valuerep import DA, TM
 
 from hoichan.encoding.equipment import devices, equipment, stamp
-from hoichan.encoding.images import picture_series_uid, picture_uid
+from hoichan.encoding.images import key_picture_uid, picture_series_uid
 from hoichan.encoding.source import (
     UNPAIRED_BODY_PARTS,
     DocumentContext,
@@ -23,8 +23,11 @@ from hoichan.types import Outcome
 SERIES_NUMBER = 9002
 
 
-def encode_sc(context: DocumentContext, picture: NDArray[np.uint8]) -> Dataset:
-    """The Secondary Capture of a picture (rows, columns, 3) uint8 RGB; same input, same bytes."""
+def encode_sc(context: DocumentContext, picture: NDArray[np.uint8], number: int = 1) -> Dataset:
+    """The Secondary Capture of a picture (rows, columns, 3) uint8 RGB; same input, same bytes.
+
+    It is of the context's key image; `number`: its place among the pictures of the report.
+    """
     header = context.nameless_header
     answered = context.report.outcome is not Outcome.NOT_ANALYSED
     orientation = patient_orientation(context.source)
@@ -40,8 +43,8 @@ def encode_sc(context: DocumentContext, picture: NDArray[np.uint8]) -> Dataset:
         study_instance_uid=header.StudyInstanceUID,
         series_instance_uid=picture_series_uid(context.report),
         series_number=SERIES_NUMBER,
-        sop_instance_uid=picture_uid(context.report),
-        instance_number=1,
+        sop_instance_uid=key_picture_uid(context),
+        instance_number=number,
         patient_id=header.PatientID,
         patient_birth_date=header.PatientBirthDate or None,
         patient_sex=header.PatientSex,

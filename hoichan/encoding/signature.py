@@ -73,6 +73,9 @@ def verify(document: Dataset, context: DocumentContext, review: Review) -> None:
     item.VerificationDateTime = moment.strftime("%Y%m%d%H%M%S.%f") + offset_text(context.zone)
     item.VerifyingObserverIdentificationCodeSequence = DicomSequence([licence])
     document.VerifyingObserverSequence = DicomSequence([item])
+    listed = {one.CodingSchemeDesignator for one in document.CodingSchemeIdentificationSequence}
+    if LICENCE_SCHEME in listed:  # a finding has a code of our own
+        return
     scheme = Dataset()
     scheme.CodingSchemeDesignator = LICENCE_SCHEME
     scheme.CodingSchemeName = "Licences to practise medicine, as accounts have them"

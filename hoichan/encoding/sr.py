@@ -20,7 +20,7 @@ from pydicom.sequence import Sequence
 from hoichan import codes
 from hoichan.encoding import signature
 from hoichan.encoding.equipment import devices, equipment, manifest_of, stamp
-from hoichan.encoding.images import SC_IMAGE_STORAGE, picture_series_uid, picture_uid
+from hoichan.encoding.images import SC_IMAGE_STORAGE, picture_series_uid, pictures
 from hoichan.encoding.source import DocumentContext as Context
 from hoichan.encoding.source import KeyImage, body_part
 from hoichan.encoding.sr_volumes import measurement_groups, segmentation_headers
@@ -140,9 +140,15 @@ def _images(context: Context) -> list[KeyImage]:
 def _evidence(context: Context) -> list[Dataset]:
     """Headers of every instance that the tree refers to; highdicom files them by series.
 
-    The picture is the first: highdicom copies the patient from there, and of a private SOP class it cannot.
+    A picture is the first: highdicom copies the patient from there, and of a private SOP class it cannot.
     """
     evidence = []
+    for uid in pictures(context.study, context.report).values():
+        picture = context.nameless_header
+        picture.SeriesInstanceUID = picture_series_uid(context.report)
+        picture.SOPInstanceUID, picture.SOPClassUID = uid, SC_IMAGE_STORAGE
+        picture.Modality = "OT"
+        evidence.append(picture)
     for image in _images(context):
         header = context.nameless_header
         header.SeriesInstanceUID = image.series.series_instance_uid
@@ -150,13 +156,7 @@ def _evidence(context: Context) -> list[Dataset]:
         header.SOPClassUID = image.instance.sop_class_uid
         header.Modality = image.series.modality
         evidence.append(header)
-    evidence += segmentation_headers(context)
-    picture = context.nameless_header
-    picture.SeriesInstanceUID = picture_series_uid(context.report)
-    picture.SOPInstanceUID = picture_uid(context.report)
-    picture.SOPClassUID = SC_IMAGE_STORAGE
-    picture.Modality = "OT"
-    return [picture, *evidence]
+    return evidence + segmentation_headers(context)
 
 
 def _content(context: Context) -> Dataset:
@@ -261,16 +261,13 @@ def _group(context: Context, finding: Finding, number: int, image: KeyImage) -> 
             geometric_purpose=CENTER if graphic_type is GraphicType.POINT else BOUNDED_BY,
             **common,
         )
-    if is_added(finding):
-        return group
-    group[0].ContentSequence.append(
-        hd.sr.ImageContentItem(
-            VISUAL_EXPLANATION,
-            SC_IMAGE_STORAGE,
-            picture_uid(context.report),
-            relationship_type="CONTAINS",
+    picture = pictures(context.study, context.report).get(finding.sop_instance_uid)
+    if picture is not None and not is_added(finding):
+        group[0].ContentSequence.append(
+            hd.sr.ImageContentItem(
+                VISUAL_EXPLANATION, SC_IMAGE_STORAGE, picture, relationship_type="CONTAINS"
+            )
         )
-    )
     return group
 
 

@@ -349,6 +349,19 @@ def choose(orders: Sequence[Order], study: Study) -> Match | None:
     return None
 
 
+def may_fill(found: Match, study: Study) -> bool:
+    """Whether the order's accession number is the study's for certain: one person by number, and one study.
+
+    By the Study Instance UID, or, where modality, time and region alone tie them, by the birth date too.
+    """
+    ordered, taken = found.order.patient, study.patient
+    if not same_patient(ordered, taken):
+        return False
+    if found.reason is MatchReason.STUDY_INSTANCE_UID:
+        return True
+    return taken.patient_birth_date is not None and ordered.patient_birth_date == taken.patient_birth_date
+
+
 def same_patient(one: Patient, other: Patient) -> bool | None:
     """True: a number they share says so. False: something known contradicts. None: nothing can be said."""
     born, sexes = (one.patient_birth_date, other.patient_birth_date), (one.patient_sex, other.patient_sex)

@@ -25,6 +25,7 @@ class Source(StrEnum):
     ADT_MERGE = "adt_merge"
     RESENT = "resent"  # every image came again, with the same pixels and another patient
     PERSON = "person"
+    ORDER = "order"  # the accession number alone, of the order that is certainly the study's
 
 
 class Doubt(StrEnum):

@@ -3,6 +3,8 @@
 A notice is born of a report: the machine's, then it is unconfirmed, or a signed one. What somebody was told
 already is not told twice; what a doctor has judged is the doctor's to tell. It ends when a person
 acknowledges it, when a signed report no longer holds it, or when a newer notice of the study takes its place.
+What a doctor signed and withdraws is told too, by a notice without findings: whoever knows the finding must
+know that it does not stand. Afterwards nobody was told: a later report with it is told anew.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ class NoticeState(StrEnum):
     ACKNOWLEDGED = "acknowledged"
     REFUTED = "refuted"  # a doctor signed a report without it
     SUPERSEDED = "superseded"  # a newer notice of the study says it
+    WITHDRAWN = "withdrawn"  # the doctor withdrew the report that it was born of
 
 
 class NoticeStep(StrEnum):
@@ -34,13 +37,19 @@ class NoticeStep(StrEnum):
     ACKNOWLEDGE = "acknowledge"
     REFUTE = "refute"
     SUPERSEDE = "supersede"
+    WITHDRAW = "withdraw"
 
 
 NOTICE_STEPS: Mapping[tuple[NoticeState, NoticeStep], NoticeState] = {
     (NoticeState.OPEN, NoticeStep.ACKNOWLEDGE): NoticeState.ACKNOWLEDGED,
     (NoticeState.OPEN, NoticeStep.REFUTE): NoticeState.REFUTED,
     (NoticeState.OPEN, NoticeStep.SUPERSEDE): NoticeState.SUPERSEDED,
+    (NoticeState.OPEN, NoticeStep.WITHDRAW): NoticeState.WITHDRAWN,
+    (NoticeState.ACKNOWLEDGED, NoticeStep.WITHDRAW): NoticeState.WITHDRAWN,
 }
+
+
+ONGOING = (NoticeState.OPEN, NoticeState.ACKNOWLEDGED)  # somebody is being told, or knows
 
 
 class FollowUpKind(StrEnum):
@@ -75,6 +84,7 @@ class Source:
     status: ReportStatus
     critical: frozenset[str]  # keys of its critical findings that are present
     judged: bool = False  # a machine's report about which a doctor has signed already
+    withdrawn: bool = False  # it takes back what a doctor had signed, by the doctor's word
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +102,7 @@ class Verdict:
     """What one report does to the notices of its study."""
 
     born: bool
-    ends: tuple[tuple[int, NoticeStep], ...] = ()  # of open notices, by their numbers
+    ends: tuple[tuple[int, NoticeStep], ...] = ()  # of notices, by their numbers
 
 
 def after(state: NoticeState, step: NoticeStep) -> NoticeState | None:
@@ -109,7 +119,9 @@ def critical_of(findings: Sequence[Finding]) -> frozenset[str]:
 
 def judge(source: Source, known: Sequence[Known]) -> Verdict:
     """Whether a notice is born of a report, and which open ones end by it."""
-    standing = [one for one in known if one.state is NoticeState.OPEN]
+    if source.withdrawn:
+        return _withdrawal(known)
+    standing = [one for one in known if one.state is NoticeState.OPEN and one.critical]
     if source.status not in SIGNED and source.status is not ReportStatus.UNVERIFIED:
         return Verdict(born=False)  # what takes a report back says nothing of the patient: notices stay
     if source.status in SIGNED:
@@ -129,10 +141,15 @@ def judge(source: Source, known: Sequence[Known]) -> Verdict:
     return Verdict(born=born, ends=tuple((one.number, NoticeStep.SUPERSEDE) for one in machines if born))
 
 
+def _withdrawal(known: Sequence[Known]) -> Verdict:
+    """The doctor's notices do not stand any more; a notice says so to whoever was told."""
+    told = [one.number for one in known if one.confirmed and one.critical and one.state in ONGOING]
+    return Verdict(born=bool(told), ends=tuple((number, NoticeStep.WITHDRAW) for number in told))
+
+
 def _told(known: Iterable[Known]) -> frozenset[str]:
     """What somebody is being told, or knows."""
-    ongoing = (NoticeState.OPEN, NoticeState.ACKNOWLEDGED)
-    return frozenset(key for one in known if one.state in ongoing for key in one.critical)
+    return frozenset(key for one in known if one.state in ONGOING for key in one.critical)
 
 
 def is_due(born_at: datetime, after_minutes: float, now: datetime) -> bool:

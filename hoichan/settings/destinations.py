@@ -59,7 +59,7 @@ class DicomDestination(_Destination):
     # auto: the newest that it accepts; one of the three: that one only
     sr_class: Literal["auto", "comprehensive_3d", "comprehensive", "enhanced"] = "auto"
     # Results wait so long until C-FIND says that the images they speak of are there; 0: they do not wait.
-    wait_for_images_seconds: float = Field(0, ge=0)
+    wait_for_images_seconds: float = Field(300, ge=0)
     commitment: bool = False  # ask it for storage commitment, and send again what it does not hold
     commitment_wait_seconds: float = Field(600, gt=0)  # without a report for so long: it is asked again
 
@@ -76,7 +76,7 @@ class DicomwebDestination(_Destination):
     seg_form: Literal["binary", "fractional"] = "binary"
     sr_class: Literal["auto", "comprehensive_3d", "comprehensive", "enhanced"] = "auto"
     # Results wait so long until QIDO-RS says that the images they speak of are there; 0: they do not wait.
-    wait_for_images_seconds: float = Field(0, ge=0)
+    wait_for_images_seconds: float = Field(300, ge=0)
 
     _auth = field_validator("auth")(not_smart)
 
@@ -90,6 +90,8 @@ class FhirDestination(_Destination):
     tls: ClientTls | None = None  # None: https is checked against the system's authorities
     unread_status: Literal["partial", "preliminary"] = "partial"  # of a report that nobody has read
     patient_identifier_system: str | None = None  # None: IssuerOfPatientID, or the site's own
+    # A Task with each result that asks a radiologist to confirm it; completed by the signature
+    review_task: bool = True
     # Look the patient up there first: two of name, birth date and sex must be those of the study. Needs the
     # right to search Patient.
     compare_patient: bool = False

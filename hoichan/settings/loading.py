@@ -19,6 +19,7 @@ from hoichan.settings.models import Models
 from hoichan.settings.notices import Channel, check_channels
 from hoichan.settings.orders import Orders
 from hoichan.settings.pades import Pades
+from hoichan.settings.profiles import apply_profiles
 from hoichan.settings.retention import Retention
 from hoichan.settings.sources import Source
 from hoichan.settings.storage import Site, Storage
@@ -87,7 +88,7 @@ class Settings(Section):
 def load(
     config: Path | None = None, *, data_dir: Path | None = None, environment: dict[str, str] | None = None
 ) -> Settings:
-    """Settings from a TOML file, then the environment, then `data_dir`.
+    """Settings from a TOML file, then the environment, then `data_dir`; open points from receivers' profiles.
 
     Raises ConfigurationError with one sentence a line that says which key is wrong and why.
     """
@@ -103,6 +104,9 @@ def load(
     _overlay(values, os.environ if environment is None else environment)
     if data_dir is not None:
         _section(values, "storage")["data_dir"] = str(data_dir)
+    named = _section(values, "storage").get("data_dir", Storage().data_dir)
+    if isinstance(named, str | Path):
+        apply_profiles(values.get("destinations"), Path(named))
     try:
         return Settings.model_validate(values)
     except ValidationError as error:

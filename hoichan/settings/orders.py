@@ -58,6 +58,8 @@ class Orders(Section):
     tls: ServerTls | None = None  # None: plain MLLP; with `ca` every sender must show a certificate
     senders: tuple[OrderSender, ...] = ()
     expectations: tuple[Expectation, ...] = ()
+    # An accession number that images lack is taken from the order that is certainly theirs; else proposed.
+    fill_accession: bool = True
     worklists: tuple[Worklist, ...] = ()  # asked whether the door is open or not
     maximum_message_bytes: int = Field(1024**2, ge=1024)  # an order is a few thousand
     maximum_connections: int = Field(50, ge=1)

@@ -15,7 +15,7 @@ from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
-from hoichan.codes import FINDINGS
+from hoichan.codes import FILM_LABELS, FINDINGS
 from hoichan.privacy import Phi
 from hoichan.reporting.reports import compose
 from hoichan.types import (
@@ -183,7 +183,7 @@ def a_study(
     )
 
 
-def a_manifest(keys: Sequence[str] = tuple(FINDINGS), **changes: object) -> ModelManifest:
+def a_manifest(keys: Sequence[str] = FILM_LABELS, **changes: object) -> ModelManifest:
     """The manifest of an invented chest-film model."""
     fields: dict[str, object] = {
         "name": "cxr-invented",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from hoichan.types.deliveries import Delivery, DeliveryState
 from hoichan.types.images import Instance, Patient, Series, Study, StudyState, Urgency
 from hoichan.types.models import Calibration, InputSpec, ModelManifest, Output, Tier
-from hoichan.types.reports import Document, DocumentKind, Outcome, Report, ReportStatus
+from hoichan.types.reports import Document, DocumentKind, Outcome, Report, ReportObject, ReportStatus
 from hoichan.types.results import (
     Evidence,
     Finding,
@@ -56,6 +56,7 @@ __all__ = [
     "Refusal",
     "RefusalCode",
     "Report",
+    "ReportObject",
     "ReportStatus",
     "Review",
     "ReviewDraft",

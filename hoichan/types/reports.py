@@ -85,6 +85,15 @@ class DocumentKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReportObject:
+    """A DICOM object of a report, by name."""
+
+    kind: DocumentKind
+    sop_class_uid: str
+    sop_instance_uid: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
     """One encoded form of a report: built once, kept, and sent as the same bytes on every try."""
 

@@ -58,6 +58,7 @@ from service.api import (
     signing_elsewhere,
     steering,
     studies,
+    trial,
     unmatched,
     upload,
     ups,
@@ -126,6 +127,7 @@ PAGE_ROUTERS = (
     drift_page.page_router,
     retraction.page_router,
     routing.page_router,
+    trial.page_router,
 )
 
 

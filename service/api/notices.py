@@ -44,6 +44,7 @@ class NoticeOut(BaseModel):
     number: int
     study_instance_uid: str
     confirmed: bool  # by a physician's signature; false: the machine's word alone
+    withdrawn: bool  # a physician withdrew the report that was told of: it has no findings
     findings: list[Mapping[str, str]]  # language -> name
     born_at: datetime
     told: list[ToldOut]
@@ -110,6 +111,7 @@ def _open(request: Request, desk: Desk) -> list[NoticeOut]:
             number=one.number,
             study_instance_uid=one.study_instance_uid,
             confirmed=one.confirmed,
+            withdrawn=one.is_withdrawal,
             findings=[names_of(key) for key in one.critical],
             born_at=one.born_at,
             told=[

@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 
 from hoichan.adapters.earlier_sql import EarlierSql
 from hoichan.adapters.heatmaps import png, unpacked
+from hoichan.adapters.report_objects import report_objects
 from hoichan.adapters.reviews_sql import ReviewsSql
 from hoichan.adapters.routing_sql import RoutingSql
 from hoichan.errors import DraftChanged, NotSignable, ReviewError, TooManyTries
@@ -264,7 +265,7 @@ def signing_of(desk: Desk) -> Signing:
     def encoder() -> DocumentEncoder:
         from hoichan.adapters.encoder import DocumentEncoder  # noqa: PLC0415  at the first signature
 
-        return DocumentEncoder(desk.held.spool, desk.settings)
+        return DocumentEncoder(desk.held.spool, desk.settings, report_objects(desk.reading.engine))
 
     routing = RoutingSql(desk.reading.engine, desk.clock)
     return Signing(reviews_of(desk), desk.studies, encoder, desk.settings, desk.clock, routing)

@@ -15,6 +15,7 @@ from hoichan.adapters.follow_ups_sql import FollowUpsSql
 from hoichan.adapters.notices_sql import NoticesSql
 from hoichan.adapters.objects_disk import ObjectsDisk
 from hoichan.adapters.records_sql import StudiesSql
+from hoichan.adapters.retractions_sql import RetractionsSql
 from hoichan.adapters.reviews_sql import ReviewsSql
 from hoichan.adapters.schema import metadata, trail
 from hoichan.adapters.schema_notices import noticed_reports
@@ -22,15 +23,16 @@ from hoichan.adapters.sight import Sight
 from hoichan.errors import Unreachable
 from hoichan.guard.audit import Audited, Outcome
 from hoichan.reporting.notices import FollowUpKind, FollowUpState, NoticeState
-from hoichan.reporting.reviews import finding_id
+from hoichan.reporting.reviews import finding_id, withdraw
 from hoichan.reporting.signed import signed_report
 from hoichan.settings import Settings
 from hoichan.testing import a_report, a_study
 from hoichan.testing.database import migrated
 from hoichan.testing.ports import FakeClock, FakeEncoder
 from hoichan.testing.reports import a_finding
-from hoichan.testing.reviews import a_draft, a_review
-from hoichan.types import Judgement, Verdict
+from hoichan.testing.reviews import SIGNER, a_draft, a_review
+from hoichan.types import Judgement, SOPInstanceUID, Verdict
+from hoichan.uids import derived_uid
 from service.notices import Notices
 
 KINDS = ["sqlite", *(["postgresql"] if os.environ.get("HOICHAN_TEST_POSTGRESQL") else [])]
@@ -67,7 +69,7 @@ class Site:
         self.clock = FakeClock()
         self.engine = open_database(url)
         migrated(self.engine)
-        objects = ObjectsDisk(folder / "objects")
+        objects = self.objects = ObjectsDisk(folder / "objects")
         self.studies = StudiesSql(self.engine, objects, self.clock)
         self.reviews = ReviewsSql(self.engine, objects, self.clock)
         self.rows = NoticesSql(self.engine, self.clock)
@@ -105,10 +107,21 @@ class Site:
             for one in report.findings
         ]
         draft = self.reviews.save_draft(replace(a_draft(report, judged), version=0))
-        review = a_review(report, self.study, draft=draft, now=self.clock.now())
+        before = self.reviews.reviews(self.uid)
+        review = a_review(report, self.study, before, draft=draft, now=self.clock.now())
         made = signed_report(report, review, self.study, time="10:00")
         documents = FakeEncoder().encode(self.study, made)
         self.reviews.sign(review, made, draft_version=draft.version, made=documents, planned=())
+
+    def withdraw(self):
+        """The last signature is taken back by a doctor, as the worker writes it."""
+        before = self.reviews.reviews(self.uid)
+        uid = SOPInstanceUID(derived_uid(before[-1].report_uid, "withdrawn"))
+        review = withdraw(before, uid=uid, signer=SIGNER, reason="nhầm ca", now=self.clock.now())
+        self.reviews.withdraw(review)
+        rows = RetractionsSql(self.engine, self.objects, self.clock)
+        (retraction,) = rows.pending(self.uid)
+        rows.keep(retraction, uid, conclusion={"vi": "", "en": ""}, made=(), planned=())
 
     def events(self):
         with self.engine.connect() as connection:
@@ -131,6 +144,26 @@ def site(request, tmp_path):
 
 
 # ------------------------------------------------------------------ notices
+def test_who_was_told_by_a_doctor_hears_of_the_withdrawal(site):
+    report = site.report()
+    site.sign(report, Verdict.ACCEPTED)
+    site.leader.step()
+    (signed,) = (one for one in site.rows.open() if one.confirmed)
+    assert site.rows.acknowledge(signed.number, "bs.binh")
+    site.withdraw()
+    site.leader.step()
+    assert site.rows.get(signed.number).state is NoticeState.WITHDRAWN
+    (told,) = site.rows.open()
+    assert told.is_withdrawal and told.critical == () and told.confirmed
+    assert site.pager.heard[-1] == (told.number, True)
+    assert site.events()[-3:] == ["notice_withdrawn", "notice_raised", "notice_told"]
+    site.leader.step()  # looked at once
+    assert len(site.rows.open()) == 1
+    site.sign(report, Verdict.ACCEPTED)  # the same finding, signed again: it is told again
+    site.leader.step()
+    assert [one.critical for one in site.rows.open()] == [(), ("pneumothorax",)]
+
+
 def test_what_a_machine_found_is_told_once_and_as_its_word(site):
     site.report()
     site.leader.step()

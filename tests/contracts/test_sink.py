@@ -140,7 +140,9 @@ def dicomweb(_):
     def say(answer: str) -> None:
         status[0] = {"yes": 200, "later": 503, "never": 409}[answer]
 
-    destination = DicomwebDestination(name="pacs2", kind="dicomweb", url="http://127.0.0.1/dicom-web")
+    destination = DicomwebDestination(
+        name="pacs2", kind="dicomweb", url="http://127.0.0.1/dicom-web", wait_for_images_seconds=0
+    )
     sink = DicomwebSink(destination, transport=httpx2.MockTransport(handle))
     yield Receiver(sink, destination, lambda: instances, say)
 

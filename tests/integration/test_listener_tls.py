@@ -273,7 +273,14 @@ def documents(tmp_path_factory):
 def deliver(documents, port, tls):
     study, encoded = documents
     destination = DicomDestination(
-        name="pacs", kind="dicom", host="localhost", port=port, ae_title="PACS", tls=tls, timeout_seconds=5
+        name="pacs",
+        kind="dicom",
+        host="localhost",
+        port=port,
+        ae_title="PACS",
+        tls=tls,
+        timeout_seconds=5,
+        wait_for_images_seconds=0,
     )
     (delivery,) = plan(a_report(study), study, [destination], encoded, REPORTED_AT)
     return DimseSink(destination, "HOICHAN").deliver(delivery, encoded)

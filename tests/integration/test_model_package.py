@@ -19,11 +19,11 @@ from hoichan.analysis.findings import interpret
 from hoichan.analysis.gate import check_gate, check_pixels
 from hoichan.analysis.imaging import read_film, read_picture
 from hoichan.analysis.manifests import Check, discover, golden_difference, shelf_roots, verify
-from hoichan.codes import FINDINGS
+from hoichan.codes import FILM_LABELS
 from hoichan.errors import InputOutOfDomain
 from hoichan.testing.reports import a_study
 from hoichan.types import Presence, RefusalCode
-from service.cli_models import app
+from service.cli import app
 
 DATA = Path(os.environ.get("HOICHAN_TEST_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
 needs_data = pytest.mark.skipif(
@@ -70,7 +70,7 @@ def test_the_weights_are_small_and_the_model_says_what_it_is(package, manifest):
     assert manifest.status == "research"
     assert manifest.disclaimer["en"] == "Demonstration, not validated"
     assert manifest.disclaimer["vi"] == "Bản minh họa, chưa được thẩm định"
-    assert {o.finding_key for o in manifest.outputs} == set(FINDINGS)
+    assert {o.finding_key for o in manifest.outputs} == set(FILM_LABELS)
     assert any(o.enabled for o in manifest.outputs)
     assert all(o.disabled_reason for o in manifest.outputs if not o.enabled)
 
@@ -84,7 +84,7 @@ def test_the_package_holds_no_film_of_a_patient(package):
 def test_the_card_gives_every_finding_with_interval_and_baseline(package):
     card = (package / "card.md").read_text(encoding="utf-8")
     test = json.loads((package / "evaluation.json").read_text(encoding="utf-8"))["test"]
-    for key in FINDINGS:
+    for key in FILM_LABELS:
         row = test[key]
         assert f"| {key} | {row['positives']} | {row['auroc']:.2f} (" in card
         assert row["auroc_ci95"][0] <= row["auroc"] <= row["auroc_ci95"][1]
@@ -193,7 +193,7 @@ def test_good_films_are_let_in_and_effusion_is_told_from_none(manifest, runner):
 # ---------------------------------------------------------------------------------------------- hoichan model
 def ask(*words: object) -> tuple[int, str]:
     with capture_logs():  # the command line of the house sends them to stderr
-        result = CliRunner().invoke(app, [str(word) for word in words])
+        result = CliRunner().invoke(app, ["model", *map(str, words)])
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result.exit_code, result.output
 
@@ -252,7 +252,7 @@ def test_score_prints_one_line_a_file(public, package):
     code, text = ask("score", "cxr-demo", *files)
     chest, leg, clouds, card = text.splitlines()
     assert code == 0
-    assert all(f" {key}=0." in chest for key in FINDINGS)
+    assert all(f" {key}=0." in chest for key in FILM_LABELS)
     assert "refused=wrong_body_part" in leg and "BodyPartExamined=EXTREMITY" in leg
     assert "refused=not_frontal_chest" in clouds
     assert "refused=undecodable_pixels" in card
@@ -262,7 +262,7 @@ def test_score_as_json(public):
     code, text = ask("score", "cxr-demo", public / "RG1_UNCR.dcm", "--json")
     told = json.loads(text)
     assert code == 0 and told["disclaimer"]["en"] == "Demonstration, not validated"
-    assert set(told["files"][0]["scores"]) == set(FINDINGS)
+    assert set(told["files"][0]["scores"]) == set(FILM_LABELS)
     assert told["files"][0]["gate"] > 0.5
 
 

@@ -115,6 +115,7 @@ class Orthanc:
     def destination(self, **changes: object) -> str:
         """This PACS as a `[[destinations]]` of hoichan.toml."""
         values = {"name": "pacs", "kind": "dicom", "host": "127.0.0.1", "port": self.port, "ae_title": "PACS"}
+        values["wait_for_images_seconds"] = 0  # in most tests it has no films
         lines = [f"{key} = {json.dumps(value)}" for key, value in {**values, **changes}.items()]
         return "\n".join(["[[destinations]]", *lines, ""])
 

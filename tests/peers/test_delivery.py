@@ -64,7 +64,7 @@ def dimse(destination):
 
 def to_pacs(server, **changes):
     values = {"name": "pacs", "kind": "dicom", "host": "127.0.0.1", "port": server.port, "ae_title": "PACS"}
-    return DicomDestination(**{**values, **changes})
+    return DicomDestination(**{**values, "wait_for_images_seconds": 0, **changes})
 
 
 def to_emr(server, **changes):

@@ -52,6 +52,7 @@ DESTINATIONS = [
         "port": 104,
         "ae_title": "PACS",
         "send": ["sr", "sc", "gsps", "pdf"],
+        "wait_for_images_seconds": 0,
         "sr_class": "comprehensive_3d",
     },
     {"name": "imr", "kind": "fhir", "url": "http://127.0.0.1/fhir", "content": "imr"},

@@ -167,7 +167,7 @@ def test_pictures_and_bulk_data(clients):
 # ---------------------------------------------------------------------- STOW-RS out
 def destination(pacs, **changes):
     values = {"name": "pacs2", "kind": "dicomweb", "url": f"http://127.0.0.1:{pacs.http_port}/dicom-web"}
-    return DicomwebDestination(**{**values, **changes})
+    return DicomwebDestination(**{**values, "wait_for_images_seconds": 0, **changes})
 
 
 def test_results_wait_for_their_images_and_then_are_stored_once(pacs, tmp_path):

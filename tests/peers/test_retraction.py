@@ -68,7 +68,12 @@ def test_a_pacs_takes_the_rejection_note(made, tmp_path):
         pytest.skip("Orthanc with DICOMweb is not installed")
     with orthanc_module.Orthanc(tmp_path) as pacs:
         destination = DicomDestination(
-            name="pacs", kind="dicom", host="127.0.0.1", port=pacs.port, ae_title="PACS"
+            name="pacs",
+            kind="dicom",
+            host="127.0.0.1",
+            port=pacs.port,
+            ae_title="PACS",
+            wait_for_images_seconds=0,
         )
         take_back(DimseSink(destination, "HOICHAN"), destination, made)
         uid = made[0].study_instance_uid

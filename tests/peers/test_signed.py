@@ -105,7 +105,12 @@ def test_a_pacs_files_the_signed_report_in_its_study(tmp_path):
     (tmp_path / "pacs").mkdir()
     with orthanc_module.Orthanc(tmp_path / "pacs") as pacs:
         destination = DicomDestination(
-            name="pacs", kind="dicom", host="127.0.0.1", port=pacs.port, ae_title="PACS"
+            name="pacs",
+            kind="dicom",
+            host="127.0.0.1",
+            port=pacs.port,
+            ae_title="PACS",
+            wait_for_images_seconds=0,
         )
         sink = DimseSink(destination, "HOICHAN")
         for report in (story.report, story.signed(story.first), story.signed(story.second)):

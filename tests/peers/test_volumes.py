@@ -63,7 +63,7 @@ def told(tmp_path_factory):
     with Orthanc(folder / "pacs") as pacs:
         destination = DicomDestination(
             name="pacs", kind="dicom", host="127.0.0.1", port=pacs.port, ae_title="PACS",
-            send=("sc", "seg", "sr"),
+            send=("sc", "seg", "sr"), wait_for_images_seconds=0,
         )  # fmt: skip
         report = analyse(
             study,

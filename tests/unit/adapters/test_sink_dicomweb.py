@@ -57,7 +57,8 @@ class Archive:
 
 
 def sink(archive, clock=lambda: 0.0, **changes):
-    destination = DicomwebDestination(name="pacs2", kind="dicomweb", url="http://pacs/dicom-web/", **changes)
+    asked = {"name": "pacs2", "kind": "dicomweb", "url": "http://pacs/dicom-web/"}
+    destination = DicomwebDestination(**{**asked, "wait_for_images_seconds": 0, **changes})
     made = DicomwebSink(destination, transport=httpx2.MockTransport(archive), monotonic=clock)
     return made, destination
 

@@ -79,6 +79,7 @@ def listening(pacs: Pacs, *, contexts=BOTH, title="PACS", syntax=ExplicitVRLittl
             port=server.server_address[1],
             ae_title="PACS",
             timeout_seconds=5,
+            wait_for_images_seconds=0,
         )
     finally:
         server.shutdown()
@@ -221,6 +222,32 @@ def test_a_pacs_gets_the_sr_in_the_newest_class_that_it_takes(every_form, takes)
     with listening(pacs, contexts=contexts) as destination:
         assert deliver(destination, every_form) == "0x0000"
     assert [sop_class for sop_class, _ in pacs.received] == [SC_IMAGE_STORAGE, sr]
+
+
+def test_a_class_that_is_refused_when_it_comes_falls_back_to_the_next(every_form):
+    class Choosy(Pacs):
+        """Accepts every context, and then knows only the oldest class of the report."""
+
+        def store(self, event):
+            super().store(event)
+            newer = ("1.2.840.10008.5.1.4.1.1.88.34", "1.2.840.10008.5.1.4.1.1.88.33")
+            return self.status if event.dataset.SOPClassUID in newer else 0x0000
+
+    sr = tuple(f"1.2.840.10008.5.1.4.1.1.88.{one}" for one in ("34", "33", "22"))
+    pacs = Choosy(0x0122)
+    with listening(pacs, contexts=(SC_IMAGE_STORAGE, *sr)) as destination:
+        assert deliver(destination, every_form) == "0x0000"
+    assert [sop_class for sop_class, _ in pacs.received] == [SC_IMAGE_STORAGE, *sr]
+    with (
+        listening(Choosy(0xC000), contexts=(SC_IMAGE_STORAGE, *sr)) as destination,
+        pytest.raises(Refused, match="0xC000"),  # not about the class: nothing else is tried
+    ):
+        deliver(destination, every_form)
+
+
+def test_results_wait_for_their_images_unless_a_site_says_otherwise():
+    asked = {"name": "pacs", "kind": "dicom", "host": "127.0.0.1", "port": 104, "ae_title": "PACS"}
+    assert DicomDestination.model_validate(asked).wait_for_images_seconds == 300
 
 
 def test_a_pacs_with_a_class_of_its_own_gets_that_one_or_nothing(every_form):

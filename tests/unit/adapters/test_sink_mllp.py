@@ -10,6 +10,7 @@ import ssl
 import struct
 import subprocess
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -72,11 +73,12 @@ def deliver(
     timeout_seconds: float = 20,
     message: Document | None = None,
     tls: ClientTls | None = None,
+    before: str | None = None,
 ) -> str:
     message = message or document()
     receiver = destination(port, timeout_seconds).model_copy(update={"tls": tls})
     (delivery,) = plan(REPORT, STUDY, [receiver], [message], REPORTED_AT)
-    return MllpSink(receiver).deliver(delivery, [message])
+    return MllpSink(receiver).deliver(replace(delivery, acknowledgement=before), [message])
 
 
 @pytest.mark.parametrize("code", ["AA", "CA"])
@@ -101,6 +103,28 @@ def test_what_is_wrong_is_refused_with_its_code_and_no_text(code, more, status):
     with Receiver(reply) as receiver, pytest.raises(Refused) as caught:
         deliver(receiver.port)
     assert caught.value.status == code + status
+
+
+@pytest.mark.parametrize("code", ["AE", "CE"])
+@pytest.mark.parametrize("error", ["206", "207"])
+def test_what_may_pass_is_tried_once_more(code, error):
+    reply = answering(lambda control_id: framed(acknowledgement(code, control_id, f"ERR|||{error}^MARKER")))
+    with Receiver(reply) as receiver:
+        with pytest.raises(Unreachable) as caught:
+            deliver(receiver.port)
+        said = caught.value.detail
+        assert said == f"{code} ({error})"
+        with pytest.raises(Refused, match=error):
+            deliver(receiver.port, before=said)
+        with pytest.raises(Unreachable):  # what came before was no answer: it has its one more try
+            deliver(receiver.port, before="no answer in time")
+    assert len(set(receiver.frames)) == 1  # the same bytes, the same MSH-10
+
+
+def test_a_fault_of_the_content_beside_one_that_may_pass_is_final():
+    reply = answering(lambda control_id: framed(acknowledgement("AE", control_id, "ERR|||207", "ERR|||101")))
+    with Receiver(reply) as receiver, pytest.raises(Refused):
+        deliver(receiver.port)
 
 
 @pytest.mark.parametrize("code", ["AR", "CR"])

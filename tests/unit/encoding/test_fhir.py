@@ -33,6 +33,7 @@ BINDINGS = {  # resource type -> element -> the codes R4 allows and we use
     "Media": {"status": {"completed"}},
     "DiagnosticReport": {"status": {"partial", "preliminary"}},
     "Provenance": {},
+    "Task": {"status": {"requested"}, "intent": {"order"}, "priority": {"stat", "urgent", "routine"}},
 }
 
 

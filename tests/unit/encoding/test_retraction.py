@@ -67,17 +67,19 @@ def test_the_same_retraction_is_the_same_bytes(sent, taken_back):
 def test_the_bundle_marks_what_the_receiver_has(sent, taken_back):
     before = json.loads(of_kind(sent, DocumentKind.FHIR).content)["entry"]
     after = json.loads(of_kind(taken_back, DocumentKind.FHIR).content)["entry"]
-    marked = ("DiagnosticReport", "Observation", "Media")
+    marked = ("DiagnosticReport", "Observation", "Media", "Task")
     wanted = [one["resource"]["identifier"] for one in before if one["resource"]["resourceType"] in marked]
     assert [one["resource"]["identifier"] for one in after] == wanted
     own = {one["fullUrl"] for one in after}
     for entry in after:
         resource = entry["resource"]
-        assert resource["status"] == "entered-in-error"
+        is_task = resource["resourceType"] == "Task"
+        assert resource["status"] == ("failed" if is_task else "entered-in-error")
         assert entry["request"]["method"] == "PUT"
         assert entry["request"]["url"].startswith(f"{resource['resourceType']}?identifier=")
-        assert resource["subject"]["identifier"]["value"] == PATIENT_ID
-        assert "reference" not in resource["subject"]
+        subject = resource["for" if is_task else "subject"]
+        assert subject["identifier"]["value"] == PATIENT_ID
+        assert "reference" not in subject
     pointed = {part for part in json.dumps(after).split('"') if part.startswith("urn:uuid:")}
     assert pointed <= own  # nothing points to an entry that is not there
     report = next(one["resource"] for one in after if one["resource"]["resourceType"] == "DiagnosticReport")
@@ -88,8 +90,10 @@ def test_the_bundle_keeps_its_marks_for_every_receiver(taken_back):
     content = of_kind(taken_back, DocumentKind.FHIR).content
     assert has_patient(content)
     said = json.loads(addressed_to(content, unread_status="preliminary", patient_identifier_system="urn:emr"))
-    assert {one["resource"]["status"] for one in said["entry"]} == {"entered-in-error"}
-    assert {one["resource"]["subject"]["identifier"]["system"] for one in said["entry"]} == {"urn:emr"}
+    found = [one["resource"] for one in said["entry"]]
+    assert {one["status"] for one in found} == {"entered-in-error", "failed"}
+    people = [one.get("subject") or one["for"] for one in found]
+    assert {one["identifier"]["system"] for one in people} == {"urn:emr"}
 
 
 @pytest.mark.parametrize("charset", ["utf-8", "ascii"])

@@ -343,3 +343,25 @@ def test_an_image_of_a_private_class_is_answered_too(study):
     }
     assert "1.3.12.2.1107.5.9.1" in referenced
     assert document.PatientID == study.patient.patient_id.reveal()
+
+
+def test_a_code_of_our_own_says_who_answers_for_its_scheme():
+    film = a_film()
+    study = a_study(film)
+    plain, own = (
+        encode_sr(
+            document_context(
+                study,
+                a_report(study, findings=(a_finding(study, key, 0.9),)),
+                source=film,
+                site=Site(),
+                software_version="1",
+            )
+        )
+        for key in ("pneumothorax", "lung_cyst")
+    )
+    schemes = [
+        {one.CodingSchemeDesignator for one in document.CodingSchemeIdentificationSequence}
+        for document in (plain, own)
+    ]
+    assert schemes == [{"99IHE"}, {"99IHE", "99HOICHAN"}]

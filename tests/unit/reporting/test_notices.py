@@ -72,6 +72,22 @@ def ends(step, number=1):
             Verdict(born=False, ends=ends(NoticeStep.REFUTE)),
         ),
         (source(ReportStatus.WITHDRAWN, NOTHING), (known(), known(number=2)), Verdict(born=False)),
+        (  # a doctor takes back what was told: those who know must hear of it
+            source(ReportStatus.WITHDRAWN, NOTHING, withdrawn=True),
+            (known(NoticeState.ACKNOWLEDGED, confirmed=True), known(number=2, confirmed=True)),
+            Verdict(born=True, ends=(*ends(NoticeStep.WITHDRAW), *ends(NoticeStep.WITHDRAW, 2))),
+        ),
+        (  # nobody was told by a doctor: there is nothing to take back
+            source(ReportStatus.WITHDRAWN, NOTHING, withdrawn=True),
+            (known(), known(NoticeState.REFUTED, number=2, confirmed=True)),
+            Verdict(born=False),
+        ),
+        (source(FINAL), (known(NoticeState.WITHDRAWN, confirmed=True),), Verdict(born=True)),  # told again
+        (  # the notice of a withdrawal ends when a person has seen it, not before
+            source(FINAL, NOTHING),
+            (known(confirmed=True, critical=NOTHING),),
+            Verdict(born=False),
+        ),
     ],
 )
 def test_what_a_report_does_to_the_notices_of_its_study(told, there, expected):
@@ -81,7 +97,8 @@ def test_what_a_report_does_to_the_notices_of_its_study(told, there, expected):
 def test_only_an_open_notice_moves():
     for state in NoticeState:
         for step in NoticeStep:
-            assert (after(state, step) is not None) == (state is NoticeState.OPEN)
+            taken_back = step is NoticeStep.WITHDRAW and state is NoticeState.ACKNOWLEDGED
+            assert (after(state, step) is not None) == (state is NoticeState.OPEN or taken_back)
     assert after(NoticeState.OPEN, NoticeStep.ACKNOWLEDGE) is NoticeState.ACKNOWLEDGED
 
 

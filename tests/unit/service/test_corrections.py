@@ -76,12 +76,14 @@ class Line:
 class House:
     """Door, worker and receivers, without a process."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, **orders):
         shutil.copy(empty_record(), folder / "records.sqlite")
         self.clock = FakeClock()
         self.settings = Settings(
             destinations=(RIS, {"name": "share", "kind": "folder", "path": folder / "share"}),
-            orders=Orders(enabled=True, expectations=(Expectation(procedure="36554-4", instances=2),)),
+            orders=Orders(
+                enabled=True, expectations=(Expectation(procedure="36554-4", instances=2),), **orders
+            ),
         )
         self.engine = open_database(f"sqlite:///{folder / 'records.sqlite'}")
         objects = ObjectsDisk(folder / "objects")
@@ -438,10 +440,39 @@ def test_an_order_that_comes_late_is_linked(house):
     assert house.links.of(uid) is None and "order_unlinked" in house.events(uid)
 
 
-def test_a_missing_accession_number_is_proposed_and_not_filled_in(house):
+def test_a_missing_accession_number_is_taken_from_the_order_that_is_certainly_theirs(house):
     house.tell(hl7.order())
     uid = house.receive(hanh(AccessionNumber=""))
     assert house.links.of(uid).reason is MatchReason.PATIENT_MODALITY_TIME
+    assert house.head(uid)["accession_number"] == "XR1"
+    assert house.asked.questions(uid) == ()
+    assert house.asked.versions(uid)[-1].source is Source.ORDER
+    house.wait()
+    assert len(house.line.enlisted) == 1
+    house.analyse(uid, 1)
+    message = next(document for name, document in house.deliver() if name == "ris")
+    assert b"|XR1" in message.content
+
+
+def test_an_order_that_comes_after_the_report_sends_it_again_with_its_number(house):
+    uid = house.delivered(hanh(AccessionNumber=""))
+    house.tell(hl7.order())
+    assert house.head(uid)["accession_number"] == "XR1"
+    assert house.head(uid)["last_revision"] == 2  # the same patient: nothing is taken back
+    assert house.retractions.pending(uid) == ()
+
+
+@pytest.mark.parametrize(
+    ("born", "fills"),
+    [
+        ("", True),  # only the number says who it is
+        (hl7.BORN, False),  # the site wants a person to decide
+    ],
+)
+def test_what_is_less_certain_is_proposed(tmp_path, born, fills):
+    house = House(tmp_path, fill_accession=fills)
+    house.tell(hl7.order(pid=hl7.patient(born=born)))
+    uid = house.receive(hanh(AccessionNumber=""))
     assert house.head(uid)["accession_number"] is None
     (question,) = house.asked.questions(uid)
     assert (question.kind, question.accession_number) == (Doubt.ACCESSION_PROPOSED, "XR1")
@@ -450,6 +481,16 @@ def test_a_missing_accession_number_is_proposed_and_not_filled_in(house):
     house.asked.answer(question.id, take=True, who="ktv.hoa")
     assert house.head(uid)["accession_number"] == "XR1"
     assert house.asked.versions(uid)[-1].source is Source.PERSON
+    house.close()
+
+
+def test_one_order_fills_one_study_and_is_proposed_to_the_next(house):
+    house.tell(hl7.order())
+    first = house.receive(hanh(AccessionNumber=""))
+    second = house.receive(hanh(AccessionNumber="", study="2.25.990", instance="9"))
+    assert house.head(first)["accession_number"] == "XR1"
+    assert house.head(second)["accession_number"] is None
+    assert [one.kind for one in house.asked.questions(second)] == [Doubt.ACCESSION_PROPOSED]
 
 
 def test_a_missing_patient_number_is_proposed(house):

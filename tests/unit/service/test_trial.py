@@ -75,6 +75,7 @@ def test_a_pacs_that_takes_nothing_ends_with_1(tmp_path):
     with a_pacs(tmp_path, ENHANCED) as (options, received):
         done = run("pacs", "--shows", "", *options)
     assert done.exit_code == 1 and received == []
+    assert not (tmp_path / "data" / "profiles").exists()
 
 
 @pytest.mark.parametrize("name", ["nobody", "share"])

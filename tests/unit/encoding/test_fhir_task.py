@@ -1,0 +1,139 @@
+"""The Task that asks for a look at a machine's result: one a study and patient, and where it ends."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from hoichan.encoding.fhir import addressed_to, encode_fhir
+from hoichan.encoding.fhir_checks import faults
+from hoichan.encoding.fhir_served import served
+from hoichan.encoding.retraction import BY_A_READER, withdrawn_bundle
+from hoichan.encoding.source import document_context
+from hoichan.reporting.begun import begun_report
+from hoichan.reporting.signed import signed_report
+from hoichan.settings import Site
+from hoichan.testing import a_film, a_finding, a_refused_report, a_report, a_study
+from hoichan.testing.reports import PATIENT_ID, REPORTED_AT
+from hoichan.testing.reviews import a_review
+from hoichan.types import SOPInstanceUID
+
+SITE = Site(name="BV Kiểm Thử", facility_code="79001", identifier_base="https://ai.example.vn")
+FORMER = SOPInstanceUID("2.25.7")
+STUDY = a_study()
+
+
+def bundle(report, study=STUDY):
+    context = document_context(study, report, source=a_film(), site=SITE, software_version="1")
+    return encode_fhir(context, SITE, b"\xff\xd8")
+
+
+def tasks(content):
+    entries = [one for one in json.loads(content)["entry"] if one["resource"]["resourceType"] == "Task"]
+    return [(one["request"], one["resource"]) for one in entries]
+
+
+def task(content):
+    ((request, resource),) = tasks(content)
+    return request, resource
+
+
+def test_a_result_asks_a_radiologist_to_confirm_it():
+    content = bundle(a_report(STUDY))
+    request, asked = task(content)
+    assert faults(json.loads(content)) == []
+    assert (asked["status"], asked["intent"], asked["priority"]) == ("requested", "order", "urgent")
+    assert asked["code"]["coding"][0]["code"] == "approve"
+    assert asked["for"]["reference"].endswith(f"|{PATIENT_ID}")
+    assert asked["basedOn"][0]["identifier"]["value"] == STUDY.accession_number
+    identifier = asked["identifier"][0]
+    assert request["ifNoneExist"] == f"identifier={identifier['system']}|{identifier['value']}"
+    urls = {one["fullUrl"]: one["resource"]["resourceType"] for one in json.loads(content)["entry"]}
+    assert urls[asked["focus"]["reference"]] == "DiagnosticReport"
+    assert urls[asked["requester"]["reference"]] == "Device"
+
+
+@pytest.mark.parametrize(
+    ("key", "priority"),
+    [
+        ("pneumothorax", "stat"),
+        ("pleural_effusion", "urgent"),
+        ("cardiomegaly", "routine"),
+        (None, "routine"),
+    ],
+)
+def test_how_soon_follows_the_most_urgent_finding(key, priority):
+    findings = (a_finding(STUDY, key, 0.9),) if key else ()
+    _, asked = task(bundle(a_report(STUDY, findings=findings)))
+    assert asked["priority"] == priority
+
+
+def test_a_later_revision_renews_it_and_asks_no_second_time():
+    _, first = task(bundle(a_report(STUDY)))
+    request, second = task(bundle(a_report(replace(STUDY, revision=2), predecessor=FORMER)))
+    assert second["identifier"] == first["identifier"] and second["status"] == "requested"
+    assert second["focus"] != first["focus"]
+    identifier = second["identifier"][0]
+    assert request == {
+        "method": "PUT",
+        "url": f"Task?identifier={identifier['system']}|{identifier['value']}",
+    }
+
+
+def test_another_patient_has_another_task():
+    other = a_study(patient_id="BN-2026-9")
+    other = replace(other, patient=replace(other.patient, national_id=None))
+    _, first = task(bundle(a_report(STUDY)))
+    _, second = task(bundle(a_report(other), other))
+    assert first["identifier"] != second["identifier"]
+
+
+def test_nothing_to_look_at_asks_nobody_and_ends_what_was_asked():
+    assert tasks(bundle(a_refused_report(STUDY))) == []
+    request, ended = task(bundle(replace(a_refused_report(STUDY), predecessor=FORMER)))
+    assert (request["method"], ended["status"]) == ("PUT", "cancelled")
+
+
+def test_a_signature_completes_it():
+    report = a_report(STUDY)
+    review = a_review(report, STUDY)
+    content = bundle(signed_report(report, review, STUDY, time="08:32 20/11/2026"))
+    request, done = task(content)
+    assert faults(json.loads(content)) == []
+    _, asked = task(bundle(report))
+    assert done["identifier"] == asked["identifier"] and request["method"] == "PUT"
+    assert done["status"] == "completed"
+    assert done["owner"]["identifier"]["value"] == review.licence_number
+    assert done["output"][0]["valueReference"] == done["focus"]
+
+
+def test_what_began_with_a_person_had_no_task():
+    report = begun_report(STUDY, REPORTED_AT)
+    assert tasks(bundle(report)) == []
+
+
+def test_what_is_taken_back_cannot_be_done_any_more():
+    _, failed = task(withdrawn_bundle(bundle(a_report(STUDY)), BY_A_READER["vi"]))
+    assert (failed["status"], failed["statusReason"]) == ("failed", {"text": BY_A_READER["vi"]})
+
+
+def test_a_receiver_may_want_none_and_may_name_the_patient_its_own_way():
+    study = replace(STUDY, patient=replace(STUDY.patient, national_id=None))
+    content = bundle(a_report(study), study)
+    said = {"unread_status": "partial", "patient_identifier_system": "urn:emr"}
+    assert tasks(addressed_to(content, **said, review_task=False)) == []
+    _, asked = task(addressed_to(content, **said))
+    assert asked["for"]["reference"] == f"Patient?identifier=urn:emr|{PATIENT_ID}"
+
+
+def test_our_own_server_gives_jobs_as_tasks_and_not_this():
+    found = served(
+        bundle(a_report(STUDY)),
+        report_uid="2.25.1",
+        study_instance_uid=STUDY.study_instance_uid,
+        created_at=REPORTED_AT,
+    )
+    assert {one["resourceType"] for one in found} >= {"DiagnosticReport", "Provenance"}
+    assert "Task" not in {one["resourceType"] for one in found}
