@@ -19,6 +19,7 @@ from dicom_listener.scp import Door
 from hoichan import __version__, settings
 from hoichan.adapters import logs
 from hoichan.adapters.spool_disk import DiskSpool
+from hoichan.adapters.spool_recent import mark_recent
 from hoichan.adapters.vitals_disk import DiskVitals
 from hoichan.errors import ConfigurationError, StorageUnusable
 from hoichan.meters import Tally
@@ -63,6 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             ae_title=chosen.listener.ae_title,
             swept=left,
         )
+        threading.Thread(
+            target=_mark_recent, args=(chosen.storage.spool_dir, stop), daemon=True, name="mark-recent"
+        ).start()
         if options.stdin_lifeline:
             threading.Thread(target=_follow_lifeline, args=(stop,), daemon=True, name="lifeline").start()
         stop.wait()
@@ -83,6 +87,14 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--ready-file", type=Path, help="gets the port as JSON once the door is open")
     parser.add_argument("--stdin-lifeline", action="store_true", help="end when standard input closes")
     return parser.parse_args(arguments)
+
+
+def _mark_recent(spool: Path, stop: threading.Event) -> None:
+    """What may have lost its mark has it again. Without room for marks the house compares at its own start."""
+    try:
+        log.info("recent_studies_marked", studies=mark_recent(spool, stop))
+    except OSError as error:
+        log.warning("recent_studies_not_marked", code=type(error).__name__)
 
 
 def _write_ready(path: Path, ports: Mapping[str, int]) -> None:

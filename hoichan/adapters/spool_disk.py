@@ -84,11 +84,9 @@ class DiskSpool:
     def sweep(self) -> int:
         """Removes what dead processes left behind, unfinished files and marks, and returns their number.
 
-        What a living process writes is left alone. Studies that changed during the last day are marked
-        fresh: a door may have died between an object and its mark. Raises StorageUnusable.
+        What a living process writes is left alone. Raises StorageUnusable.
         """
         left = 0
-        yesterday = time.time() - 86400
         try:
             left += self._parts.sweep()
             for folder in (self._root / "open").iterdir():
@@ -98,11 +96,6 @@ class DiskSpool:
                         left += 1
                 with suppress(OSError):  # marks of the living are in it
                     folder.rmdir()
-            for half in (self._root / "studies").iterdir():
-                for entry in os.scandir(half):
-                    if entry.stat().st_mtime > yesterday:
-                        with suppress(OSError):  # no room: the house sweeps at its own start
-                            (self._root / "fresh" / entry.name).touch()
         except OSError as error:
             raise StorageUnusable(f"The spool {self._root} cannot be swept ({error.strerror}).") from error
         return left

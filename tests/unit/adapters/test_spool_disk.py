@@ -71,7 +71,6 @@ def test_a_restart_sweeps_parts_and_open_marks_and_keeps_studies(root):
     assert again.is_open(study)
     assert again.sweep() == 2
     assert not again.is_open(study) and files(root, "part") == []
-    assert again.take_fresh() == [study]  # the door may have died before it could mark it
     assert len(again.listing(study)) == 1
 
 
