@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 from rich.progress import track
 from sklearn.linear_model import LogisticRegression
 
+from training.calibrate import choose, probabilities, read_choice
 from training.dataset import FINDINGS, Array, Samples, load_films, load_split
 from training.gate_report import Scorer, Scores, gate_counted, gate_operating_point, gate_report, share
-from training.networks import FilmNet, build
+from training.networks import FilmNet, build, device
+from training.run_folder import finish
 
 ROUNDS = 1000  # of the bootstrap
-SPECIFICITY = 0.90  # of the operating points, on the films of val without the finding
 RELIABILITY_BINS = 5
 FEWEST = 5  # positives and negatives below which a subgroup's AUROC is not given
 
@@ -73,25 +74,7 @@ def interval(values: list[float]) -> list[float]:
     return [round(float(low), 3), round(float(high), 3)]
 
 
-# -------------------------------------------------------------------------------- what is chosen, on val only
-def fit_calibration(labels: Array, logits: Array) -> tuple[float, NDArray[np.float64]]:
-    """Platt scaling with one slope for all findings and an intercept for each: (slope, (14,) intercepts).
-
-    A slope per finding would rest on five to fifty positives. The intercepts hold for the share of disease in
-    val.
-    """
-    n, k = logits.shape
-    # 10: intercepts hardly shrunk
-    x = np.concatenate([logits.reshape(-1, 1), 10 * np.tile(np.eye(k), (n, 1))], axis=1)
-    fit = LogisticRegression(C=1.0, fit_intercept=False, max_iter=2000).fit(x, labels.reshape(-1))
-    return max(0.05, float(fit.coef_[0, 0])), 10 * fit.coef_[0, 1:]
-
-
-def operating_point(labels: Flat, probabilities: Flat) -> float:
-    """The lowest probability that keeps the specificity on films without the finding."""
-    return float(np.quantile(probabilities[labels < 0.5], SPECIFICITY, method="higher")) + 1e-6
-
-
+# ------------------------------------------------------------------------------------- without any pixel
 def metadata_scores(train: Samples, others: Samples) -> Array:
     """(n, 14) probabilities by logistic regression on age, its square, sex and view, fitted on train: no
     pixel is read.
@@ -196,14 +179,17 @@ def subgroups(test: Samples, logits: Array) -> dict[str, Any]:
 def torch_scorer(net: FilmNet) -> Scorer:
     """Scores by the torch network, in batches."""
 
+    where = device()
+    net = net.to(where)
+
     @torch.inference_mode()
     def score(films: Array) -> Scores:
         logits, gates = [], []
         for start in track(range(0, len(films), 16), description="scoring", transient=True):
-            batch = torch.from_numpy(films[start : start + 16]).to(memory_format=torch.channels_last)
+            batch = torch.from_numpy(films[start : start + 16]).to(where, memory_format=torch.channels_last)
             out = net(batch)
-            logits.append(out.logits.numpy())
-            gates.append(out.gate.softmax(1).numpy())
+            logits.append(out.logits.cpu().numpy())
+            gates.append(out.gate.softmax(1).cpu().numpy())
         return np.concatenate(logits), np.concatenate(gates)
 
     return score
@@ -229,10 +215,12 @@ def evaluate(
     size: int,
     films: int | None = None,
     gate_figures: dict[str, Any] | None = None,
+    chosen: dict[str, dict[str, float]] | None = None,
 ) -> dict[str, Any]:
     """Everything the card says. `score` gives logits and gate probabilities of (n, 1, S, S) films.
 
-    `gate_figures`: what was counted before of this very gate, instead of counting again.
+    `gate_figures`: what was counted before of this very gate, instead of counting again. `chosen`: what
+    `training.calibrate` chose; None: it is chosen now, on val.
     """
     train = load_split(data, "train").head(films)
     val, test = load_split(data, "val").head(films), load_split(data, "test").head(films)
@@ -241,23 +229,15 @@ def evaluate(
     val_logits, val_gate = score(squares["val"])
     test_logits, _ = score(squares["test"])
 
-    slope, intercepts = fit_calibration(val.labels, val_logits)
+    chosen = chosen or choose(val.labels, val_logits)
 
     def calibrated(logits: Array) -> NDArray[np.float64]:
-        return np.asarray(1 / (1 + np.exp(-(slope * logits + intercepts))))
+        return probabilities(logits, chosen)
 
-    val_p, test_p, far_p = (
-        calibrated(x) for x in (val_logits, test_logits, score(squares["second hospital"])[0])
-    )
+    test_p, far_p = (calibrated(x) for x in (test_logits, score(squares["second hospital"])[0]))
     findings = finding_table(test, test_logits, metadata_scores(train, test))
-    chosen: dict[str, Any] = {}
     for k, key in enumerate(FINDINGS.values()):
-        point = round(operating_point(val.labels[:, k], val_p[:, k]), 4)
-        chosen[key] = {
-            "slope": round(slope, 4),
-            "intercept": round(float(intercepts[k]), 4),
-            "operating_point": point,
-        }
+        point = chosen[key]["operating_point"]
         findings[key] |= at_operating_point(test.labels[:, k], test_p[:, k], point)
         findings[key]["calibration"] = reliability(test.labels[:, k], test_p[:, k])
         findings[key]["val_auroc"] = round(auroc(val.labels[:, k], val_logits[:, k]), 3)
@@ -283,8 +263,12 @@ def main() -> None:
     arguments = parser.parse_args()
     net, settings = load_net(arguments.run)
     counted = None if arguments.gate_of is None else gate_counted(net, arguments.gate_of)
-    result = evaluate(torch_scorer(net), arguments.data, settings["size"], gate_figures=counted)
+    chosen = read_choice(arguments.run)
+    result = evaluate(
+        torch_scorer(net), arguments.data, settings["size"], gate_figures=counted, chosen=chosen
+    )
     (arguments.run / "evaluation.json").write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    finish(arguments.run)
     for key, row in result["test"].items():
         print(f"{key:20} {row['auroc']:.3f} {row['auroc_ci95']}  metadata {row['metadata_auroc']:.3f}")
     print(json.dumps(result["gate"], indent=1))

@@ -1,6 +1,6 @@
 """The gate of a network, fitted on its frozen trunk: is this an upright frontal chest film, and not mirrored?
 
-    python -m training.gate_head models/cxr-demo --version 1.2.0 --run runs/cxr-demo-1.2.0
+    python -m training.gate_head training/recipes/cxr-demo.toml --start models/cxr-demo --run runs/gate
 
 Gives a package's network another gate and leaves its findings as they are, weight for weight; the run folder
 goes on to `training.evaluate` and `training.export`. The gate learns from films of split train, plain and
@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,9 @@ from torch import Tensor
 
 from hoichan.analysis.gate import GATE_CLASSES
 from training.dataset import FINDINGS, FRONTAL, MIRRORED, Array, gate_negatives, load_films, load_split
-from training.networks import FilmNet, build
+from training.networks import FilmNet, build, device
 from training.package_net import from_package
+from training.run_folder import finish
 from training.trunk import altered_copies, trunk_features
 
 MIRRORED_REFUSES = 0.006  # of the good films of val
@@ -50,7 +52,7 @@ def regate(
     net: FilmNet, rules: Gating, films: Array, val_features: Tensor, data: Path, keep: Path | None
 ) -> float:
     """Fit the gate of `net` on films (n, 1, S, S) of split train; its loss."""
-    altered = altered_copies(films, rules.seed + 77, sides=False)
+    altered = altered_copies(films, rules.seed + 1, sides=False)
     good = [trunk_features(net, films, keep, "plain"), trunk_features(net, altered, keep, "upright")]
     swapped = [
         trunk_features(net, np.ascontiguousarray(x[..., ::-1]), keep, name)
@@ -70,8 +72,10 @@ def regate(
 
 def train_gate(net: FilmNet, rules: Gating, features: Tensor, classes: Tensor) -> float:
     """Fit the gate on trunk features (m, 112, S/16, S/16) and classes (m,), each class weighing the same."""
+    where = device()
+    net.to(where)
     counts = torch.bincount(classes, minlength=len(GATE_CLASSES)).clamp(min=1)
-    weight = (len(classes) / (len(GATE_CLASSES) * counts)).float()
+    weight = (len(classes) / (len(GATE_CLASSES) * counts)).float().to(where)
     optimizer = torch.optim.AdamW(net.gate_parameters(), lr=rules.learning_rate, weight_decay=0.05)
     rng = np.random.default_rng(rules.seed)
     loss = torch.zeros(())
@@ -79,12 +83,12 @@ def train_gate(net: FilmNet, rules: Gating, features: Tensor, classes: Tensor) -
         order = rng.permutation(len(classes))
         for start in range(0, len(order), 64):
             rows = torch.from_numpy(order[start : start + 64])
-            loss = F.cross_entropy(
-                net.gate(features[rows].float()), classes[rows], weight, label_smoothing=0.01
-            )
+            scores = net.gate(features[rows].float().to(where))
+            loss = F.cross_entropy(scores, classes[rows].to(where), weight, label_smoothing=0.01)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+    net.cpu()
     return float(loss.detach())
 
 
@@ -108,11 +112,12 @@ def with_fresh_gate(net: FilmNet, seed: int) -> FilmNet:
 
 
 def renew(
-    package: Path, version: str, data: Path, run: Path, keep: Path | None, films: int | None
+    package: Path, recipe: Path, data: Path, run: Path, keep: Path | None = None, films: int | None = None
 ) -> FilmNet:
     """The package's network with another gate, in a run folder of its own. `films`: so many, for tests."""
     started = time.monotonic()
     settings: dict[str, Any] = json.loads((package / "evaluation.json").read_text(encoding="utf-8"))["recipe"]
+    settings |= tomllib.loads(recipe.read_text(encoding="utf-8"))
     rules = Gating(
         settings["gate_count"], settings["gate_epochs"], settings["gate_learning_rate"], settings["seed"]
     )
@@ -123,23 +128,30 @@ def renew(
     loss = regate(net, rules, squares, val_features, data, keep)
     run.mkdir(parents=True, exist_ok=True)
     told = {"gate_loss": loss, "seconds": round(time.monotonic() - started), "torch": torch.__version__}
-    settings |= {"version": version, "start": package.name}
+    settings["start"] = f"{package.name} {version_of(package)}"
     (run / "settings.json").write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
     (run / "history.json").write_text(json.dumps({"epochs": [], **told}, indent=1) + "\n", encoding="utf-8")
     torch.save(net.state_dict(), run / "weights.pt")
+    finish(run)
     return net
+
+
+def version_of(package: Path) -> str:
+    """Algorithm Version of a package."""
+    manifest = tomllib.loads((package / "manifest.toml").read_text(encoding="utf-8"))
+    return str(manifest["model"]["algorithm_version"])
 
 
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description="Give a package's network another gate.")
-    parser.add_argument("package", type=Path)
-    parser.add_argument("--version", required=True, help="of the package that comes of it")
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("--start", type=Path, required=True, help="package whose findings are kept")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--run", type=Path, required=True, help="folder for settings, history and weights")
     parser.add_argument("--keep", type=Path, default=None, help="folder that keeps trunk features")
     arguments = parser.parse_args()
-    renew(arguments.package, arguments.version, arguments.data, arguments.run, arguments.keep, None)
+    renew(arguments.start, arguments.recipe, arguments.data, arguments.run, arguments.keep)
     print((arguments.run / "history.json").read_text(encoding="utf-8"))
 
 

@@ -80,6 +80,7 @@ def gate_report(score: Scorer, data: Path, films: dict[str, Array], point: float
         "films of test turned or upside down": squares([turned(x, rng) for x in test]),
         "films of test inverted": squares([inverted(x) for x in test]),
         "films of test mirrored left to right": squares([x[:, ::-1] for x in test]),
+        "films of the second hospital mirrored": squares([x[0, :, ::-1] for x in films["second hospital"]]),
         "corners of films of test": squares([fragment(x, rng) for x in test]),
         "drawings of trained kinds": squares(
             [drawing(DRAWINGS[i % len(DRAWINGS)], size, rng) for i in range(96)]

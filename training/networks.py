@@ -177,7 +177,12 @@ def tap_grid(taps: list[Tensor]) -> Tensor:
 
 def region_of(side: int) -> Tensor:
     """Which of the rows (or columns) of weights each row (or column) of a map belongs to: (side,)."""
-    return torch.arange(side) * REGIONS // side
+    return torch.arange(side) * REGIONS // side  # indices: on the processor, also beside a card
+
+
+def device() -> torch.device:
+    """CUDA where there is a card, else the processor. Whatever is kept or written lies on the processor."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def imagenet_weights() -> Path:

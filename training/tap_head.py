@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from training.dataset import FINDINGS, Array
-from training.networks import REGIONS, TAP_CHANNELS, FilmNet, region_of, tap_grid
+from training.networks import REGIONS, TAP_CHANNELS, FilmNet, device, region_of, tap_grid
 
 Wide = NDArray[np.float64]
 PLAIN = TAP_CHANNELS // 2  # channels of the taps as they are; as many squares follow
@@ -40,13 +40,16 @@ def tap_features(net: FilmNet, films: Array, keep: Path | None = None) -> Array:
         kept: Array = np.load(keep)
         return kept
     found = np.empty((len(films), TAP_CHANNELS, REGIONS, REGIONS), dtype=np.float32)
+    place_of = device()
+    net = net.to(place_of)
     for start in track(range(0, len(films), 16), description="taps", transient=True):
-        batch = torch.from_numpy(films[start : start + 16])
-        seen = tap_grid(net.taps(batch))  # (16, 464, S/32, S/32)
+        batch = torch.from_numpy(films[start : start + 16]).to(place_of)
+        seen = tap_grid(net.taps(batch)).cpu()  # (16, 464, S/32, S/32)
         side = seen.shape[-1]
         where = torch.nn.functional.one_hot(region_of(side), REGIONS).to(seen.dtype)  # (S/32, 4)
         shares = torch.einsum("nchw,hr,ws->ncrs", seen, where, where) / side**2
         found[start : start + 16] = shares.numpy()
+    net.cpu()
     if keep is not None:
         keep.parent.mkdir(parents=True, exist_ok=True)
         np.save(keep, found)

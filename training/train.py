@@ -33,8 +33,9 @@ from hoichan.analysis.gate import GATE_CLASSES
 from training.dataset import FINDINGS, Array, Samples, load_films, load_split
 from training.evaluate import auroc, within_group_auroc
 from training.gate_head import Gating, regate
-from training.networks import FilmNet, build
+from training.networks import FilmNet, build, device
 from training.package_net import from_package
+from training.run_folder import finish
 from training.tap_head import Basis, ridge, shared, tap_features
 from training.tracking import log_run
 from training.trunk import altered_copies, trunk_features
@@ -111,7 +112,8 @@ class Loop:
 
 def begin(net: FilmNet, settings: Settings, films: int, collections: int) -> Loop:
     """The loop before its first epoch. Trunk and gate are no business of its optimizer."""
-    intercepts = nn.Parameter(torch.zeros(collections, len(net.bias)))
+    net = net.to(device())
+    intercepts = nn.Parameter(torch.zeros(collections, len(net.bias), device=device()))
     heads = [net.findings.weight, net.bias]
     tail = [p for p in net.tail_parameters() if not any(p is h for h in heads)]
     lr = 0.03 if settings.collection_intercepts else 0.0
@@ -141,15 +143,16 @@ def one_epoch(loop: Loop, features: list[Tensor], labels: Tensor, group: Tensor,
     """Every film once, in one of its copies; the mean loss."""
     loop.net.eval()  # batch statistics stay those of ImageNet: batches are small and films all alike
     loop.net.dropout.train()
+    where = loop.intercepts.device
     order = loop.rng.permutation(len(labels))
     copy = loop.rng.integers(0, len(features), len(labels))  # which copy of each film this time
     total = 0.0
     for start in range(0, len(labels), batch_size):
         rows = order[start : start + batch_size]
-        x = torch.stack([features[copy[i]][i] for i in rows]).float()  # (B, 112, S/16, S/16)
+        x = torch.stack([features[copy[i]][i] for i in rows]).float().to(where)  # (B, 112, S/16, S/16)
         cam = loop.net.maps(x.contiguous(memory_format=torch.channels_last))  # (B, 14, S/32, S/32)
-        logits = cam.mean((2, 3)) + loop.net.bias + loop.intercepts[group[rows]]  # (B, 14)
-        loss = F.binary_cross_entropy_with_logits(logits, labels[rows])
+        logits = cam.mean((2, 3)) + loop.net.bias + loop.intercepts[group[rows].to(where)]  # (B, 14)
+        loss = F.binary_cross_entropy_with_logits(logits, labels[rows].to(where))
         loop.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_([p for g in loop.optimizer.param_groups[:2] for p in g["params"]], 1.0)
@@ -197,7 +200,7 @@ def train_findings(
         loop.history.append({"epoch": epoch, "loss": loss, **mean_aurocs(val, scores)})
         if checkpoint is not None:
             loop.save(checkpoint)
-    return loop.average.module.eval(), loop.history
+    return loop.average.module.eval().cpu(), loop.history
 
 
 def fit_taps(
@@ -233,7 +236,10 @@ def fit_taps(
 def tail_logits(net: FilmNet, features: Tensor) -> Array:
     """(n, 14) logits of trunk features."""
     net.eval()
-    return np.concatenate([net.tail(part.float()).logits.numpy() for part in features.split(64)])
+    where = net.bias.device
+    return np.concatenate(
+        [net.tail(part.float().to(where)).logits.cpu().numpy() for part in features.split(64)]
+    )
 
 
 # ------------------------------------------------------------------------------------------------------- main
@@ -271,6 +277,7 @@ def train(settings: Settings, data: Path, run: Path, keep: Path | None = None) -
     (run / "settings.json").write_text(json.dumps(asdict(settings), indent=1) + "\n")
     (run / "history.json").write_text(json.dumps({"epochs": history, "val": taps, **took}, indent=1) + "\n")
     torch.save(net.state_dict(), run / "weights.pt")
+    finish(run)
     return net
 
 

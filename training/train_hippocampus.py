@@ -29,6 +29,7 @@ from rich.progress import track
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from training.run_folder import finish
 from training.volumes import STRUCTURES, LabelledVolume, load_volumes
 
 
@@ -221,6 +222,7 @@ def _write(run: Path, settings: Settings, history: list[dict[str, float]]) -> No
     (run / "settings.json").write_text(json.dumps(asdict(settings), indent=1) + "\n")
     made_with = {"torch": torch.__version__, "threads": torch.get_num_threads()}
     (run / "history.json").write_text(json.dumps({"epochs": history, **made_with}, indent=1) + "\n")
+    finish(run)
 
 
 # ------------------------------------------------------------------------------------------------------- main

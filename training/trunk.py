@@ -19,7 +19,7 @@ from rich.progress import track
 from torch import Tensor
 
 from training.dataset import Array
-from training.networks import FilmNet
+from training.networks import FilmNet, device
 
 
 def alterations(seed: int, *, sides: bool = True) -> Compose:
@@ -27,11 +27,12 @@ def alterations(seed: int, *, sides: bool = True) -> Compose:
 
     `sides`: left and right as well, as CheXNet does; not for the gate, which must know them apart.
     """
+    change_sides = [RandFlip(prob=0.5, spatial_axis=1)] if sides else []
     alter = Compose(
         [
             RandAffine(prob=1.0, rotate_range=0.12, translate_range=14, scale_range=(0.12, 0.12),
                        shear_range=0.05, padding_mode="zeros", mode="bilinear"),
-            RandFlip(prob=0.5 if sides else 0.0, spatial_axis=1),
+            *change_sides,
             RandAdjustContrast(prob=0.7, gamma=(0.6, 1.6)),
             RandGaussianSmooth(prob=0.2, sigma_x=(0.3, 1.0), sigma_y=(0.3, 1.0)),
             RandGaussianNoise(prob=0.4, std=0.03),
@@ -52,10 +53,12 @@ def trunk_features(net: FilmNet, films: Array, keep: Path | None, what: str) -> 
     place = keep / f"{what}-{len(films)}-{digest}.npy" if keep else None
     if place is not None and place.exists():
         return torch.from_numpy(np.load(place))
-    parts = []
+    parts, place_of = [], device()
+    net = net.to(place_of)
     for start in track(range(0, len(films), 16), description=f"trunk: {what}"):
-        batch = torch.from_numpy(films[start : start + 16]).to(memory_format=torch.channels_last)
-        parts.append(net.trunk(batch).to(torch.float16).contiguous())  # (16, 112, S/16, S/16)
+        batch = torch.from_numpy(films[start : start + 16]).to(place_of, memory_format=torch.channels_last)
+        parts.append(net.trunk(batch).to(torch.float16).contiguous().cpu())  # (16, 112, S/16, S/16)
+    net.cpu()
     features = torch.cat(parts)
     if place is not None:
         place.parent.mkdir(parents=True, exist_ok=True)
