@@ -85,6 +85,7 @@ class RunningHouse:
             "HOICHAN_WEB__PORT": str(self.web_port),
             "HOICHAN_ASSEMBLY__QUIET_SECONDS": "0.3",
             "HOICHAN_WORK__FIRST_RETRY_SECONDS": "0.5",
+            "HOICHAN_WORK__LONGEST_PROBE_SECONDS": "2",
             "HOICHAN_STORAGE__RESERVE_BYTES": "0",
             **(environment or {}),
         }
