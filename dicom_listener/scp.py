@@ -252,6 +252,7 @@ class Door:
 
     def _mark_open(self, association: Any, stored: Stored) -> None:  # noqa: ANN401
         """Tells the house that more may come; not for an association whose end was already seen."""
+        self._commitments.filed(stored)
         with self._lock:
             if not (association.is_released or association.is_aborted):
                 name = self._associations.setdefault(association, uuid.uuid4().hex[:12])

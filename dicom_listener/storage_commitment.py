@@ -14,6 +14,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
@@ -30,7 +31,7 @@ from hoichan.adapters.tls import client_args
 from hoichan.errors import SpoolFull
 from hoichan.intake.dataset import Header
 from hoichan.intake.door import is_uid
-from hoichan.ports import Spool
+from hoichan.ports import Spool, Stored
 from hoichan.settings import Listener, Sender
 
 log = structlog.get_logger()
@@ -52,6 +53,7 @@ _FIRST_DELAY_SECONDS = 0.2  # the requester has our last answer first
 _LONGEST_RETRY_SECONDS = 3600
 _GIVEN_UP_AFTER = timedelta(days=7)
 _CONNECT_SECONDS = 10.0
+_REMEMBERED = 50_000  # instances, some 10 MB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +81,7 @@ class Commitments:
         self._settings = settings
         self._open: dict[str, Any] = {}  # AE title -> its association that may carry reports
         self._tries: dict[PurePosixPath, tuple[int, float]] = {}  # note -> failed tries, when to try again
+        self._recent: dict[str, str] = {}  # SOP Instance UID -> study, of what came last
         self._changed = threading.Condition()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="storage-commitment", daemon=True)
@@ -108,6 +111,13 @@ class Commitments:
             if sender is not None and sender.commitment_port is None:
                 self._tries.update(waiting)  # it may have come for its reports
                 self._changed.notify_all()
+
+    def filed(self, stored: Stored) -> None:
+        """An object came: a question about it will not look through all studies."""
+        self._recent[stored.sop_instance_uid] = stored.study_instance_uid
+        if len(self._recent) > _REMEMBERED:
+            with suppress(KeyError, StopIteration, RuntimeError):  # another thread was first
+                del self._recent[next(iter(self._recent))]
 
     def closed(self, association: Any) -> None:  # noqa: ANN401
         """It ended."""
@@ -247,9 +257,16 @@ class Commitments:
             return None
         return int(answer.Status) if "Status" in answer else None
 
+    def _located(self, wanted: set[str]) -> Mapping[str, str]:
+        """What is filed of it: where it came since the start, and only then in every study."""
+        likely = {study for uid in wanted if (study := self._recent.get(uid)) is not None}
+        found = self._spool.locate(wanted, likely) if likely else {}
+        rest = wanted - found.keys()
+        return {**found, **self._spool.locate(rest)} if rest else found
+
     def _judge(self, request: Request) -> tuple[int, Dataset]:
         """The event type and its information (PS3.4 table J.3-2): what is filed, and what is not."""
-        filed = self._spool.locate({uid for _, uid in request.references})
+        filed = self._located({uid for _, uid in request.references})
         safe, failed = [], []
         for sop_class, uid in request.references:
             item = Dataset()

@@ -340,10 +340,10 @@ class DiskSpool:
                     return True
         return False
 
-    def locate(self, instances: Collection[str]) -> Mapping[str, str]:
+    def locate(self, instances: Collection[str], among: Collection[str] | None = None) -> Mapping[str, str]:
         """SOP Class UID by SOP Instance UID of what is filed and safe on disk. Raises SpoolFull."""
         with _full_on_error():
-            return locate(self._root / "studies", instances)
+            return locate(self._root, instances, among and [_study_path(StudyInstanceUID(s)) for s in among])
 
     def file(self, path: PurePosixPath) -> Path:
         """The place on this machine of a path inside the spool. Raises IntakeError for one that leads out."""

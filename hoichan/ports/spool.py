@@ -143,8 +143,11 @@ class Spool(Protocol):
         """Whether an association is still sending into this study."""
         ...
 
-    def locate(self, instances: Collection[str]) -> Mapping[str, str]:
-        """SOP Class UID by SOP Instance UID, of those instances that are filed and safe on disk."""
+    def locate(self, instances: Collection[str], among: Collection[str] | None = None) -> Mapping[str, str]:
+        """SOP Class UID by SOP Instance UID, of those instances that are filed and safe on disk.
+
+        `among`: the studies to look in; None: all of them, which takes as long as there are many.
+        """
         ...
 
     @property

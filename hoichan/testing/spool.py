@@ -213,12 +213,12 @@ class FakeSpool:
         """Whether an association is still sending into this study."""
         return any(study in studies for studies in self._open.values())
 
-    def locate(self, instances: Collection[str]) -> Mapping[str, str]:
+    def locate(self, instances: Collection[str], among: Collection[str] | None = None) -> Mapping[str, str]:
         """SOP Class UID by SOP Instance UID of what is filed."""
         return {
             path.stem: read_meta(content).sop_class_uid
             for path, (_, content) in self._files.items()
-            if path.stem in instances
+            if path.stem in instances and (among is None or path.parts[-2] in among)
         }
 
     def file(self, path: PurePosixPath) -> Path:

@@ -226,6 +226,15 @@ def test_filed_instances_are_located_by_their_uid_alone(spool):
     assert spool.locate([]) == {}
 
 
+def test_instances_are_looked_for_in_some_studies_only(spool):
+    first, second = film(study="a", instance="1"), film(study="b", instance="2")
+    for data_set in (first, second):
+        store(spool, data_set)
+    both = [first.SOPInstanceUID, second.SOPInstanceUID]
+    assert spool.locate(both, [second.StudyInstanceUID, "1.2.3"]) == {both[1]: COMPUTED_RADIOGRAPHY}
+    assert spool.locate(both, []) == {}
+
+
 def test_notes_are_kept_replaced_and_taken_away(spool):
     folder = PurePosixPath("evidence", "1.2.3")
     assert spool.notes.names(folder) == [] and spool.notes.read(folder / "b.json") is None

@@ -127,6 +127,25 @@ def test_what_is_filed_is_committed_on_a_new_association(spool):
         wait_for(lambda: spool.notes.names(COMMITMENTS) == [])
 
 
+def test_what_just_came_is_not_looked_for_in_every_study(spool):
+    requester, asked, locate = Requester(), [], spool.locate
+    spool.locate = lambda instances, among=None: asked.append(among) or locate(instances, among)
+    here = (COMPUTED_RADIOGRAPHY, film().SOPInstanceUID)
+    with requester.listening() as hears, opened(spool, senders=sender(commitment_port=hears)) as port:
+        with association(port, contexts=CONTEXTS) as made:
+            send(made, film())
+            ask(made, request(here))
+        assert requester.heard.get(timeout=60)[0] == 1
+        assert asked == [{film().StudyInstanceUID}]
+        wait_for(lambda: spool.notes.names(COMMITMENTS) == [])
+        with association(port, contexts=CONTEXTS) as made:
+            ask(made, request(here, (COMPUTED_RADIOGRAPHY, "1.9.9"), transaction="1.2.3.4.6"))
+        _, _, safe, failed = requester.heard.get(timeout=60)
+        assert (safe, failed) == ([film().SOPInstanceUID], {"1.9.9": 0x0112})
+        assert asked[1:] == [{film().StudyInstanceUID}, None]
+        wait_for(lambda: spool.notes.names(COMMITMENTS) == [])
+
+
 def test_what_is_not_filed_is_named_with_its_reason(spool):
     requester = Requester()
     other = film(instance="2")
