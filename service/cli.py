@@ -31,6 +31,7 @@ from service import (
     cli_models,
     cli_people,
     cli_retention,
+    cli_score,
     cli_study,
     cli_tokens,
     cli_training,
@@ -47,8 +48,10 @@ app = typer.Typer(
     help="Hội Chẩn: AI imaging diagnosis assistance, reviewed by a physician.",
 )
 app.add_typer(cli_models.app, name="model")
+cli_models.app.command("score")(cli_score.score_files)
 cli_governance.add_to(cli_models.app)
 cli_models.app.command("segment")(cli_volumes.segment)
+cli_models.app.command("draft")(cli_volumes.draft_bundle)
 app.command("deidentify")(cli_deidentify.deidentify)
 app.command("export-training")(cli_training.export_training)
 app.command("import")(cli_import.import_files)

@@ -1,5 +1,4 @@
-"""`hoichan model list|verify|score`: what is on the shelf, whether it may be trusted, and what it says of a
-file.
+"""`hoichan model list|verify|add|pull`: what is on the shelf, and whether it may be trusted.
 
 Exit code 0 done, 1 a check failed, 2 used wrongly or a package that cannot be used. A refusal is a result:
 exit code 0.
@@ -10,10 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-import warnings
-from collections.abc import Iterator
-from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -21,14 +17,11 @@ import typer
 from hoichan.errors import (
     ConfigurationError,
     HoichanError,
-    InputOutOfDomain,
-    IntakeError,
     ManifestInvalid,
-    RunnerFailed,
 )
 from hoichan.settings import Settings
 from hoichan.settings import load as load_settings
-from hoichan.types import ModelManifest, RefusalCode, Sha256, VolumeManifest
+from hoichan.types import ModelManifest, VolumeManifest
 from service.cli_volumes import volume_folder, volume_manifests
 
 if TYPE_CHECKING:
@@ -61,13 +54,13 @@ def _quiet() -> None:
 @app.command("list")
 def list_models(config: Config = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Show the packages on the shelf, the unusable ones with the reason."""
-    settings = _settings(config, data_dir)
-    shelf = _shelf(settings)
+    settings = settings_of(config, data_dir)
+    shelf = shelf_of(settings)
     volumes, unusable = volume_manifests(settings)
     invalid = (*shelf.invalid, *unusable)
     if as_json:
         print(json.dumps({
-            "models": [_described(manifest) for manifest in shelf.manifests],
+            "models": [described(manifest) for manifest in shelf.manifests],
             "volumes": [{"name": v.name, "algorithm_version": v.algorithm_version, "status": v.status,
                          "segments": len(v.segments), "disclaimer": dict(v.disclaimer)} for v in volumes],
             "invalid": [{"name": name, "error": str(error)} for name, error in invalid],
@@ -98,9 +91,9 @@ def verify_models(
     from hoichan.analysis.manifests import load, verify  # noqa: PLC0415  --help must not import onnxruntime
     from service.cli_governance import signature_checks  # noqa: PLC0415
 
-    settings = _settings(config, data_dir)
+    settings = settings_of(config, data_dir)
     volume = volume_folder(package, settings) if package is not None else None
-    shelf = _shelf(settings)
+    shelf = shelf_of(settings)
     try:
         if volume is not None:
             folders = []
@@ -112,10 +105,10 @@ def verify_models(
             folder = Path(package)
             folders = [Path((load(folder) if folder.is_dir() else shelf.named(package)).root)]
     except ManifestInvalid as error:
-        _stop(error)
+        stop(error)
     if not folders and volume is None:
-        _stop(ManifestInvalid("There is no model package to verify."))
-    runner = _runner()
+        stop(ManifestInvalid("There is no model package to verify."))
+    runner = film_runner()
     found = {f.name: (*verify(f, runner), *signature_checks(settings, f)) for f in folders}
     if volume is not None:
         found[volume.resolve().name] = _volume_checks(volume)
@@ -145,23 +138,23 @@ def add_model(
     from service.cli_governance import signature_checks  # noqa: PLC0415
     from service.model_add import add  # noqa: PLC0415  --help must not import onnxruntime
 
-    settings = _settings(config, data_dir)
+    settings = settings_of(config, data_dir)
     try:
         added = add(
             source,
             settings.storage.data_dir / "models",
-            _runner(),
+            film_runner(),
             live=live,
             more_checks=lambda folder: signature_checks(settings, folder),
             outliner=_outliner(settings),
         )
     except ManifestInvalid as error:
-        _stop(error)
+        stop(error)
     if added.folder:
         _record_added(settings, added.manifest)
     if as_json:
         print(json.dumps({
-            **_described(added.manifest),
+            **described(added.manifest),
             "folder": str(added.folder) if added.folder else None,
             "checks": [{"check": c.name, "passed": c.passed, "detail": c.detail} for c in added.checks],
         }, ensure_ascii=False))  # fmt: skip
@@ -203,7 +196,7 @@ def pull_model(
     from service.model_add import add  # noqa: PLC0415  --help must not import onnxruntime
     from service.model_pull import pull  # noqa: PLC0415
 
-    settings = _settings(config, data_dir)
+    settings = settings_of(config, data_dir)
     try:
         with tempfile.TemporaryDirectory() as work:
             package = pull(source, out or Path(work))
@@ -213,139 +206,16 @@ def pull_model(
             added = add(
                 package,
                 settings.storage.data_dir / "models",
-                _runner(),
+                film_runner(),
                 more_checks=lambda folder: signature_checks(settings, folder),
             )
     except ManifestInvalid as error:
-        _stop(error)
+        stop(error)
     for check in added.checks:
         print(f"{check.name}  {'passed' if check.passed else 'FAILED'}  {check.detail}".rstrip())
     print(f"{added.manifest.name}  {added.manifest.algorithm_version}  {added.manifest.status}  "
           f"{added.folder or 'not added'}")  # fmt: skip
     raise typer.Exit(0 if added.folder else 1)
-
-
-@app.command("score")
-def score_files(
-    name: Annotated[str, typer.Argument(help="Name of the package.")],
-    paths: Annotated[list[Path], typer.Argument(help="DICOM, PNG or JPEG files, or folders of them.")],
-    config: Config = None,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
-    """Score files, one line each: scores by finding key, or the refusal and its reason."""
-    settings = _settings(config, data_dir)
-    for path in paths:
-        if not path.exists():
-            _stop(ConfigurationError(f"{path} does not exist."))
-    try:
-        manifest = _shelf(settings).named(name)
-    except ManifestInvalid as error:
-        _stop(error)
-    scored = _Scoring(manifest, _runner(), settings)
-    failed = False
-    lines: list[dict[str, Any]] = []
-    for path in _files(paths):
-        line = scored.line(path)
-        failed |= "error" in line
-        lines.append(line)
-        if not as_json:
-            print(_told(line), flush=True)
-    if as_json:
-        print(json.dumps({**_described(manifest), "files": lines}, ensure_ascii=False))
-    raise typer.Exit(1 if failed else 0)
-
-
-class _Scoring:
-    """One package asked about many files, by the same steps as the service."""
-
-    def __init__(self, manifest: ModelManifest, runner: OnnxRunner, settings: Settings) -> None:
-        self._manifest = manifest
-        self._runner = runner
-        self._settings = settings
-
-    def line(self, path: Path) -> dict[str, Any]:
-        """What is printed for one file."""
-        line: dict[str, Any] = {"path": str(path)}
-        try:
-            logits, gate, noted = self._picture(path) if _is_picture(path) else self._dicom(path)
-        except InputOutOfDomain as error:
-            return {**line, "refusal": str(error.reason), "detail": str(error)}
-        except RunnerFailed as error:
-            return {**line, "error": error.code, "detail": str(error)}
-        from hoichan.analysis.findings import probabilities  # noqa: PLC0415
-
-        scores = probabilities(self._manifest, logits)
-        present = [o.finding_key for o in self._manifest.outputs
-                   if o.enabled and scores[o.finding_key] >= o.operating_point]  # fmt: skip
-        rounded = {key: round(p, 4) for key, p in scores.items()}
-        return {**line, "scores": rounded, "present": present, "gate": gate, "warnings": list(noted)}
-
-    def _picture(self, path: Path) -> tuple[dict[str, float], float | None, tuple[str, ...]]:
-        """A picture has no tags: only the pixel gate decides."""
-        from hoichan.analysis.gate import check_gate, check_pixels  # noqa: PLC0415
-        from hoichan.analysis.imaging import read_picture  # noqa: PLC0415
-
-        film = read_picture(path)
-        check_pixels(film)
-        scores = self._runner.score(self._manifest, film)
-        gate = None
-        if scores.gate:
-            gate = round(check_gate(scores.gate, self._manifest.accepts.gate_operating_point), 4)
-        return dict(scores.logits), gate, film.warnings
-
-    def _dicom(self, path: Path) -> tuple[dict[str, float], float | None, tuple[str, ...]]:
-        from pydicom import dcmread  # noqa: PLC0415
-        from pydicom.errors import InvalidDicomError  # noqa: PLC0415
-
-        from hoichan.analysis.imaging import DECODING_ERRORS  # noqa: PLC0415
-        from hoichan.analysis.selection import select  # noqa: PLC0415
-        from hoichan.intake.dataset import describe  # noqa: PLC0415
-
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # their text may quote the data set
-                study = describe(
-                    dcmread(path, stop_before_pixels=True),
-                    path=PurePosixPath(path.absolute()),
-                    sha256=Sha256(""),
-                    received_at=datetime.now(UTC),
-                    calling_ae_title="",
-                    zone=self._settings.site.zone,
-                )
-        except IntakeError as error:
-            raise InputOutOfDomain(RefusalCode.UNDECODABLE_PIXELS, error.code) from None
-        except (InvalidDicomError, *DECODING_ERRORS):
-            raise InputOutOfDomain(RefusalCode.UNDECODABLE_PIXELS, "Neither DICOM nor PNG nor JPEG") from None
-        for selection in select([self._manifest], study):
-            if selection.refusal is not None:
-                raise InputOutOfDomain(selection.refusal.code, selection.refusal.detail)
-            result = self._runner.run(self._manifest, study, selection.instance)
-            return dict(result.logits), round(result.gate, 4), (*selection.warnings, *result.warnings)
-        raise InputOutOfDomain(RefusalCode.NO_IMAGE)
-
-
-def _is_picture(path: Path) -> bool:
-    with path.open("rb") as file:
-        start = file.read(8)
-    return start.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"))
-
-
-def _files(paths: list[Path]) -> Iterator[Path]:
-    for path in paths:
-        if path.is_dir():
-            yield from sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
-        else:
-            yield path
-
-
-def _told(line: dict[str, Any]) -> str:
-    if "refusal" in line:
-        return f"{line['path']}  refused={line['refusal']}  {line['detail']}"
-    if "error" in line:
-        return f"{line['path']}  error={line['error']}  {line['detail']}"
-    scores = " ".join(f"{key}={p:.4f}" for key, p in line["scores"].items())
-    return f"{line['path']}  {scores}  present={','.join(line['present']) or 'none'}"
 
 
 def _outliner(settings: Settings) -> ApartRunner:
@@ -355,7 +225,8 @@ def _outliner(settings: Settings) -> ApartRunner:
     return ApartRunner(settings.models)
 
 
-def _described(manifest: ModelManifest | VolumeManifest) -> dict[str, Any]:
+def described(manifest: ModelManifest | VolumeManifest) -> dict[str, Any]:
+    """A package for a machine to read."""
     return {
         "name": manifest.name,
         "algorithm_name": manifest.algorithm_name,
@@ -369,20 +240,23 @@ def _described(manifest: ModelManifest | VolumeManifest) -> dict[str, Any]:
     }
 
 
-def _settings(config: Path | None, data_dir: Path | None) -> Settings:
+def settings_of(config: Path | None, data_dir: Path | None) -> Settings:
+    """The settings; ends with exit code 2 where they cannot be used."""
     try:
         return load_settings(config, data_dir=data_dir)
     except ConfigurationError as error:
-        _stop(error)
+        stop(error)
 
 
-def _shelf(settings: Settings) -> Shelf:
+def shelf_of(settings: Settings) -> Shelf:
+    """The packages for films on the shelves of this site."""
     from hoichan.analysis.manifests import discover, shelf_roots  # noqa: PLC0415
 
     return discover(shelf_roots(settings.storage.data_dir))
 
 
-def _runner() -> OnnxRunner:
+def film_runner() -> OnnxRunner:
+    """What runs a package for films on files."""
     from hoichan.adapters.clock import SystemClock  # noqa: PLC0415
     from hoichan.adapters.runner_onnx import OnnxRunner  # noqa: PLC0415
 
@@ -397,7 +271,7 @@ def _volume_checks(folder: Path) -> tuple[Check, ...]:
     return verify_volume_package(folder, ApartRunner(Models()))
 
 
-def _stop(error: HoichanError) -> NoReturn:
+def stop(error: HoichanError) -> NoReturn:
     """One clear sentence, and exit code 2."""
     print(str(error), file=sys.stderr)
     raise typer.Exit(2)

@@ -1,4 +1,4 @@
-"""`hoichan model segment`: outlines parts in the series of a folder that fit a package for volumes.
+"""`hoichan model segment|draft`: outlines parts in the series of a folder that fit a package for volumes.
 
 Exit code 0: done, refusals being results; 1: the network failed; 2: used wrongly, or no such package.
 """
@@ -73,6 +73,28 @@ def segment(
             print(_told(line))
         print(f"{manifest.disclaimer['en']}. {NOTE}")
     raise typer.Exit(1 if any("error" in line for line in lines) else 0)
+
+
+def draft_bundle(
+    bundle: Annotated[Path, typer.Argument(help="Folder of a MONAI bundle.", exists=True, file_okay=False)],
+) -> None:
+    """Write a first volume.toml into a MONAI bundle, with marks where the bundle says nothing."""
+    from hoichan.analysis.volume_packages import DRAFT_MARK, VOLUME_FILE  # noqa: PLC0415
+    from service.model_draft import draft  # noqa: PLC0415
+
+    try:
+        text = draft(bundle)
+    except ManifestInvalid as error:
+        print(str(error), file=sys.stderr)
+        raise typer.Exit(2) from None
+    place = bundle / VOLUME_FILE
+    place.write_text(text, encoding="utf-8")
+    marks = sum(DRAFT_MARK in line for line in text.splitlines())
+    print(
+        f"{place} is written; {marks} lines hold a guess ({DRAFT_MARK}): correct them, then run "
+        "`hoichan model verify`."
+    )
+    print("What it still needs: card.md with its six sections, and golden/*.npz (docs/models.md).")
 
 
 def volume_folder(package: str, settings: Settings) -> Path | None:

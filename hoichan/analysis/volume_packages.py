@@ -28,6 +28,7 @@ from hoichan.errors import ManifestInvalid, ModelError
 from hoichan.types import Code, Segment, Sha256, VolumeManifest, VolumeSpec
 
 VOLUME_FILE = "volume.toml"
+DRAFT_MARK = "CHECK:"  # in lines of a drafted VOLUME_FILE that nobody has read yet
 AGREEMENT = 0.999  # of the voxels of a golden case
 Side = Annotated[int, Field(ge=1, le=1024)]
 Sides = tuple[Side, Side, Side]
@@ -113,6 +114,12 @@ def load_volume_package(package: Path) -> VolumeManifest:
         raise ManifestInvalid(f"Model package {package.name}: {VOLUME_FILE} is not TOML: {error}.") from error
     except ValidationError as error:
         raise ManifestInvalid(f"Model package {package.name}: {first_fault(error)}.") from error
+    guesses = sum(DRAFT_MARK in line for line in text.splitlines())
+    if guesses:
+        raise ManifestInvalid(
+            f"Model package {package.name}: {guesses} lines of {VOLUME_FILE} still hold a guess of the draft "
+            f"({DRAFT_MARK}); correct them and take the mark out."
+        )
     model = checked.model
     if model.name != package.name and (model.algorithm_version, model.name) != (
         package.name,
