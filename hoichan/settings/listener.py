@@ -57,6 +57,12 @@ class Sender(Section):
         """Whether this sender is only known by its certificate, so never on the plain port."""
         return bool(self.certificate_sha256) or self.certificate_cn is not None
 
+    @property
+    def is_anybody(self) -> bool:
+        """Whether it lets in whoever calls, under any title and from any network, without a certificate."""
+        everywhere = ipaddress.ip_network(self.host, strict=False).prefixlen == 0
+        return self.ae_title == "*" and everywhere and not self.needs_certificate
+
     @field_validator("host")
     @classmethod
     def _network(cls, value: str) -> str:
@@ -105,6 +111,12 @@ class Listener(Section):
         if self.plain and known and all(known):
             raise ValueError(
                 "every sender must show a certificate, so the plain port is of no use: plain = false"
+            )
+        is_mutual = not self.plain and self.tls is not None and self.tls.ca is not None
+        if not is_loopback(self.host) and not is_mutual and any(one.is_anybody for one in self.senders):
+            raise ValueError(
+                'a sender "*" from every network is as good as no list: name titles or networks, '
+                "or let in who shows a certificate only (tls.ca, plain = false)"
             )
         if self.plain and self.tls is not None and self.port == self.tls_port != 0:
             raise ValueError("port and tls_port are the same")

@@ -88,6 +88,22 @@ def test_a_door_open_to_the_network_needs_a_list_of_senders(tmp_path):
     assert "empty list of senders" in fault(tmp_path, "[listener]\nhost = '0.0.0.0'\n")
 
 
+@pytest.mark.parametrize("network", ["0.0.0.0/0", "::/0"])
+def test_a_sender_that_is_anybody_is_no_list(tmp_path, network):
+    anybody = f"[[listener.senders]]\nae_title = '*'\nhost = '{network}'\n"
+    assert "as good as no list" in fault(tmp_path, f"[listener]\nhost = '0.0.0.0'\n{anybody}")
+    mutual = "plain = false\ntls = { cert = 'door.crt', ca = 'ca.crt' }\n"
+    for fine in (
+        f"[listener]\nhost = '0.0.0.0'\n{mutual}{anybody}",
+        f"[listener]\n{anybody}",  # loopback
+        f"[listener]\nhost = '0.0.0.0'\n{anybody}".replace("'*'", "'CT'"),
+        f"[listener]\nhost = '0.0.0.0'\n{anybody}".replace(network, "10.0.0.0/8"),
+    ):
+        file = tmp_path / "fine.toml"
+        file.write_text(fine)
+        assert load(file).listener.senders
+
+
 def test_a_session_ends_when_it_is_not_used_and_after_a_shift(tmp_path):
     web = load(written(tmp_path, "[web]\nsign_in = 'always'\n"), environment={}).web
     assert (web.sign_in, web.session_idle_seconds, web.session_seconds) == ("always", 1800, 43200)
