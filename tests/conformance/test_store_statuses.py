@@ -175,6 +175,12 @@ def test_encapsulated_garbage_is_c000(modality):
     assert status(modality, data, syntax=JPEG_2000) == 0xC000
 
 
+def test_pixels_that_do_not_fill_the_picture_are_kept(modality, spool):
+    """Whole as a data set: what they show is a question for the house, which says not analysed."""
+    assert status(modality, encode(film(pixels=b"\1\0" * 10))) == 0x0000
+    assert len(spool.listing(film().StudyInstanceUID)) == 1
+
+
 def test_random_bytes_are_c000_or_a900(modality):
     dice = random.Random(7)
     assert {status(modality, dice.randbytes(500)) for _ in range(20)} <= {0xC000, 0xA900}
