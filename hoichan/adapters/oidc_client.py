@@ -88,8 +88,8 @@ class OidcClient:
         known = {**more, **claims}
         return Person(
             subject=str(claims["sub"]),
-            user_name=str(known.get(self._settings.user_name_claim, "")).strip().lower(),
-            display_name=str(known.get("name", ""))[:120],
+            user_name=_text(known.get(self._settings.user_name_claim)).strip().lower(),
+            display_name=_text(known.get("name"))[:120],
             roles=_texts(known.get(self._settings.roles_claim)),
             auth_time=_seconds(claims.get("auth_time")),
         )
@@ -190,6 +190,11 @@ def _is_safe(address: str) -> bool:
 
 def _with(address: str, asked: Mapping[str, str]) -> str:
     return f"{address}{'&' if '?' in address else '?'}{urlencode(asked)}"
+
+
+def _text(value: object) -> str:
+    """A claim that is text; what is not is no name, and nobody is called "none"."""
+    return value if isinstance(value, str) else ""
 
 
 def _texts(value: object) -> tuple[str, ...]:
