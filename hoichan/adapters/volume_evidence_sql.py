@@ -68,14 +68,14 @@ class VolumeEvidenceSql:
                     first_slice=row.sop_instance_uid,
                     ml=row.logits,
                 )
-            for row in connection.execute(live):
-                if base_version(row.algorithm_version) != version.version or not row.sop_instance_uids:
+            for said in connection.execute(live):
+                if base_version(said.algorithm_version) != version.version or not said.sop_instance_uids:
                     continue
-                first = row.sop_instance_uids[0]
-                found[row.study_instance_uid, first] = MeasuredSeries(
-                    study_instance_uid=row.study_instance_uid,
-                    report_uid=row.report_uid,
+                first = said.sop_instance_uids[0]
+                found[said.study_instance_uid, first] = MeasuredSeries(
+                    study_instance_uid=said.study_instance_uid,
+                    report_uid=said.report_uid,
                     first_slice=first,
-                    ml={one["code"]["code_value"]: float(one["value"]) for one in row.measurements},
+                    ml={one["code"]["code_value"]: float(one["value"]) for one in said.measurements},
                 )
         return found
