@@ -38,9 +38,11 @@ class Notices:
         self._rows = rows
         self._audit = audit
         self._clock = clock
-        self._channels: Mapping[str, AnyChannel] = {one.name: one for one in settings.notices}
+        self._channels: Mapping[str, AnyChannel] = {
+            one.name: one for one in settings.notices if "critical" in one.tells
+        }
         self._tellers = tellers or {
-            one.name: teller_of(one, settings.site.language) for one in settings.notices
+            one.name: teller_of(one, settings.site.language) for one in self._channels.values()
         }
 
     def step(self) -> None:

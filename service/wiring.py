@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from service.forwarding import Forwarding
     from service.notices import Notices
     from service.observer import Observer
+    from service.reminders import Reminders
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -350,6 +351,15 @@ def notices(house: House) -> Notices:
     from service.notices import Notices  # noqa: PLC0415
 
     return Notices(NoticesSql(house.engine, house.clock), house.audit, house.clock, house.settings)
+
+
+def reminders(house: House) -> Reminders:
+    """What tells people of next steps on their day and of opinions they are asked for."""
+    from hoichan.adapters.reminders_sql import RemindersSql  # noqa: PLC0415  only workers pay for it
+    from service.reminders import Reminders  # noqa: PLC0415
+
+    rows = RemindersSql(house.engine, house.clock)
+    return Reminders(rows, house.audit, house.clock, house.settings)
 
 
 def forwarding(house: House) -> Forwarding:

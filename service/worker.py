@@ -30,7 +30,7 @@ from hoichan.analysis.volume_selection import may_read
 from hoichan.errors import HoichanError, KilledItsWorkers, RecordsUnavailable
 from hoichan.settings import Settings
 from hoichan.types import Study, StudyInstanceUID
-from service import audit_heads, background, backup, drifting, notices, observer, retention, wiring
+from service import audit_heads, background, backup, drifting, notices, observer, reminders, retention, wiring
 from service.alone import analyse_alone
 from service.analyst import Analyst
 from service.arrivals import Arrivals
@@ -197,6 +197,14 @@ class Worker:
             stop=stop,
             pause_seconds=notices.STEP_SECONDS,
         )
+        if any({"due", "asked"} & set(one.tells) for one in self._settings.notices):
+            background.start(
+                "reminders",
+                wiring.reminders(self._house).step,
+                leads=lambda: self._leads,
+                stop=stop,
+                pause_seconds=reminders.STEP_SECONDS,
+            )
 
     def _lead(self) -> bool:
         """Whether this worker is the first of those alive; then it looks after the work of the dead."""

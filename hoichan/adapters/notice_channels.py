@@ -1,4 +1,7 @@
-"""Telling a critical finding by webhook or mail: the UID of the study and who says it, no patient."""
+"""Telling people by webhook or mail: the UID of a study and what it is about, no patient.
+
+Critical findings, next steps on their day, and second opinions that somebody is asked for.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import hmac
 import json
 import smtplib
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from email.message import EmailMessage
 from typing import Any, Protocol
@@ -15,6 +18,7 @@ from typing import Any, Protocol
 import httpx2
 
 from hoichan.adapters.notices_sql import Notice
+from hoichan.adapters.reminders_sql import Reminder
 from hoichan.adapters.tls import client_context
 from hoichan.errors import Unreachable
 from hoichan.settings import AnyChannel, EmailChannel, WebhookChannel
@@ -37,11 +41,26 @@ _BODY = {
 }
 
 
+_REMINDED = {
+    ("vi", "due"): "[Hội Chẩn] Việc theo dõi đến hạn",
+    ("vi", "asked"): "[Hội Chẩn] Có câu hỏi hội chẩn chờ trả lời",
+    ("en", "due"): "[Hội Chẩn] A next step is due",
+    ("en", "asked"): "[Hội Chẩn] A second opinion is asked for",
+}
+_REMINDER = {
+    "vi": "Ca chụp: {study}\nSố {number}, người nhận việc: {user}\n{link}",
+    "en": "Study: {study}\nNumber {number}, for: {user}\n{link}",
+}
+
+
 class Teller(Protocol):
     """Tells people. Raises Unreachable for whatever did not arrive: it is tried again."""
 
     def tell(self, notice: Notice, now: datetime) -> str:
         """Returns what the other side said, without anything of a patient."""
+
+    def remind(self, reminder: Reminder, now: datetime) -> str:
+        """The same for a next step on its day, or an opinion that is asked for."""
 
 
 def teller_of(channel: AnyChannel, language: str) -> Teller:
@@ -83,7 +102,23 @@ class Webhook:
             "withdrawn": notice.is_withdrawal,
         }
         if channel.link:
-            said["link"] = _link(channel, notice)
+            said["link"] = _link(channel, notice.study_instance_uid)
+        return self._post(said, now)
+
+    def remind(self, reminder: Reminder, now: datetime) -> str:
+        """See Teller."""
+        said = {
+            "reminder": reminder.number,
+            "study_instance_uid": reminder.study_instance_uid,
+            "kind": reminder.what,
+            "for": reminder.user,
+        }
+        if self._channel.link:
+            said["link"] = _link(self._channel, reminder.study_instance_uid)
+        return self._post(said, now)
+
+    def _post(self, said: Mapping[str, object], now: datetime) -> str:
+        channel = self._channel
         body = json.dumps(said).encode()
         headers = {
             "Content-Type": "application/json",
@@ -114,12 +149,28 @@ class Mail:
 
     def tell(self, notice: Notice, now: datetime) -> str:
         """See Teller. Where the server takes the message for some addresses only, it is sent again to all."""
+        return self._send(self._message(notice, now))
+
+    def remind(self, reminder: Reminder, now: datetime) -> str:
+        """See Teller. To the person's own address, where the settings have one."""
+        channel, uid = self._channel, reminder.study_instance_uid
+        link = _link(channel, uid)
+        subject = _REMINDED[self._language, reminder.what]
+        message = self._envelope(subject, now, f"{reminder.what}-{reminder.number}-{uid}")
+        message["To"] = channel.people.get(reminder.user) or ", ".join(channel.to)
+        body = _REMINDER[self._language].format(
+            study=uid, number=reminder.number, user=reminder.user, link=f"{link}\n" if link else ""
+        )
+        message.set_content(f"{subject}.\n\n{body}")
+        return self._send(message)
+
+    def _send(self, message: EmailMessage) -> str:
         channel = self._channel
         try:
             with self._server() as server:
                 if channel.username:
                     server.login(channel.username, channel.password.get_secret_value())
-                refused = server.send_message(self._message(notice, now))
+                refused = server.send_message(message)
         except smtplib.SMTPResponseException as error:
             raise Unreachable(channel.name, f"SMTP {error.smtp_code}") from None
         except (smtplib.SMTPException, OSError) as error:
@@ -146,23 +197,27 @@ class Mail:
         return server
 
     def _message(self, notice: Notice, now: datetime) -> EmailMessage:
-        channel, link = self._channel, _link(self._channel, notice)
-        message = EmailMessage()
+        channel, link = self._channel, _link(self._channel, notice.study_instance_uid)
         subject = _WITHDRAWN[self._language] if notice.is_withdrawal else None
         subject = subject or _SUBJECT[self._language, notice.confirmed]
-        message["Subject"] = subject
-        message["From"] = channel.sender
+        message = self._envelope(subject, now, f"notice-{notice.number}-{notice.report_uid}")
         message["To"] = ", ".join(channel.to)
-        message["Date"] = now
-        domain = channel.sender.partition("@")[2]
-        message["Message-ID"] = f"<notice-{notice.number}-{notice.report_uid}@{domain}>"  # the same each time
-        message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no answer by a machine
         body = _BODY[self._language].format(
             study=notice.study_instance_uid, number=notice.number, link=f"{link}\n" if link else ""
         )
         message.set_content(f"{subject}.\n\n{body}")
         return message
 
+    def _envelope(self, subject: str, now: datetime, identity: str) -> EmailMessage:
+        """`identity`: the same each time, so that a mail that came twice is one."""
+        message = EmailMessage()
+        message["Subject"] = subject
+        message["From"] = self._channel.sender
+        message["Date"] = now
+        message["Message-ID"] = f"<{identity}@{self._channel.sender.partition('@')[2]}>"
+        message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no answer by a machine
+        return message
 
-def _link(channel: AnyChannel, notice: Notice) -> str:
-    return channel.link.replace("{study_instance_uid}", notice.study_instance_uid)
+
+def _link(channel: AnyChannel, study: str) -> str:
+    return channel.link.replace("{study_instance_uid}", study)

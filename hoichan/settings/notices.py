@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import AnyHttpUrl, Field, SecretStr, field_validator, model_validator
 
 from hoichan.settings.base import AeTitle, Port, Section, is_loopback
 from hoichan.settings.tls import ClientTls
+
+Address = Annotated[str, Field(max_length=254, pattern=r"^[^\s@<>,]+@[^\s@<>,]+$")]
 
 
 class _Channel(Section):
@@ -16,6 +19,8 @@ class _Channel(Section):
     # told again every so many minutes while nobody acknowledges it; 0: told once
     remind_minutes: float = Field(0, ge=0, le=10_080)
     unconfirmed: bool = True  # also what a machine found and no doctor has signed
+    # critical findings; next steps on their day; second opinions that somebody is asked for
+    tells: tuple[Literal["critical", "due", "asked"], ...] = Field(("critical",), min_length=1)
     senders: tuple[AeTitle, ...] = ()  # only studies from these; (): all
     # Link to the study, of no patient; `{study_instance_uid}` is filled in. Empty: none.
     link: str = Field("", pattern=r"^(https?://[^\s{}]*\{study_instance_uid\}[^\s{}]*)?$")
@@ -49,9 +54,9 @@ class EmailChannel(_Channel):
     username: str = ""
     password: SecretStr = SecretStr("")
     sender: str = Field(max_length=254, pattern=r"^[^\s@<>,]+@[^\s@<>,]+$")
-    to: tuple[Annotated[str, Field(max_length=254, pattern=r"^[^\s@<>,]+@[^\s@<>,]+$")], ...] = Field(
-        min_length=1
-    )
+    to: tuple[Address, ...] = Field(min_length=1)
+    # Addresses by account: who owns a next step or is asked for an opinion gets that mail; others: `to`.
+    people: Mapping[str, Address] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _not_in_clear(self) -> EmailChannel:

@@ -55,6 +55,7 @@ def test_a_webhook_gets_uid_and_level_and_can_check_who_sent_it():
         "study_instance_uid": "1.2.3",
         "level": "critical",
         "confirmed": False,
+        "withdrawn": False,
         "link": "https://ai.example/studies/1.2.3",
     }
     assert request.headers[SIGNATURE] == signature(SECRET, request.content, NOW)

@@ -1,0 +1,129 @@
+"""Owners are reminded on the day, colleagues hear that they are asked; once, by whom the settings name."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from hoichan.adapters.audit_sql import Wanted
+from hoichan.adapters.reminders_sql import RemindersSql
+from hoichan.errors import Unreachable
+from hoichan.guard.audit import Audited
+from hoichan.settings import EmailChannel
+from service.reminders import Reminders
+from tests.unit.adapters.test_notice_channels import a_mail_server, mail
+from tests.unit.service.api.test_notices import ASK, Room
+
+ASKED = {"user": "bs.binh", "words": "Có phải lao không?"}
+
+
+class Teller:
+    """Keeps what it was given, or does not answer."""
+
+    def __init__(self):
+        self.told, self.is_away = [], False
+
+    def tell(self, notice, now):
+        raise AssertionError("a critical finding is told by another")
+
+    def remind(self, reminder, now):
+        if self.is_away:
+            raise Unreachable("chief", "SMTP 421")
+        self.told.append((reminder.what, reminder.number, reminder.user))
+        return "SMTP 250"
+
+
+class Ward(Room):
+    """A signed study with a next step that is due today, one for tomorrow, and a question."""
+
+    def __init__(self, folder, **channel):
+        super().__init__(folder)
+        self.sign()
+        today = self.record.clock.now().date()
+        with self.client("bs.chau") as client:
+            base = f"/api/v1/studies/{self.uid}"
+            for days in (0, 1, -30):
+                day = (today + timedelta(days=days)).isoformat()
+                assert client.post(f"{base}/follow-ups", json={**ASK, "due_on": day}).status_code == 201
+            assert client.post(f"{base}/opinions", json=ASKED).status_code == 201
+        told = {"tells": ("due", "asked"), "host": "m", "sender": "a@b", "to": ("chief@b",), **channel}
+        settings = self.record.settings.model_copy(
+            update={"notices": (EmailChannel(kind="email", name="chief", **told),)}
+        )
+        self.teller = Teller()
+        rows = RemindersSql(self.record.engine, self.record.clock)
+        self.leader = Reminders(
+            rows, self.record.audit, self.record.clock, settings, tellers={"chief": self.teller}
+        )
+
+    def events(self):
+        return [one.event for one in self.record.reading.trail(self.uid)]
+
+
+@pytest.fixture
+def ward(tmp_path, request):
+    made = Ward(tmp_path, **getattr(request, "param", {}))
+    yield made
+    made.record.engine.dispose()
+
+
+def test_on_the_day_the_owner_is_told_once_and_who_is_asked_at_once(ward):
+    assert ward.leader.step() == 2
+    assert ward.teller.told == [("due", 1, "bs.binh"), ("asked", 1, "bs.binh")]
+    assert ward.leader.step() == 0
+    ward.record.clock.advance(86400)
+    assert ward.leader.step() == 1
+    assert ward.teller.told[-1] == ("due", 2, "bs.binh")  # that of a month ago is on the list of the overdue
+    assert ward.events().count("follow_up_reminded") == 2
+    assert ward.events().count("opinion_told") == 1
+    assert ("system", "told of 1 by chief") in ward.audited(Audited.OPINION_CHANGED)
+    _, lines = ward.record.audit.search(Wanted(what=Audited.FOLLOW_UP_CHANGED, who="system"), limit=9)
+    assert len(lines) == 2
+
+
+def test_what_is_closed_is_told_to_nobody(ward):
+    with ward.client("bs.chau") as client:
+        client.post("/api/v1/follow-ups/1/close", json={"state": "done"})
+        client.post("/api/v1/opinions/1/close")
+    assert ward.leader.step() == 0
+
+
+def test_a_channel_that_does_not_answer_is_left_alone_for_a_while(ward):
+    ward.teller.is_away = True
+    assert ward.leader.step() == 0
+    ward.teller.is_away = False
+    assert ward.leader.step() == 0
+    ward.record.clock.advance(301)
+    assert ward.leader.step() == 2
+
+
+@pytest.mark.parametrize(
+    ("ward", "told"),
+    [
+        ({"tells": ("critical",)}, []),
+        ({"tells": ("asked",)}, [("asked", 1, "bs.binh")]),
+        ({"senders": ("CR_ELSEWHERE",)}, []),
+    ],
+    indirect=["ward"],
+)
+def test_only_what_the_channel_is_for(ward, told):
+    ward.leader.step()
+    assert ward.teller.told == told
+
+
+def test_the_mail_goes_to_the_person_and_names_no_patient(ward):
+    (due, *_) = RemindersSql(ward.record.engine, ward.record.clock).wanted(
+        "due", "chief", ward.record.clock.now().date()
+    )
+    with a_mail_server() as server:
+        sender = mail(server)
+        assert sender.remind(due, ward.record.clock.now()) == "SMTP 250"
+        sender._channel = sender._channel.model_copy(update={"people": {"bs.binh": "binh@example.org"}})
+        sender.remind(due, ward.record.clock.now())
+    first, second = (text.replace("\r\n", "\n") for text in server.taken)
+    assert "To: chief@example.org" in first and "To: binh@example.org" in second
+    assert f"Message-ID: <due-1-{ward.uid}@example.org>".replace("\n", "") in first.replace("\n ", "")
+    assert "A next step is due" in first and f"https://ai.example/studies/{ward.uid}" in first
+    for word in ("Nguyễn", "BN-2026", "pneumothorax"):
+        assert word not in first
