@@ -53,12 +53,15 @@ export const KEYS: readonly Key[] = [
   { keys: ["Escape"], deed: "close", group: "page", shown: "Esc" },
 ];
 
+const SLIDES = /^(Arrow|Page|Home$|End$|[+-]$)/;
+
 /** The deed of a key press; null where the reader is writing, or the key means something to the browser. */
 export function deedOf(event: Pick<KeyboardEvent, "key" | "ctrlKey" | "metaKey" | "altKey" | "target">): Deed | null {
   if (event.ctrlKey || event.metaKey || event.altKey) return null;
   const at = event.target as Element | null;
-  const isWriting = at?.matches?.("input, textarea, select") ?? false;
+  const isWriting = at?.matches?.("input:not([type=range], [type=checkbox]), textarea, select") ?? false;
   if (isWriting && event.key !== "Escape") return null;
   if (event.key === "Enter" && at?.matches?.("button, a, summary")) return null;
+  if (SLIDES.test(event.key) && at?.matches?.("input[type=range]")) return null; // who moved it reads on with the keys
   return KEYS.find((one) => one.keys.includes(event.key))?.deed ?? null;
 }

@@ -232,7 +232,7 @@ function Reading_({ start, api, vault, reading, firstPicture, again }: RoomProps
       {lock && !lock.mine && lock.reader && (
         <p class="locked" role="status"><Icon of="lock" /> {t("lock.other", { reader: lock.reader, time: clock(lock.since) })}</p>
       )}
-      <Notices api={api} reading={reading} study={start.study} />
+      <Notices api={api} reading={reading} study={start.study} revealed={revealed} />
       <main class={`room${prior >= 0 ? " has-prior" : ""}`}>
         <section class="viewer" aria-label={t("viewer.heading")}>
           <div class="panes">

@@ -119,6 +119,11 @@ describe("keys", () => {
     expect(new Set(keys).size).toBe(keys.length);
   });
   test("the browser's own keys are left alone", () => expect(press("r", { ctrlKey: true })).toBeNull());
+  test("who moved a slider reads on with the keys; only its own keys stay with it", () => {
+    const slider = { matches: (what: string) => what === "input[type=range]" };
+    expect(press("k", { target: slider as unknown as EventTarget })).toBe("previous_finding");
+    expect(press("ArrowUp", { target: slider as unknown as EventTarget })).toBeNull();
+  });
   test("who writes is not interrupted", () => {
     const target = { matches: (what: string) => what.includes("textarea") } as unknown as EventTarget;
     expect(press("x", { target })).toBeNull();

@@ -14,7 +14,7 @@ const said = (error: unknown): string => {
 };
 
 /** Notices of the study that is read, and how many there are elsewhere. `bell.js` brings them. */
-export function Notices({ api, reading, study }: { api: Api; reading: Reading; study: string }): JSX.Element | null {
+export function Notices({ api, reading, study, revealed }: { api: Api; reading: Reading; study: string; revealed: boolean }): JSX.Element | null {
   const [all, setAll] = useState<readonly Notice[]>([]);
   const [failed, setFailed] = useState("");
   useEffect(() => {
@@ -23,7 +23,8 @@ export function Notices({ api, reading, study }: { api: Api; reading: Reading; s
     document.dispatchEvent(new Event("hoichan:ask"));
     return () => document.removeEventListener("hoichan:notices", take);
   }, []);
-  const { here, elsewhere } = noticesHere(all, study);
+  const { here: every, elsewhere } = noticesHere(all, study);
+  const here = every.filter((one) => revealed || one.confirmed || one.withdrawn); // who reads first is told nothing by the machine
   const acknowledge = async (number: number) => {
     try {
       await api.acknowledge(number);
