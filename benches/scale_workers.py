@@ -213,6 +213,16 @@ def _report_times(engine: sa.Engine) -> list[float]:
         return [float(row[0]) for row in found]
 
 
+def _told(one: dict[str, float]) -> str:
+    return (
+        f"{one['workers']:.0f} workers: {one['films_per_second']:6.2f} films/s, "
+        f"{one['of_linear']:.2f} of linear, "
+        f"{one['worker_cpu_seconds_per_film'] * 1000:.0f} ms of processor a film in the worker, "
+        f"{one['database_cpu_seconds_per_film'] * 1000:.0f} ms in the database, "
+        f"{one['start_cpu_seconds']:.1f} s to start a worker"
+    )
+
+
 def main() -> int:
     """Measure and print; exit code 0."""
     parser = argparse.ArgumentParser(
@@ -232,20 +242,15 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="hoichan-pg-") as name, model_server(options.seconds) as url:
         server = PostgreSQL(Path(name))
         try:
-            rounds = [one_round(server, url, count, options.films * count) for count in options.workers]
+            rounds = []
+            for count in options.workers:
+                rounds.append(one_round(server, url, count, options.films * count))
+                first = rounds[0]["films_per_second"] / rounds[0]["workers"]
+                rounds[-1]["of_linear"] = round(rounds[-1]["films_per_second"] / (first * count), 2)
+                if not options.json:
+                    print(_told(rounds[-1]), flush=True)
         finally:
             server.stop()
-    first = rounds[0]["films_per_second"] / rounds[0]["workers"]
-    for one in rounds:
-        one["of_linear"] = round(one["films_per_second"] / (first * one["workers"]), 2)
-        if not options.json:
-            print(
-                f"{one['workers']:.0f} workers: {one['films_per_second']:6.2f} films/s, "
-                f"{one['of_linear']:.2f} of linear, "
-                f"{one['worker_cpu_seconds_per_film'] * 1000:.0f} ms of processor a film in the worker, "
-                f"{one['database_cpu_seconds_per_film'] * 1000:.0f} ms in the database, "
-                f"{one['start_cpu_seconds']:.1f} s to start a worker"
-            )
     if options.json:
         print(json.dumps(rounds))
     return 0

@@ -47,9 +47,13 @@ from service.valve import Valve
 
 log = structlog.get_logger()
 
-BEAT_SECONDS = 3.0  # how often a worker tells that it lives
-DEAD_SECONDS = 12.0  # not seen for so long: dead
-LEAD_SECONDS = 5.0  # how often the leader looks after the dead and after revisions without an answer
+BEAT_SECONDS = 2.0  # how often a worker tells that it lives
+DEAD_SECONDS = 12.0  # not seen for so long: dead, and others have its work
+# The first of those seen within so many seconds leads. Shorter than dead: two that lead for a moment, because
+# one was slow to tell, do nothing twice, and without one nobody is given new work.
+LEADS_SECONDS = 6.0
+LOOK_SECONDS = 1.0  # how often each worker looks who leads
+CARE_SECONDS = 5.0  # how often the leader looks after the dead and after revisions without an answer
 LONGEST_PAUSE_SECONDS = 5.0  # between rounds while rounds fail
 POISON_STARTS = 2  # a revision that was begun so often and never ended may have killed its workers
 
@@ -145,14 +149,20 @@ class Worker:
 
     def _loop(self, stop: threading.Event) -> None:
         pause = self._settings.work.poll_seconds
-        lead_at = 0.0
+        look_at = care_at = 0.0
         while not stop.wait(pause):
             try:
                 self._arrivals.step()
-                if time.monotonic() >= lead_at:
+                if time.monotonic() >= look_at:
+                    led, self._leads = self._leads, self._is_first()
+                    if self._leads and not led:
+                        care_at = 0.0  # there may be much to look after
+                    look_at = time.monotonic() + LOOK_SECONDS
+                if time.monotonic() >= care_at:
                     self._arrivals.take_over()
-                    self._leads = self._lead()
-                    lead_at = time.monotonic() + LEAD_SECONDS
+                    if self._leads:
+                        self._care()
+                    care_at = time.monotonic() + CARE_SECONDS
                 if self._leads:
                     self._line.dispatch(self._slots)
                     self._dispatcher.step()
@@ -206,11 +216,16 @@ class Worker:
                 pause_seconds=reminders.STEP_SECONDS,
             )
 
-    def _lead(self) -> bool:
-        """Whether this worker is the first of those alive; then it looks after the work of the dead."""
-        alive = self._heartbeats.alive(DEAD_SECONDS)
-        if not alive or alive[0] != self._name:
-            return False
+    def _is_first(self) -> bool:
+        """Whether this worker leads; on SQLite there is no other."""
+        if is_alone(self._settings):
+            return True
+        alive = self._heartbeats.alive(LEADS_SECONDS)
+        return bool(alive) and alive[0] == self._name
+
+    def _care(self) -> None:
+        """What the leader does for all: the work of the dead, and what has no answer."""
+        alive = {*self._heartbeats.alive(DEAD_SECONDS), self._name}
         taken = self._engine.reap(alive)
         if taken:
             log.warning("work_taken_over", pieces=taken)
@@ -220,7 +235,6 @@ class Worker:
         self._arrivals.adopt()
         self._line.resume()
         self._valve.step()
-        return True
 
     def _models_for(self, study: Study) -> list[str]:
         """The models that will read a study."""
@@ -259,9 +273,14 @@ class Worker:
 
 def executor_id(settings: Settings) -> str:
     """On SQLite the one worker of this folder; on PostgreSQL one of many, new at every start."""
-    if settings.storage.engine_url.startswith("sqlite"):
+    if is_alone(settings):
         return "station"
     return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+
+
+def is_alone(settings: Settings) -> bool:
+    """Whether there can be no other worker: SQLite has one."""
+    return settings.storage.engine_url.startswith("sqlite")
 
 
 def _code(error: BaseException) -> str:
@@ -270,6 +289,5 @@ def _code(error: BaseException) -> str:
 
 def main(settings: Settings, *, stop: threading.Event, ready_file: Path | None = None) -> None:
     """Run one worker until `stop` is set. Raises ConfigurationError when it cannot start."""
-    one_only = settings.storage.engine_url.startswith("sqlite")
-    with only_one(settings.storage.data_dir) if one_only else nullcontext():
+    with only_one(settings.storage.data_dir) if is_alone(settings) else nullcontext():
         Worker(settings).run(stop, ready_file)
