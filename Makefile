@@ -168,6 +168,7 @@ bench: .venv/.peers peers  ## Figures, side by side with a peer, by hand
 	.venv/bin/python -m benches.flow
 	.venv/bin/python -m benches.inference
 	.venv/bin/python -m benches.encode
+	.venv/bin/python -m benches.reading_room
 
 rehearse: .venv-train/.train  ## Replace the model, the whole way with a clock (needs the public films); an hour
 	.venv-train/bin/python -m benches.new_model --out runs/rehearsal
