@@ -25,7 +25,7 @@ from hoichan.errors import ConfigurationError, NotDeidentifiable, StorageUnusabl
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-    from hoichan.guard.deidentify import Options
+    from hoichan.guard.options import Options
 
 _KEY_BYTES = 32
 DEFAULT_KEY = Path("keys") / "deidentify.key"  # inside the data folder
@@ -66,7 +66,7 @@ def deidentify(
     """Write DICOM files again without the person they are of (PS3.15, Basic Profile with options)."""
     from rich.progress import Progress  # noqa: PLC0415
 
-    from hoichan.guard.deidentify import Options  # noqa: PLC0415
+    from hoichan.guard.options import Options  # noqa: PLC0415
     from hoichan.settings import load  # noqa: PLC0415
 
     if shift_times and not keep_dates:

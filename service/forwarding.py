@@ -33,7 +33,8 @@ from hoichan.errors import (
     StudyUnknown,
     Unreachable,
 )
-from hoichan.guard.deidentify import Options, deidentify
+from hoichan.guard.deidentify import deidentify
+from hoichan.guard.options import Options
 from hoichan.guard.reading import UNREADABLE
 from hoichan.intake.rejections import withdrawn
 from hoichan.ports import Spool, Studies

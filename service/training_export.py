@@ -25,7 +25,8 @@ from hoichan.adapters.evidence_sql import EvidenceSql, Signed
 from hoichan.codes import FINDINGS
 from hoichan.errors import NotDeidentifiable
 from hoichan.guard.audit import Audited
-from hoichan.guard.deidentify import Options, deidentify
+from hoichan.guard.deidentify import deidentify
+from hoichan.guard.options import Options
 from hoichan.guard.pseudonyms import Pseudonyms
 from hoichan.guard.reading import UNREADABLE
 from service.cli_deidentify import write

@@ -30,6 +30,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 import hoichan
 from hoichan.errors import NotDeidentifiable
 from hoichan.guard import dates, words
+from hoichan.guard.options import Options, state_method
 from hoichan.guard.pixels import pixel_risks
 from hoichan.guard.profile import (
     BASIC,
@@ -58,17 +59,6 @@ _INTEGER = re.compile(r"([+-]?[0-9]{1,11})?")
 _DECIMAL = re.compile(r"([+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?)?")
 _OF_A_CODE = range(0x00080100, 0x00080125)  # value, scheme, meaning, and where the code was found
 _UNKNOWN_CODE = ("261665006", "SCT", "Unknown")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """The options of PS3.15 E.3 that are on; all off is the plain Basic Profile."""
-
-    keep_dates: bool = False  # 113107: dates moved back by 1 to 3,650 days, the same for all of a patient
-    shift_times: bool = False  # with keep_dates: the clock moves too; else times of day stay
-    keep_characteristics: bool = False  # 113108: sex, size, weight, age in whole years with 90 for over 89
-    keep_device: bool = False  # 113109: serial numbers, station names, maker, model, software as they stand
-    clean_descriptions: bool = False  # 113105: words of the fixed list stay in descriptions
 
 
 class Remark(StrEnum):
@@ -120,7 +110,7 @@ def _deidentify(source: Dataset, pseudonyms: Pseudonyms, options: Options) -> De
         shift_of_time=pseudonyms.shift_of_time(patient) if options.shift_times else timedelta(),
     )
     result = cleaner.clean(source)
-    _say_what_was_done(result, options)
+    state_method(result, options)
     result.PatientID = result.PatientName = pseudonyms.patient_id(patient)
     if options.keep_characteristics:
         _set_age(result, source, cleaner.remarks)
@@ -364,29 +354,6 @@ def _set_age(result: Dataset, source: Dataset, remarks: set[Remark]) -> None:
         remarks.add(Remark.AGE_CAPPED)
         years = _OLDEST_YEARS + 1
     result.PatientAge = f"{years:03}Y"
-
-
-def _say_what_was_done(result: Dataset, options: Options) -> None:
-    """PS3.15 E.1.1 step 6 and PS3.3 C.7.1.1, CID 7050."""
-    chosen = [("113100", "Basic Application Confidentiality Profile")]
-    if options.clean_descriptions:
-        chosen.append(("113105", "Clean Descriptors Option"))
-    if options.keep_dates:
-        chosen.append(("113107", "Retain Longitudinal Temporal Information Modified Dates Option"))
-    if options.keep_characteristics:
-        chosen.append(("113108", "Retain Patient Characteristics Option"))
-    if options.keep_device:
-        chosen.append(("113109", "Retain Device Identity Option"))
-    items = []
-    for value, meaning in chosen:
-        item = Dataset()
-        item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, "DCM", meaning
-        items.append(item)
-    result.SpecificCharacterSet = "ISO_IR 192"
-    result.PatientIdentityRemoved = "YES"
-    result.DeidentificationMethod = [f"hoichan {hoichan.__version__}", "DICOM PS3.15 E.1-1"]
-    result.DeidentificationMethodCodeSequence = Sequence(items)
-    result.LongitudinalTemporalInformationModified = "MODIFIED" if options.keep_dates else "REMOVED"
 
 
 def _set_meta(result: Dataset, transfer_syntax_uid: str) -> None:

@@ -32,7 +32,8 @@ from pydicom.uid import (
 )
 
 from hoichan.errors import ConfigurationError, NotDeidentifiable
-from hoichan.guard.deidentify import Options, Remark, deidentify
+from hoichan.guard.deidentify import Remark, deidentify
+from hoichan.guard.options import Options
 from hoichan.guard.pixels import PixelRisk
 from hoichan.testing.datasets import film
 
