@@ -164,6 +164,14 @@ def _letters(content: bytes, text: str) -> str:
 
 
 # ------------------------------------------------------------------ DICOM
+def _observer() -> hd.sr.ObserverContext:
+    """This program, as who saw it (PS3.16 TID 1004)."""
+    device = hd.sr.DeviceObserverIdentifyingAttributes(uid=derived_uid("device", "hoichan"), name="Hoi Chan")
+    return hd.sr.ObserverContext(
+        observer_type=CodedConcept("121007", "DCM", "Device"), observer_identifying_attributes=device
+    )
+
+
 def _note(objects: Sequence[Dataset], words: str, now: datetime) -> Document:
     """A key object selection that rejects the objects, under the patient that they name."""
     first = objects[0]
@@ -177,12 +185,7 @@ def _note(objects: Sequence[Dataset], words: str, now: datetime) -> Document:
     content = hd.ko.KeyObjectSelection(
         document_title=PATIENT_SAFETY,
         referenced_objects=list(objects),
-        observer_device_context=hd.sr.ObserverContext(
-            observer_type=CodedConcept("121007", "DCM", "Device"),
-            observer_identifying_attributes=hd.sr.DeviceObserverIdentifyingAttributes(
-                uid=derived_uid("device", "hoichan"), name="Hoi Chan"
-            ),
-        ),
+        observer_device_context=_observer(),
         description=words,
     )
     maker = str(first.get("Manufacturer") or "Hoi Chan")
