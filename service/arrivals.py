@@ -108,6 +108,7 @@ class Arrivals:
         for position, uid in enumerate(todo):
             try:
                 self._waiting.pop(uid, None)
+                self._spool.looking(uid)
                 self._look(uid)
                 self._spool.looked_at(uid)
             except _OF_ONE_STUDY as error:  # it must not hold up all those behind it
@@ -117,6 +118,8 @@ class Arrivals:
                 for left in todo[position:]:  # their marks are taken: somebody has to look again
                     self._spool.mark_fresh(left)
                 raise
+        if todo:
+            self._spool.looking(None)
         return bool(fresh or due)
 
     def _look(self, uid: StudyInstanceUID) -> None:

@@ -275,6 +275,10 @@ class DiskSpool:
         """Studies with arrivals, longest waiting first; nobody else gets them while this process lives."""
         return self._taken.take()
 
+    def looking(self, study: StudyInstanceUID | None) -> None:
+        """What is looked at now; None: nothing."""
+        self._taken.looking(study)
+
     def looked_at(self, study: StudyInstanceUID) -> None:
         """What was taken is written down."""
         self._taken.looked_at(study)

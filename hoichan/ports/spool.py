@@ -112,6 +112,10 @@ class Spool(Protocol):
         """Studies with arrivals since the last call; each mark is taken before its files are listed."""
         ...
 
+    def looking(self, study: StudyInstanceUID | None) -> None:
+        """What is looked at now, should this process die of it; None: nothing. Never raises."""
+        ...
+
     def looked_at(self, study: StudyInstanceUID) -> None:
         """What came before the mark was taken is written down: the mark may go."""
         ...

@@ -179,6 +179,9 @@ class FakeSpool:
         self._fresh.clear()
         return taken
 
+    def looking(self, study: StudyInstanceUID | None) -> None:
+        """Nobody dies here."""
+
     def looked_at(self, study: StudyInstanceUID) -> None:
         """Nobody dies here, so nothing was kept."""
 

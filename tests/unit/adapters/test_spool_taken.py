@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path, PurePosixPath
 
 import pytest
 
 from hoichan.adapters.spool_disk import DiskSpool
-from hoichan.adapters.spool_taken import Taken, studies_on_disk
+from hoichan.adapters.spool_taken import FIRST_REST_SECONDS, Taken, studies_on_disk
 from hoichan.testing.datasets import encode, film
 
 TAKES_AND_STANDS = """
@@ -106,3 +108,60 @@ def test_everything_on_disk_with_its_paths(spool, tmp_path):
     }
     assert all(isinstance(path, PurePosixPath) for paths in found.values() for path in paths)
     assert not Path(stored[0].path).is_absolute()
+
+
+DIES_LOOKING = """
+import os, sys
+from pathlib import Path
+from hoichan.adapters.spool_taken import Taken
+taken = Taken(Path(sys.argv[1]))
+for study in sorted(taken.take()):
+    taken.looking(study)
+    if study == "1.2.4":
+        os.kill(os.getpid(), 9)
+    taken.looked_at(study)
+taken.looking(None)
+"""
+
+
+def _starts(tmp_path, spool):
+    """A worker starts, and dies of one study; then the next gives back what it had."""
+    ended = subprocess.run([sys.executable, "-c", DIES_LOOKING, str(tmp_path)], timeout=60, check=False)
+    spool.give_back()
+    return ended.returncode
+
+
+def test_a_study_that_kills_who_looks_at_it_keeps_no_other_waiting(spool, tmp_path):
+    for study in ("1.2.3", "1.2.4", "1.2.5"):
+        spool.mark_fresh(study)
+    assert _starts(tmp_path, spool) == -9
+    assert sorted(spool.fresh()) == ["1.2.4", "1.2.5"]
+    assert _starts(tmp_path, spool) == -9
+    assert sorted(spool.fresh()) == ["1.2.4", "1.2.5"]
+    assert _starts(tmp_path, spool) == 0  # it rests now, and the others have their turn
+    assert spool.fresh() == ["1.2.4"]
+    spool.mark_fresh("1.2.4")  # an image comes
+    assert spool.take_fresh() == []
+    mark = tmp_path / "fresh" / "1.2.4"
+    long_ago = time.time() - FIRST_REST_SECONDS - 1
+    os.utime(mark, (long_ago, long_ago))
+    assert _starts(tmp_path, spool) == -9  # it is tried again, and rests twice as long
+    os.utime(mark, (long_ago, long_ago))
+    assert spool.take_fresh() == []
+    ahead = time.time() + 3600  # of a clock that was set back since
+    os.utime(mark, (ahead, ahead))
+    assert spool.take_fresh() == ["1.2.4"]
+
+
+def test_who_ends_beside_a_study_blames_none(marked, spool, tmp_path):
+    for _ in range(3):
+        ended = subprocess.run(
+            [sys.executable, "-c", TAKES_AND_STANDS, str(tmp_path)],
+            input="",
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        assert ended.returncode == 0
+        assert spool.give_back() == 2
+    assert sorted(spool.take_fresh()) == ["1.2.3", "1.2.4"]
