@@ -298,10 +298,11 @@ class StudiesSql(RejectionsSql):
         self, connection: sa.Connection, report: Report, made: Sequence[Document], digests: Sequence[str]
     ) -> None:
         for position, (document, digest) in enumerate(zip(made, digests, strict=True)):
-            rows.insert_once(connection, documents, rows.document_row(report, document, position, digest))
+            row = rows.document_row(report.report_uid, document, position, digest)
+            rows.insert_once(connection, documents, row)
 
     def _add_delivery(self, connection: sa.Connection, report: Report, delivery: Delivery) -> bool:
-        row = rows.delivery_row(report, delivery, self._clock.now())
+        row = rows.delivery_row(delivery, report.revision, self._clock.now())
         return rows.insert_once(connection, deliveries, row)
 
     def _revision_state(self, connection: sa.Connection, study: Study) -> str | None:

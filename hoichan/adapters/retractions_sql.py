@@ -108,34 +108,11 @@ class RetractionsSql(DeliveriesSql):
             is_new = rows.insert_once(connection, reports, values)
             if is_new:
                 for position, (document, digest) in enumerate(zip(made, digests, strict=True)):
-                    connection.execute(
-                        documents.insert().values(
-                            report_uid=report_uid,
-                            kind=str(document.kind),
-                            destination=document.destination or "",
-                            position=position,
-                            uid=document.uid,
-                            sop_class_uid=document.sop_class_uid,
-                            media_type=document.media_type,
-                            sha256=digest,
-                        )
-                    )
+                    row = rows.document_row(report_uid, document, position, digest)
+                    connection.execute(documents.insert().values(row))
                 for delivery in planned:
-                    connection.execute(
-                        deliveries.insert().values(
-                            idempotency_key=delivery.idempotency_key,
-                            report_uid=report_uid,
-                            study_instance_uid=retraction.study_instance_uid,
-                            revision=retraction.revision,
-                            destination=delivery.destination,
-                            kind=delivery.kind,
-                            documents=[str(kind) for kind in delivery.documents],
-                            state=str(delivery.state),
-                            attempts=0,
-                            created_at=now,
-                            next_attempt_at=delivery.next_attempt_at,
-                        )
-                    )
+                    row = rows.delivery_row(delivery, retraction.revision, now)
+                    connection.execute(deliveries.insert().values(row))
                 self._trail(
                     connection,
                     retraction.study_instance_uid,

@@ -310,11 +310,12 @@ class ReviewsSql(DeliveriesSql):
             self._append(connection, review)
             connection.execute(reports.insert().values(rows.report_row(report)))
             for position, (document, digest) in enumerate(zip(made, digests, strict=True)):
-                row = rows.document_row(report, document, position, digest)
+                row = rows.document_row(report.report_uid, document, position, digest)
                 connection.execute(documents.insert().values(row))
             now = self._clock.now()
             for delivery in planned:
-                connection.execute(deliveries.insert().values(rows.delivery_row(report, delivery, now)))
+                row = rows.delivery_row(delivery, report.revision, now)
+                connection.execute(deliveries.insert().values(row))
             connection.execute(review_locks.delete().where(review_locks.c.study_instance_uid == uid))
             self._move(connection, uid, StudyState.SIGNED, state_reason=None)
             self._trail(

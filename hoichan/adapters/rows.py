@@ -322,10 +322,10 @@ def result_row(report: Report, result: InferenceResult) -> dict[str, object]:
     }
 
 
-def document_row(report: Report, document: Document, position: int, digest: str) -> dict[str, object]:
-    """One document; its bytes are in the object store under the digest."""
+def document_row(report_uid: str, document: Document, position: int, digest: str) -> dict[str, object]:
+    """One document of a report; its bytes are in the object store under the digest."""
     return {
-        "report_uid": report.report_uid,
+        "report_uid": report_uid,
         "kind": str(document.kind),
         "destination": document.destination or (f"*{document.part}" if document.part > 1 else ""),
         "position": position,
@@ -350,13 +350,13 @@ def document(row: Row, content: bytes) -> Document:
     )
 
 
-def delivery_row(report: Report, delivery: Delivery, created_at: datetime) -> dict[str, object]:
-    """One delivery of one report."""
+def delivery_row(delivery: Delivery, revision: int, created_at: datetime) -> dict[str, object]:
+    """One delivery of one report, of this revision of the study."""
     return {
         "idempotency_key": delivery.idempotency_key,
         "report_uid": delivery.report_uid,
         "study_instance_uid": delivery.study_instance_uid,
-        "revision": report.revision,
+        "revision": revision,
         "destination": delivery.destination,
         "kind": delivery.kind,
         "documents": [str(kind) for kind in delivery.documents],
