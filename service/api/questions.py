@@ -23,7 +23,7 @@ from hoichan.types import StudyInstanceUID
 from service.api import problems
 from service.api.caller import caller_of
 from service.api.desk import AtDesk, Desk
-from service.api.schemas import PatientOut
+from service.api.finding_schemas import PatientOut
 from service.api.show import show
 
 Number = Annotated[int, Path(ge=1, le=2**53)]

@@ -26,9 +26,9 @@ from hoichan.types import (
     Study,
     Tier,
 )
+from service.api.finding_schemas import MeasurementOut, RefusalOut
 from service.api.reading_choices import ChoiceOut, NamedOut, TemplateOut
 from service.api.reading_told import BoxModel, JudgementModel, SectionsModel
-from service.api.schemas import MeasurementOut, RefusalOut
 from service.web import people
 
 Texts = Mapping[str, str]  # language -> text

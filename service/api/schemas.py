@@ -10,9 +10,8 @@ import hashlib
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, Field
 
-from hoichan import codes
 from hoichan.adapters.list_filters import Shown
 from hoichan.adapters.reviews_sql import Mark
 from hoichan.adapters.views import DeliveryView, DocumentView, ListEntry, ReadingPage, ReportView, StudyView
@@ -21,147 +20,25 @@ from hoichan.settings.web import ServiceLevel
 from hoichan.types import (
     DeliveryState,
     DocumentKind,
-    Finding,
-    Measurement,
     Outcome,
-    Patient,
-    Presence,
-    Refusal,
-    RefusalCode,
     ReportStatus,
     StudyInstanceUID,
     StudyState,
     Tier,
     Urgency,
 )
-from service.web import people
-
-Texts = Mapping[str, str]  # language -> text
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, from_attributes=True)
-
-
-class PatientOut(_Model):
-    """The person, as far as a list needs: the identifier is masked."""
-
-    name: str
-    birth_year: int | None
-    age_years: int | None
-    sex: str | None
-    masked_id: str
-
-    @classmethod
-    def of(cls, patient: Patient) -> PatientOut:
-        """From the wrapped values."""
-        born = patient.patient_birth_date
-        return cls(
-            name=people.spoken_name(patient.patient_name.reveal()),
-            birth_year=born.reveal().year if born else None,
-            age_years=patient.patient_age_years,
-            sex=patient.patient_sex,
-            masked_id=people.masked(patient.patient_id.reveal()),
-        )
+from service.api.finding_schemas import (
+    AlgorithmOut,
+    FindingOut,
+    MeasurementOut,
+    Outgoing,
+    PatientOut,
+    RefusalOut,
+    Texts,
+)
 
 
-class FindingOut(_Model):
-    """One statement of a model about one image."""
-
-    key: str
-    display: Texts
-    presence: Presence
-    probability: float  # 0..1
-    operating_point: float  # 0..1
-    calibration: str
-    tier: Tier
-    algorithm_name: str
-    algorithm_version: str
-    sop_instance_uid: str
-
-    @classmethod
-    def of(cls, finding: Finding) -> FindingOut:
-        """From a finding of the record."""
-        term = codes.FINDINGS.get(finding.key)
-        return cls(
-            key=finding.key,
-            display=dict(term.display) if term else {"vi": finding.key, "en": finding.key},
-            presence=finding.presence,
-            probability=finding.probability,
-            operating_point=finding.operating_point,
-            calibration=finding.calibration,
-            tier=finding.tier,
-            algorithm_name=finding.algorithm_name,
-            algorithm_version=finding.algorithm_version,
-            sop_instance_uid=finding.sop_instance_uid,
-        )
-
-
-class RefusalOut(_Model):
-    """Why something was not analysed."""
-
-    code: RefusalCode
-    text: Texts
-    algorithm_name: str | None
-    series_instance_uid: str | None
-    sop_instance_uid: str | None
-    detail: str = ""  # in English, for those who look after the models; nothing of a patient
-
-    @classmethod
-    def of(cls, refusal: Refusal) -> RefusalOut:
-        """From a refusal of the record."""
-        return cls(
-            code=refusal.code,
-            text=codes.refusal_words(refusal.code, refusal.detail),
-            algorithm_name=refusal.algorithm_name,
-            series_instance_uid=refusal.series_instance_uid,
-            sop_instance_uid=refusal.sop_instance_uid,
-            detail=refusal.detail,
-        )
-
-
-class MeasurementOut(_Model):
-    """The volume of one part. No reference by age or sex exists for it."""
-
-    display: Texts  # of the part
-    code: str
-    scheme: str
-    value: float
-    unit: str  # UCUM
-    note: Texts
-    series_instance_uid: str
-    sop_instance_uid: str
-    algorithm_name: str
-    algorithm_version: str
-
-    @classmethod
-    def of(cls, one: Measurement) -> MeasurementOut:
-        """From a measurement of the record."""
-        return cls(
-            display=dict(one.display),
-            code=one.code.code_value,
-            scheme=one.code.coding_scheme_designator,
-            value=one.value,
-            unit=one.unit,
-            note=dict(codes.NO_REFERENCE),
-            series_instance_uid=one.series_instance_uid,
-            sop_instance_uid=one.sop_instance_uid,
-            algorithm_name=one.algorithm_name,
-            algorithm_version=one.algorithm_version,
-        )
-
-
-class AlgorithmOut(_Model):
-    """A model that answered."""
-
-    algorithm_name: str
-    algorithm_version: str
-    algorithm_source: str
-    weights_sha256: str
-    status: str
-
-
-class ReportOut(_Model):
+class ReportOut(Outgoing):
     """The newest report."""
 
     report_uid: str
@@ -170,7 +47,7 @@ class ReportOut(_Model):
     outcome: Outcome
     findings: list[FindingOut]
     refusals: list[RefusalOut]
-    measurements: list[MeasurementOut] = []
+    measurements: list[MeasurementOut] = Field(default=[])
     algorithms: list[AlgorithmOut]
     conclusion: Texts
     disclaimer: Texts
@@ -194,7 +71,7 @@ class ReportOut(_Model):
         )
 
 
-class DeliveryOut(_Model):
+class DeliveryOut(Outgoing):
     """One report to one receiver."""
 
     idempotency_key: str
@@ -215,7 +92,7 @@ class DeliveryOut(_Model):
         return cls.model_validate(delivery)
 
 
-class DocumentOut(_Model):
+class DocumentOut(Outgoing):
     """One kept form of a report, and where its bytes are."""
 
     kind: DocumentKind
@@ -231,13 +108,13 @@ class DocumentOut(_Model):
         return cls.model_validate(document)
 
 
-class LineLockOut(_Model):
+class LineLockOut(Outgoing):
     """Who has a study open."""
 
     reader: str
 
 
-class LineReadingOut(_Model):
+class LineReadingOut(Outgoing):
     """How far the reading of a study is."""
 
     state: str  # unread | draft | signed | not_analysed | failed
@@ -258,7 +135,7 @@ class LineReadingOut(_Model):
         return cls(state=state, by=by, lock=LineLockOut(reader=mark.locked_by) if mark.locked_by else None)
 
 
-class StudyOut(_Model):
+class StudyOut(Outgoing):
     """One line of the reading list."""
 
     study_instance_uid: str
@@ -316,7 +193,7 @@ def _due_at(entry: ListEntry, level: ServiceLevel) -> datetime:
     return entry.first_received_at + timedelta(minutes=minutes)
 
 
-class StudyListOut(_Model):
+class StudyListOut(Outgoing):
     """A page of the reading list."""
 
     items: list[StudyOut]
@@ -354,7 +231,7 @@ class StudyListOut(_Model):
         )
 
 
-class SeriesOut(_Model):
+class SeriesOut(Outgoing):
     """One series."""
 
     series_instance_uid: str
@@ -383,7 +260,7 @@ class StudyDetailOut(StudyOut):
         )
 
 
-class TrailLineOut(_Model):
+class TrailLineOut(Outgoing):
     """One thing that happened."""
 
     at: datetime
@@ -391,7 +268,7 @@ class TrailLineOut(_Model):
     details: Mapping[str, str | int | float | bool | None]
 
 
-class TrailOut(_Model):
+class TrailOut(Outgoing):
     """What happened to one study, oldest first."""
 
     study_instance_uid: str

@@ -22,7 +22,7 @@ from service import unmatched as answering
 from service.api import problems
 from service.api.caller import caller_of
 from service.api.desk import AtDesk, Desk
-from service.api.schemas import PatientOut
+from service.api.finding_schemas import PatientOut
 from service.api.show import show
 from service.unmatched import Answer, Said, is_patient_id
 
