@@ -9,12 +9,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+import structlog
+
 from hoichan.adapters.page_seal import digest, is_sealed_page
 from hoichan.adapters.reviews_sql import ReviewsSql
 from hoichan.adapters.routing_sql import RoutingSql
 from hoichan.encoding.fhir_superseded import with_former_ended
 from hoichan.encoding.signed_page_of import signed_page_of
-from hoichan.errors import DraftChanged, HoichanError, ReportChanged, StepRefused, StudyUnknown
+from hoichan.errors import (
+    DraftChanged,
+    HoichanError,
+    ObjectUnknown,
+    ReportChanged,
+    StepRefused,
+    StudyUnknown,
+)
 from hoichan.ports import Clock, Encoder, Studies
 from hoichan.reporting.begun import begun_report
 from hoichan.reporting.deliveries import plan
@@ -32,6 +41,8 @@ from hoichan.types import (
     Study,
     StudyInstanceUID,
 )
+
+log = structlog.get_logger()
 
 # A review that is about to be kept (or that was not, after all), and the hash of its page where a certificate
 # signed it.
@@ -117,7 +128,7 @@ class Signing:
         )
         made = with_former_ended(
             self._encoder().encode(read, signed),
-            self._reviews.document(review.predecessor, DocumentKind.FHIR),
+            self._former(review),
             kind,
         )
         receivers = self._routing.route(read).destinations(self._settings.effective_destinations)
@@ -125,6 +136,16 @@ class Signing:
         with _witnessed(witness, review, _page_sha256(made)):
             self._reviews.sign(review, signed, draft_version=version, made=made, planned=planned)
         return review
+
+    def _former(self, review: Review) -> Document | None:
+        """The bundle of the signature before; None at the first one, or where it is lost."""
+        if review.kind is ReviewKind.FINAL:
+            return None
+        try:
+            return self._reviews.document(review.predecessor, DocumentKind.FHIR)
+        except ObjectUnknown:
+            log.error("former_bundle_lost", report=review.predecessor)
+            return None
 
     def _draft(self, uid: StudyInstanceUID, version: int) -> ReviewDraft:
         draft = self._reviews.draft(uid)
