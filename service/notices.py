@@ -12,7 +12,8 @@ import structlog
 
 from hoichan.adapters.audit_sql import AuditSql
 from hoichan.adapters.notice_channels import Teller, people_of, teller_of
-from hoichan.adapters.notices_sql import NoticesSql, Telling
+from hoichan.adapters.notice_rows import Telling
+from hoichan.adapters.notices_sql import NoticesSql
 from hoichan.errors import Unreachable
 from hoichan.guard.audit import Audited, AuditRecord, Outcome
 from hoichan.ports import Clock

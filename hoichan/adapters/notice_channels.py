@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import httpx2
 
-from hoichan.adapters.notices_sql import Notice
+from hoichan.adapters.notice_rows import Notice
 from hoichan.adapters.reminders_sql import Reminder
 from hoichan.adapters.tls import client_context
 from hoichan.errors import Unreachable

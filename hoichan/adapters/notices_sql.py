@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from hoichan.adapters import rows, views
+from hoichan.adapters import notice_rows, rows, views
+from hoichan.adapters.notice_rows import Notice, Telling
 from hoichan.adapters.schema import reports, studies, trail
 from hoichan.adapters.schema_notices import notice_tellings, noticed_reports, notices
 from hoichan.adapters.schema_reviews import reviews
@@ -31,37 +31,6 @@ from hoichan.types import ReportStatus, ReviewKind, SOPInstanceUID, StudyInstanc
 
 LOOK_BACK = timedelta(days=31)  # reports older than this are not looked for: the index has their time
 _AT_ONCE = 200
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Notice:
-    """A critical finding that people are told."""
-
-    number: int
-    study_instance_uid: StudyInstanceUID
-    report_uid: SOPInstanceUID
-    confirmed: bool  # by a signature
-    critical: tuple[str, ...]  # keys of findings; (): the doctor withdrew what was told
-    state: NoticeState
-    born_at: datetime
-    calling_ae_title: str  # of the study
-
-    @property
-    def is_withdrawal(self) -> bool:
-        """Whether it says that a finding which was told does not stand any more."""
-        return not self.critical
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Telling:
-    """One notice at one channel."""
-
-    notice: Notice
-    channel: str
-    attempts: int
-    next_attempt_at: datetime
-    told_at: datetime | None
-    detail: str
 
 
 class NoticesSql:
@@ -174,7 +143,7 @@ class NoticesSql:
                         self._plan(connection, {**values, **more})
                         self._remind(connection, one.number, channel)
             found = connection.execute(
-                _tellings()
+                notice_rows.tellings()
                 .where(
                     notices.c.state == NoticeState.OPEN,
                     notice_tellings.c.told_at.is_(None),
@@ -184,7 +153,7 @@ class NoticesSql:
                 .order_by(notices.c.born_at, notices.c.number, notice_tellings.c.channel)
                 .limit(_AT_ONCE)
             ).mappings()
-            return [_telling(row) for row in found]
+            return [notice_rows.telling_of(row) for row in found]
 
     def _plan(self, connection: sa.Connection, values: dict[str, object]) -> None:
         there = connection.execute(
@@ -284,21 +253,23 @@ class NoticesSql:
         """Who was told of these notices, and who was not yet."""
         with transaction(self._engine) as connection:
             found = connection.execute(
-                _tellings()
+                notice_rows.tellings()
                 .where(notices.c.number.in_(list(numbers)))
                 .order_by(notice_tellings.c.told_at, notice_tellings.c.channel)
             ).mappings()
             made: dict[int, list[Telling]] = {}
             for row in found:
-                made.setdefault(row["number"], []).append(_telling(row))
+                made.setdefault(row["number"], []).append(notice_rows.telling_of(row))
             return made
 
     def get(self, number: int) -> Notice | None:
         """One notice, whatever its state; None where it is unknown or not seen."""
         with transaction(self._engine) as connection:
-            row = connection.execute(_seen(self._sight).where(notices.c.number == number)).mappings()
+            row = connection.execute(
+                notice_rows.seen(self._sight).where(notices.c.number == number)
+            ).mappings()
             found = row.first()
-        return None if found is None else _notice(found)
+        return None if found is None else notice_rows.notice_of(found)
 
     def acknowledge(self, number: int, who: str) -> bool:
         """A person has taken note; False where it is unknown, not seen or ended already."""
@@ -311,12 +282,12 @@ class NoticesSql:
     # ------------------------------------------------------------------ inside
     def _open(self, connection: sa.Connection) -> Sequence[Notice]:
         found = connection.execute(
-            _seen(self._sight)
+            notice_rows.seen(self._sight)
             .where(notices.c.state == NoticeState.OPEN)
             .order_by(notices.c.born_at, notices.c.number)
             .limit(_AT_ONCE)
         ).mappings()
-        return [_notice(row) for row in found]
+        return [notice_rows.notice_of(row) for row in found]
 
     def _end(
         self,
@@ -358,45 +329,4 @@ def _of(telling: Telling) -> tuple[sa.ColumnElement[bool], ...]:
     return (
         notice_tellings.c.number == telling.notice.number,
         notice_tellings.c.channel == telling.channel,
-    )
-
-
-def _seen(sight: Sight) -> sa.Select[tuple[object, ...]]:
-    return (
-        sa.select(notices, studies.c.calling_ae_title)
-        .join(studies, studies.c.study_instance_uid == notices.c.study_instance_uid)
-        .where(*sight.narrow())
-    )
-
-
-def _tellings() -> sa.Select[tuple[object, ...]]:
-    told = [column for column in notice_tellings.c if column.name != "number"]
-    return (
-        sa.select(notices, studies.c.calling_ae_title, *told)
-        .join(notice_tellings, notice_tellings.c.number == notices.c.number)
-        .join(studies, studies.c.study_instance_uid == notices.c.study_instance_uid)
-    )
-
-
-def _notice(row: rows.Row) -> Notice:
-    return Notice(
-        number=row["number"],
-        study_instance_uid=StudyInstanceUID(row["study_instance_uid"]),
-        report_uid=SOPInstanceUID(row["report_uid"]),
-        confirmed=bool(row["confirmed"]),
-        critical=tuple(row["critical"]),
-        state=NoticeState(row["state"]),
-        born_at=row["born_at"],
-        calling_ae_title=row["calling_ae_title"],
-    )
-
-
-def _telling(row: rows.Row) -> Telling:
-    return Telling(
-        notice=_notice(row),
-        channel=row["channel"],
-        attempts=row["attempts"],
-        next_attempt_at=row["next_attempt_at"],
-        told_at=row["told_at"],
-        detail=row["detail"],
     )
