@@ -7,7 +7,8 @@
   Two figures: one film after the other in one thread, and by as many threads as workers usually have (two),
   where one film is decoded while another is in the network.
 * `torch`, `int8`: the same network; only where torch and onnx are installed (make .venv-train/.train).
-* `decode`: a drawn film of 2500 x 2048 pixels, 12 bits, in each transfer syntax that can be written here.
+* `decode`: a drawn film of 2500 x 2048 pixels, 12 bits, in each transfer syntax that can be written here, and
+  public films of pydicom in those that cannot, with their megapixels.
 
 Films are drawn; thread counts are those of the service. Figures are medians of wall time;
 processor time beside them is what other work on the machine does not change.
@@ -33,6 +34,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
+from pydicom.data import get_testdata_file
 from pydicom.uid import (
     JPEG2000Lossless,
     JPEGLSLossless,
@@ -42,12 +44,20 @@ from pydicom.uid import (
 from hoichan.adapters.clock import SystemClock
 from hoichan.adapters.onnx_sessions import open_session
 from hoichan.adapters.runner_onnx import OnnxRunner
-from hoichan.analysis.imaging import read_film, read_picture, to_model_input
+from hoichan.analysis.imaging import DECODING_ERRORS, read_film, read_picture, to_model_input
 from hoichan.analysis.manifests import load
+from hoichan.errors import InputOutOfDomain
 from hoichan.testing.reports import a_film, a_study, as_bytes
 from hoichan.types import ModelManifest
 
 Figures = dict[str, dict[str, float]]
+PUBLIC = {  # of the distributions pydicom and pydicom-data
+    "JPEG lossless": "JPEG-LL.dcm",
+    "JPEG extended": "JPEG-lossy.dcm",
+    "JPEG 2000 irreversible": "RG1_J2KI.dcm",
+    "a real film, uncompressed": "RG1_UNCR.dcm",
+    "a real film, JPEG 2000": "RG1_J2KR.dcm",
+}
 SYNTAXES = {"RLE": RLELossless, "JPEG-LS lossless": JPEGLSLossless, "JPEG 2000 lossless": JPEG2000Lossless}
 
 
@@ -92,7 +102,8 @@ def main() -> int:
     else:
         for name, row in figures.items():
             print(f"{name:28} {row['images_per_second']:8.1f} images/s  {row['milliseconds']:8.2f} ms  "
-                  f"{row['cpu_milliseconds']:8.2f} ms processor  {row['of_bare']:6.2f} of bare")  # fmt: skip
+                  f"{row['cpu_milliseconds']:8.2f} ms processor  {row['of_bare']:6.2f} of bare"
+                  + (f"  {row['megapixels']} Mpx" if "megapixels" in row else ""))  # fmt: skip
     return 0
 
 
@@ -161,9 +172,22 @@ def _decoding(film: Dataset, folder: Path, seconds: float) -> Figures:
         except (RuntimeError, NotImplementedError, ValueError) as error:
             sys.stderr.write(f"{name} cannot be written here: {type(error).__name__}\n")
             continue
-        row = _rate(lambda path=path: read_film(dcmread(path)), seconds)  # type: ignore[misc]
-        figures[f"decode {name}"] = {**row, "megabytes": round(path.stat().st_size / 1e6, 2)}
+        figures[f"decode {name}"] = _decoded(path, seconds)
+    for name, file in PUBLIC.items():
+        place = get_testdata_file(file, download=False)
+        try:
+            if place is not None:
+                figures[f"decode {name}"] = _decoded(Path(place), seconds)
+        except (InputOutOfDomain, *DECODING_ERRORS) as error:
+            sys.stderr.write(f"{name} cannot be decoded here: {type(error).__name__}\n")
     return figures
+
+
+def _decoded(path: Path, seconds: float) -> dict[str, float]:
+    film = read_film(dcmread(path))
+    row = _rate(lambda: read_film(dcmread(path)), seconds)
+    size = {"megabytes": path.stat().st_size / 1e6, "megapixels": film.pixels.size / 1e6}
+    return {**row, **{name: round(value, 2) for name, value in size.items()}}
 
 
 def _compressed(film: Dataset, syntax: str) -> Dataset:

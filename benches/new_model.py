@@ -37,6 +37,7 @@ from PIL import Image
 from pydicom import Dataset
 
 from hoichan.adapters.scu import Address, send
+from hoichan.errors import Unreachable
 from hoichan.testing.house import RunningHouse, wait_until, write_film
 from hoichan.testing.reports import a_film
 from hoichan.types import Presence
@@ -49,7 +50,8 @@ NEW = "9.9.9"  # of what is trained here and thrown away
 READER, PASSWORD = "simulated.reader", "nhãn công khai, không phải bác sĩ"
 TEXT = "SIMULATED from the labels of a public data set: no doctor saw this film."
 ADULT, OLDEST = 18, 90
-BATCH = 20  # films sent at a time
+BATCH = 10  # films sent at a time
+TRIES = 5  # to send them, on a machine that is busy
 WAIT_SECONDS = 900.0
 FIRST_FILMS, FIRST_SECONDS = 5, 60.0  # that wait for the shadow, one after the other
 ROOT = Path(__file__).parents[1]
@@ -274,13 +276,25 @@ def answer(house: RunningHouse, rows: Sequence[Mapping[str, str]], data: Path, f
     """Send the films and wait until each has a report."""
     for first in range(0, len(rows), BATCH):
         paths = [write_film(as_dicom(row, data), folder / "films") for row in rows[first : first + BATCH]]
-        for sent in send(paths, Address.parse(house.address)):
-            if sent.status != 0:
-                raise RuntimeError(f"a film was answered with 0x{sent.status or 0:04X}")
+        deliver(paths, Address.parse(house.address))
         for path in paths:
             path.unlink()
     for row in rows:
         house.wait_for_report(uid_of(row), seconds=WAIT_SECONDS)
+
+
+def deliver(paths: Sequence[Path], to: Address) -> None:
+    """C-STORE, again where the association is lost, as a modality does: a duplicate is harmless."""
+    for tries_left in reversed(range(TRIES)):
+        try:
+            answers = [one.status for one in send(paths, to)]
+        except Unreachable:
+            if not tries_left:
+                raise
+            continue
+        if any(answers):
+            raise RuntimeError(f"a film was answered with 0x{max(status or 0 for status in answers):04X}")
+        return
 
 
 # -------------------------------------------------------------------------------------------------- reviews
