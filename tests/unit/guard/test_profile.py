@@ -22,23 +22,26 @@ CR = "1.2.840.10008.5.1.4.1.1.1"
 TEXT = {"AE", "AS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT", "DA", "DT", "TM"}
 
 
-def modules():
-    """(SOP class, keyword, whether nested) -> requirement types, from the tables that highdicom carries."""
-    folder = resources.files("highdicom") / "_standard"
-    attributes, used, classes = (
-        json.loads((folder / f"{name}.json").read_text())
-        for name in ("module_attribute_map", "iod_module_map", "sop_class_iod_map")
-    )
-    types = {}
-    for sop_class, iod in classes.items():
+def standard(name):
+    """One of the tables that highdicom carries."""
+    return json.loads((resources.files("highdicom") / "_standard" / f"{name}.json").read_text())
+
+
+IODS = standard("sop_class_iod_map")  # the small one; the others are read where the tests run
+
+
+@pytest.fixture(scope="module")
+def types():
+    """(SOP class, keyword, whether nested) -> requirement types."""
+    attributes, used = standard("module_attribute_map"), standard("iod_module_map")
+    found = {}
+    for sop_class, iod in IODS.items():
         for module in used[iod]:
             for attribute in attributes.get(module["key"], []):
                 key = (sop_class, attribute["keyword"], bool(attribute["path"]))
-                types.setdefault(key, set()).add(attribute["type"][0])
-    return types
-
-
-TYPES = modules()
+                found.setdefault(key, set()).add(attribute["type"][0])
+    assert {key[0] for key in found} == set(IODS)
+    return found
 
 
 def test_every_keyword_is_in_the_dictionary():
@@ -74,18 +77,18 @@ def test_what_identifies_directly_is_in_the_table():
         assert keyword in BASIC
 
 
-@pytest.mark.parametrize("sop_class", sorted({key[0] for key in TYPES}))
-def test_a_combination_never_breaks_a_required_type(sop_class):
+@pytest.mark.parametrize("sop_class", sorted(IODS))
+def test_a_combination_never_breaks_a_required_type(types, sop_class):
     """X only for type 3, Z only for types 2 and 3 (PS3.15 E.1)."""
     for keyword, code in BASIC.items():
         for nested in (False, True):
-            types = TYPES.get((sop_class, keyword, nested), set())
-            if "/" not in code or not types or dictionary_VR(keyword) == "SQ":
+            wanted = types.get((sop_class, keyword, nested), set())
+            if "/" not in code or not wanted or dictionary_VR(keyword) == "SQ":
                 continue
             action = resolve(keyword, code, sop_class_uid=sop_class, nested=nested)
-            if "2" in types:
+            if "2" in wanted:
                 assert action is not Action.REMOVE, keyword
-            if "1" in types and "D" in code:
+            if "1" in wanted and "D" in code:
                 assert action is Action.DUMMY, keyword
 
 
@@ -111,12 +114,12 @@ ELSEWHERE = frozenset(
 
 
 @pytest.mark.parametrize("sop_class", IMAGES)
-def test_unlisted_text_that_an_image_must_carry_is_not_removed(sop_class):
-    for (of, keyword, _), types in TYPES.items():
+def test_unlisted_text_that_an_image_must_carry_is_not_removed(types, sop_class):
+    for (of, keyword, _), wanted in types.items():
         tag = tag_for_keyword(keyword)
         if of != sop_class or tag is None or keyword in BASIC or keyword in ELSEWHERE:
             continue
-        if dictionary_VR(tag) in TEXT and types & {"1", "2"}:
+        if dictionary_VR(tag) in TEXT and wanted & {"1", "2"}:
             assert default_action(keyword, dictionary_VR(tag)) is not Action.REMOVE, keyword
 
 
