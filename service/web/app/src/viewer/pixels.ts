@@ -48,7 +48,7 @@ function planeOf(type: string, imageId: string): unknown {
   try {
     const plane = metaData.get(type, imageId) as { rowPixelSpacing?: number; columnPixelSpacing?: number } | undefined;
     if (!plane || (Number(plane.rowPixelSpacing) > 0 && Number(plane.columnPixelSpacing) > 0)) return plane;
-    return { ...plane, rowPixelSpacing: 1, columnPixelSpacing: 1, pixelSpacing: [1, 1], usingDefaultValues: true };
+    return { ...plane, rowPixelSpacing: 1, columnPixelSpacing: 1, pixelSpacing: [1, 1], usingDefaultValues: true, isInvented: true };
   } finally {
     asking = false;
   }
@@ -56,10 +56,16 @@ function planeOf(type: string, imageId: string): unknown {
 
 export const onProcessor = (): boolean => getShouldUseCPURendering();
 
+type Two = ArrayLike<number | string> | undefined;
+const isSaid = (two: Two): boolean => Number(two?.[0]) > 0 && Number(two?.[1]) > 0;
+
+/** How large a pixel is; of a film at the detector (PS3.3 C.8.7.10), where things look a little larger than they are. */
 export function spacingOf(imageId: string): Spacing {
-  const plane = metaData.get("imagePlaneModule", imageId) as { rowPixelSpacing?: number; columnPixelSpacing?: number; usingDefaultValues?: boolean } | undefined;
+  const plane = metaData.get("imagePlaneModule", imageId) as { rowPixelSpacing?: number; columnPixelSpacing?: number; usingDefaultValues?: boolean; isInvented?: boolean } | undefined;
+  const image = (metaData.get("instance", imageId) ?? metaData.get("naturalized", imageId)) as { PixelSpacing?: Two; ImagerPixelSpacing?: Two } | undefined;
   const [row, column] = [plane?.rowPixelSpacing, plane?.columnPixelSpacing];
-  return plane && !plane.usingDefaultValues && row && column && row > 0 && column > 0 ? { row, column } : null;
+  const known = !plane?.usingDefaultValues || isSaid(image?.PixelSpacing) || isSaid(image?.ImagerPixelSpacing); // a film has no position: the viewer calls all of it defaults
+  return plane && !plane.isInvented && known && row && column && row > 0 && column > 0 ? { row, column } : null;
 }
 
 /** The viewer says by an event that an image cannot be had; its own promise then never ends. */
