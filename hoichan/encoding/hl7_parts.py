@@ -7,6 +7,7 @@ import re
 from hoichan import er7
 from hoichan.encoding.signer import dicom_name
 from hoichan.encoding.source import person_name
+from hoichan.finding_table import OWN_SCHEME
 from hoichan.types import Code, Patient, Review
 
 _UID = re.compile(r"[0-2](\.(0|[1-9]\d*))+")
@@ -14,9 +15,10 @@ _CITIZEN_ID = re.compile(r"[0-9]{12}")
 
 
 def coded(code: Code, *, local: str = "", local_code: str = "") -> tuple[str, ...]:
-    """CE or CWE: the code, and beside it the words (and key) of this site."""
+    """CE or CWE: the code, and beside it the words (and key) of this site; our own scheme is L there."""
     own = (local_code, local, "L" if local_code else "") if local else ()
-    return (code.code_value, code.code_meaning, code.coding_scheme_designator, *own)
+    scheme = code.coding_scheme_designator
+    return (code.code_value, code.code_meaning, "L" if scheme == OWN_SCHEME else scheme, *own)
 
 
 def person(review: Review) -> tuple[str, ...]:

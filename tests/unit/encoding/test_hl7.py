@@ -261,6 +261,13 @@ def test_presence_and_certainty_of_a_finding_share_a_sub_id():
         assert (presence.raw(8), number.raw(8)) == (("A", "H") if present else ("", "N"))
 
 
+def test_a_code_of_our_own_is_a_local_one():
+    """Table 0396: receivers check OBX-3.3 against it, and know L."""
+    read = message(a_report(STUDY, findings=[a_finding(STUDY, "lung_cyst", 0.9)]), STUDY)
+    coded = observations(read, "CWE")[-1]
+    assert [coded.text(3, part) for part in (1, 3, 4, 6)] == ["LUNG_CYST", "L", "lung_cyst", "L"]
+
+
 def test_an_undetermined_finding_has_no_flag():
     finding = replace(a_finding(STUDY, "nodule", 0.5), presence=Presence.INDETERMINATE)
     read = message(a_report(STUDY, findings=[finding]), STUDY)
