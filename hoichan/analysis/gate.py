@@ -15,7 +15,7 @@ from hoichan.errors import InputOutOfDomain
 from hoichan.types import RefusalCode
 
 # Meaning of the gate's outputs, in order. Training and every package with four gate outputs use this order.
-# Packages made before 1.2.0 of cxr-demo have the first four.
+# The shipped packages have the first four: `mirrored` did not travel (training/EXPERIMENTS.md).
 GATE_CLASSES = ("frontal_chest", "not_upright", "inverted", "other_object", "mirrored")
 OLD_GATE_CLASSES = GATE_CLASSES[:4]
 
