@@ -90,7 +90,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _mark_recent(spool: Path, stop: threading.Event) -> None:
-    """What may have lost its mark has it again. Without room for marks the house compares at its own start."""
+    """What may have lost its mark has it again. Without room for marks the house compares at its start."""
     try:
         log.info("recent_studies_marked", studies=mark_recent(spool, stop))
     except OSError as error:
