@@ -12,6 +12,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from io import BytesIO
 from typing import Any, cast
 
@@ -25,7 +26,7 @@ from dicom_listener import commitment_reports, steps, storage_commitment
 from dicom_listener.counting import count_answer, count_rejection
 from dicom_listener.lane import StoreRequest
 from dicom_listener.limits import Limits, Waiting
-from dicom_listener.reception import SpoolReception
+from dicom_listener.reception import Details, SpoolReception
 from dicom_listener.senders import sender_of
 from dicom_listener.statuses import (
     NO_ROOM,
@@ -40,12 +41,13 @@ from dicom_listener.statuses import (
 from dicom_listener.storage_commitment import Commitments
 from dicom_listener.tls import Credentials
 from dicom_listener.transport import FilmHandler, FilmServer
-from hoichan.errors import ConfigurationError, PortInUse
+from hoichan.errors import ConfigurationError, HoichanError, PortInUse
 from hoichan.intake.dataset import Header, read_header
 from hoichan.intake.headers import EXPLICIT_LITTLE
+from hoichan.intake.priors import sent_again
 from hoichan.meters import Tally
 from hoichan.ports import Spool, Stored
-from hoichan.settings import Listener
+from hoichan.settings import Listener, Sender
 
 log = structlog.get_logger()
 
@@ -247,8 +249,15 @@ class Door:
             calling_ae_title=association.requestor.ae_title,
             may_store=lambda: sender is None or self._limits.may_store(sender),
             filed=lambda stored: self._mark_open(association, stored),
-            told=lambda answer, details: count_answer(self._tally, sender, answer, details),
+            told=lambda answer, details: self._told(association, sender, answer, details),
         )
+
+    def _told(self, association: Any, sender: Sender | None, answer: Answer, details: Details) -> None:  # noqa: ANN401
+        count_answer(self._tally, sender, answer, details)
+        if details.get("duplicate"):  # it is here: what was promised is done, whatever comes of this
+            with suppress(HoichanError, OSError, LookupError, ValueError):
+                study, instance = str(details["study"]), str(details["instance"])
+                sent_again(self._spool, study, instance, calling_ae_title=association.requestor.ae_title)
 
     def _mark_open(self, association: Any, stored: Stored) -> None:  # noqa: ANN401
         """Tells the house that more may come; not for an association whose end was already seen."""

@@ -12,6 +12,7 @@ from hoichan.errors import IntakeError, SpoolFull, StorageUnusable, WrongStudy
 from hoichan.intake.door import identify
 from hoichan.intake.headers import inflated, syntax_of, walk
 from hoichan.intake.part10 import File, split
+from hoichan.intake.priors import sent_again
 from hoichan.meters import INSTANCES_FILED, Tally
 from hoichan.ports import Spool, Stored
 
@@ -71,13 +72,18 @@ def _kept(spool: Spool, file: bytes, calling_ae_title: str, study_instance_uid: 
         )
         if identity.study_instance_uid != study_instance_uid:
             raise WrongStudy
-    return spool.store(
+    stored = spool.store(
         part.data_set,
         transfer_syntax_uid=part.transfer_syntax_uid,
         sop_class_uid=sop_class,
         sop_instance_uid=sop_instance,
         calling_ae_title=calling_ae_title,
     )
+    if stored.duplicate:
+        sent_again(
+            spool, stored.study_instance_uid, stored.sop_instance_uid, calling_ae_title=calling_ae_title
+        )
+    return stored
 
 
 def names_of(file: File) -> tuple[str, str]:

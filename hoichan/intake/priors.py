@@ -4,7 +4,8 @@ A note of the spool names them before the first of their instances is asked for:
 
     priors/<study>.json   for which study, from which source, and which instances
 
-An instance that is not named there makes the study one like all others: somebody sent it to be judged.
+An instance that is not named there makes the study one like all others: somebody sent it to be judged. So
+does one that is named and comes again from somebody else than it was fetched from.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from hoichan.intake.orders import region
-from hoichan.ports import Notes
+from hoichan.ports import Notes, Spool
 from hoichan.types import SOPInstanceUID, StudyInstanceUID
 
 _FOLDER = PurePosixPath("priors")
@@ -78,6 +79,24 @@ def release(notes: Notes, study: StudyInstanceUID) -> bool:
     if notes.read(_path(study)) is None:
         return False
     notes.remove(_path(study))
+    return True
+
+
+def sent_again(spool: Spool, study: str, instance: str, *, calling_ae_title: str) -> bool:
+    """Hear of an instance that is here and came again, the same bytes; whether its study is judged for it.
+
+    Whoever it was fetched from may give it twice. Anybody else has sent it on purpose. Raises SpoolFull.
+    """
+    note = prior_note(spool.notes, StudyInstanceUID(study))
+    if note is None or instance not in note.instances:
+        return False
+    came_from = (
+        one.calling_ae_title for one in spool.listing(note.study_instance_uid) if one.path.stem == instance
+    )
+    if next(came_from, calling_ae_title).strip() == calling_ae_title.strip():
+        return False
+    release(spool.notes, note.study_instance_uid)
+    spool.mark_fresh(note.study_instance_uid)
     return True
 
 

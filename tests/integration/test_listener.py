@@ -21,6 +21,7 @@ from hoichan.adapters.spool_disk import DiskSpool
 from hoichan.errors import ConfigurationError, PortInUse
 from hoichan.intake.headers import EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from hoichan.intake.part10 import read_meta
+from hoichan.intake.priors import PriorNote, mark_prior, prior_note
 from hoichan.settings import Listener, Sender
 from hoichan.testing import FakeSpool
 from hoichan.testing.datasets import COMPUTED_RADIOGRAPHY, MARKER, encode, film, marked_film
@@ -129,6 +130,29 @@ def test_every_storage_class_and_syntax_of_pynetdicom_is_accepted():
             assert {context.transfer_syntax[0] for context in made.accepted_contexts} == set(
                 ALL_TRANSFER_SYNTAXES
             )
+
+
+def test_an_earlier_study_that_a_modality_sends_is_to_be_judged():
+    spool, one = FakeSpool(), film()
+    with opened(spool) as port:
+        with association(port) as made:
+            assert send(made, one).Status == 0x0000
+        wait_for(lambda: not spool.is_open(one.StudyInstanceUID))
+        note = PriorNote(
+            study_instance_uid=one.StudyInstanceUID,
+            fetched_for="1.2.3",
+            source="pacs",
+            instances=frozenset({one.SOPInstanceUID}),
+        )
+        mark_prior(spool.notes, note)
+        spool.take_fresh()
+        with association(port) as made:  # whoever it came from may give it again
+            assert send(made, film()).Status == 0x0000
+        assert prior_note(spool.notes, one.StudyInstanceUID) is not None
+        with association(port, title="OTHER") as made:
+            assert send(made, film()).Status == 0x0000
+        assert prior_note(spool.notes, one.StudyInstanceUID) is None
+        assert spool.take_fresh() == [one.StudyInstanceUID]
 
 
 def test_an_unknown_sender_gets_no_association():

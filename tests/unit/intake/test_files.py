@@ -13,6 +13,7 @@ from hoichan.errors import IncompleteObject, IntakeError, NotDicom, SpoolFull, W
 from hoichan.intake.files import MEDIA_DIRECTORY, is_media_directory, take_in
 from hoichan.intake.headers import DEFLATED, EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from hoichan.intake.part10 import split
+from hoichan.intake.priors import PriorNote, is_prior, mark_prior
 from hoichan.testing import FakeSpool
 from hoichan.testing.datasets import COMPUTED_RADIOGRAPHY, MARKER, encode, film, marked_film
 from hoichan.testing.files import as_file
@@ -49,6 +50,25 @@ def test_the_data_set_is_right_where_the_meta_is_missing_or_wrong(spool, syntax,
     stored = take_in(spool, odd, calling_ae_title="CD")
     assert stored.sop_instance_uid == film().SOPInstanceUID
     assert split(spool.file(stored.path).read_bytes()).sop_class_uid == COMPUTED_RADIOGRAPHY
+
+
+@pytest.mark.parametrize(("sender", "is_judged"), [("STOW", True), ("PACS", False)])
+def test_an_earlier_study_that_somebody_sends_is_to_be_judged(spool, sender, is_judged):
+    stored = take_in(spool, as_file(film()), calling_ae_title="PACS")
+    study = stored.study_instance_uid
+    mark_prior(
+        spool.notes,
+        PriorNote(
+            study_instance_uid=study,
+            fetched_for="1.2.3",
+            source="pacs",
+            instances=frozenset({stored.sop_instance_uid}),
+        ),
+    )
+    spool.take_fresh()
+    assert take_in(spool, as_file(film()), calling_ae_title=sender).duplicate
+    assert is_prior(spool.notes, study, [stored.sop_instance_uid]) is not is_judged
+    assert spool.take_fresh() == ([study] if is_judged else [])
 
 
 def test_only_the_named_study_is_taken(spool):
