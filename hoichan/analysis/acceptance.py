@@ -64,11 +64,12 @@ def check(
         if found is None:
             rows.append(_gate(key, "answered", 1, None))
             continue
-        shadow, live = found["shadow"], found["live"]
+        shadow = found["shadow"]
         rows.append(_gate(key, "reviews", gates.reviews, found["difference"]["n"] or shadow["n"]))
         rows.append(_gate(key, "positives", gates.positives, shadow["positives"]))
+        both = found.get("paired", found)  # on the same studies: others may have been easier
         for name in ("sensitivity", "specificity", "auroc"):
-            before, now = _figure(live, name), _figure(shadow, name)
+            before, now = _figure(both["live"], name), _figure(both["shadow"], name)
             if before is not None:
                 rows.append(_gate(key, f"{name}_against_live", max(0.0, before - gates.loss), now))
         bars = gates.findings.get(key, FindingGates())

@@ -133,6 +133,7 @@ def compare(cases: Sequence[Case], *, changes: int = 50) -> dict[str, Any]:
         "agreement": _agreement(both),
         "live": _performance(reviewed, live=True),
         "shadow": _performance(reviewed, live=False),
+        "paired": {"live": _performance(paired, live=True), "shadow": _performance(paired, live=False)},
         "difference": _difference(paired),
         "subgroups": _subgroups(reviewed),
         "changed": [_changed(c) for c in _by_size([c for c in both if c.live_present != c.shadow_present])][

@@ -141,3 +141,15 @@ def test_gates_hold_by_what_was_measured(cases):
 
 def test_a_finding_that_nobody_answered_does_not_pass():
     assert [row["held"] for row in check(Gates(reviews=0, positives=0), {}, ["mass"])] == [False]
+
+
+def test_the_live_version_is_judged_on_the_studies_that_both_answered():
+    """It read others before the shadow came; whether those were easy is no merit of it."""
+    both = [case(n, n % 2 == 0, 0.4, 0.4) for n in range(20)]  # nobody tells anything apart
+    easy = [case(100 + n, n % 2 == 0, 0.9 if n % 2 == 0 else 0.1, None) for n in range(40)]
+    found = compare([*both, *easy])
+    assert found["live"]["auroc"] > 0.8
+    assert found["paired"]["live"]["n"] == found["paired"]["shadow"]["n"] == 20
+    assert found["paired"]["live"]["auroc"] == found["paired"]["shadow"]["auroc"] == 0.5
+    rows = check(Gates(reviews=20, positives=10, loss=0.0), {"mass": found}, ["mass"])
+    assert all(row["held"] for row in rows), rows
