@@ -1,4 +1,4 @@
-"""Second opinions and links in a real browser: both languages, desk and phone, axe, nothing too wide."""
+"""A link in a visitor's phone. How the pages look: test_every_page.py."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ import os
 import shutil
 import threading
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 import uvicorn
 
 from hoichan.testing.house import wait_until
 from hoichan.testing.reports import a_film, as_bytes
-from service.api.caller import SESSION
 from tests.unit.service.api.test_reading import signed
 from tests.unit.service.api.test_shares import Ward
 
@@ -82,40 +80,6 @@ def browser():
         browser = play.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
         yield browser
         browser.close()
-
-
-def pages(site):
-    study = f"/studies/{site.uid}"
-    yield from (("bs.chau", path) for path in ("/opinions", f"{study}/opinions", f"{study}/shares"))
-    yield from (("bs.an", "/opinions"), ("", site.open), ("", site.closed), ("", "/shared/" + "x" * 43))
-
-
-@pytest.mark.parametrize("language", ["vi", "en"])
-@pytest.mark.parametrize("size", list(SIZES))
-def test_every_page_is_accessible_and_fits(site, browser, size, language):
-    for number, (who, path) in enumerate(pages(site)):
-        context = browser.new_context(**SIZES[size])
-        if who:
-            session = site.record.people.begin_session(who)
-            context.add_cookies([{"name": SESSION, "value": session, "url": site.base}])
-        page = context.new_page()
-        wrong = []
-        page.on(
-            "console", lambda told, wrong=wrong: wrong.append(told.text) if told.type == "error" else None
-        )
-        page.goto(f"{site.base}{path}?lang={language}")
-        if SHOTS:
-            page.screenshot(path=Path(SHOTS) / f"{number}-{size}-{language}.png", full_page=True)
-        found = [
-            (one["id"], [node["target"] for node in one["nodes"]])
-            for one in axe.Axe().run(page).response["violations"]
-            if one["impact"] in ("serious", "critical")
-        ]
-        assert found == [], path
-        width = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-        assert width <= 0, path
-        assert [text for text in wrong if "404" not in text] == [], path
-        context.close()
 
 
 def test_a_visitor_with_a_phone_types_the_pin_and_sees_words_and_film(site, browser):

@@ -63,30 +63,6 @@ class Site:
                 continue
         self.base = f"http://localhost:{json.loads(self._ready.read_text(encoding='utf-8'))['port']}"
 
-    def paths(self):
-        urgent, refused, routine, waiting = (
-            f"/studies/{self.uids[one]}/record" for one in ("urgent", "refused", "routine", "receiving")
-        )
-        return (
-            "/",
-            urgent,
-            refused,
-            routine,
-            waiting,
-            urgent.replace("/record", "/trail"),
-            "/docs",
-            "/?state=signed",
-            "/queue",
-            "/messages",
-            "/?show=unread",
-            "/notices",
-            "/follow-ups",
-            "/unmatched",
-            "/messages",
-            "/waits",
-            "/drift",
-        )
-
     def close(self):
         self.process.stdin.close()
         self.process.wait(DEADLINE_SECONDS)
@@ -128,22 +104,6 @@ class Reader:
 
     def __exit__(self, *_):
         self.context.close()
-
-
-@pytest.mark.parametrize(
-    ("device", "language", "scheme"),
-    [(DESK, "vi", "dark"), (DESK, "en", "light"), (PHONE, "vi", "light"), (PHONE, "en", "dark")],
-    ids=["desk-vi-dark", "desk-en-light", "phone-vi-light", "phone-en-dark"],
-)
-def test_every_page_can_be_used_by_everybody(site, browser, device, language, scheme):
-    with Reader(browser, color_scheme=scheme, **device) as reader:
-        for path in site.paths():
-            reader.page.goto(f"{site.base}{path}{'&' if '?' in path else '?'}lang={language}")
-            found = axe.Axe().run(reader.page).response["violations"]
-            assert [(one["id"], one["impact"], one["nodes"][0]["html"]) for one in found] == [], path
-            wide = reader.page.evaluate("document.documentElement.scrollWidth > innerWidth")
-            assert not wide, f"{path} is wider than the screen"
-        assert (reader.complaints, reader.elsewhere) == ([], [])
 
 
 def test_the_room_is_dark_unless_the_reader_asks_for_light(site, browser):
