@@ -18,7 +18,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # MONAI and torch speak of their own future on import
     import onnx
 
-    from training import dataset, evaluate, export, networks, train
+    from training import calibrate, dataset, evaluate, export, networks, train
 
 
 _place = importlib.util.spec_from_file_location("tiny_models", Path(__file__).with_name("tiny_models.py"))
@@ -161,7 +161,7 @@ def test_calibration_brings_the_mean_probability_to_the_share_of_disease():
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 3, (4000, 2)).astype(np.float32)
     labels = (rng.random((4000, 2)) < 1 / (1 + np.exp(-(0.5 * logits + [-1, 0.5])))).astype(np.float32)
-    slope, intercepts = evaluate.fit_calibration(labels, logits)
+    slope, intercepts = calibrate.fit_calibration(labels, logits)
     assert slope == pytest.approx(0.5, abs=0.05)
     np.testing.assert_allclose(intercepts, [-1, 0.5], atol=0.12)
 
@@ -169,8 +169,8 @@ def test_calibration_brings_the_mean_probability_to_the_share_of_disease():
 def test_the_operating_point_keeps_the_specificity():
     rng = np.random.default_rng(0)
     labels, p = rng.integers(0, 2, 500), rng.random(500)
-    point = evaluate.operating_point(labels, p)
-    assert (p[labels == 0] < point).mean() == pytest.approx(evaluate.SPECIFICITY, abs=0.01)
+    point = calibrate.operating_point(labels, p)
+    assert (p[labels == 0] < point).mean() == pytest.approx(calibrate.SPECIFICITY, abs=0.01)
 
 
 @pytest.mark.parametrize("kind", tiny_models.KINDS)
