@@ -209,7 +209,6 @@ LOOKS = {
     "/trial": (Look(who="it.nam"),),
     f"{STUDY}/retraction": (Look(who="bs.chau"),),
     "/routing": (Look(who="it.nam"),),
-    "/trial": (Look(who="it.nam"),),
 }
 NO_PAGES = {"/login/oidc", "/login/oidc/back"}  # they lead to the issuer and back; tests/peers/test_oidc.py
 

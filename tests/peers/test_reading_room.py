@@ -292,6 +292,37 @@ def test_a_critical_notice_is_acknowledged_in_the_room(room, browser):
         assert reader.complaints == []
 
 
+@pytest.mark.parametrize(("device", "number"), [(DESK, 12), (SMALL_PHONE, 13)], ids=["desk", "phone"])
+def test_a_next_step_is_given_in_the_room_after_the_signature(room, browser, device, number):
+    study = room.film(number)
+    with Reader(browser, **device) as reader:
+        page = opened(room, reader, study)
+        assert page.locator(".follow").count() == 0  # nothing is signed: nothing to follow
+        for card in page.locator(".card-finding").all():
+            card.locator(".verb").nth(0).click()
+        page.locator("textarea[name=conclusion]").fill("Tràn dịch màng phổi.")
+        saved(page)
+        page.locator(".sign-bar .primary").click()
+        page.fill(".sign input[type=password]", PASSWORD)
+        page.locator(".sign button[type=submit]").click()
+        page.wait_for_selector(".follow form")
+        form = page.locator(".follow form")
+        assert form.locator("select[name=owner] option").all_inner_texts() == ["BS. Hà (bs.ha)"]
+        form.locator("select[name=kind]").select_option("ct")
+        form.locator("input[name=due_on]").fill("2031-05-20")
+        form.locator("input[name=words]").fill("Chụp có thuốc")
+        form.locator("button[type=submit]").click()
+        page.wait_for_selector(".follow ol li")
+        told = page.locator(".follow ol li").inner_text()
+        assert "Chụp CT" in told and "20/05/2031" in told and "bs.ha" in told and "Chụp có thuốc" in told
+        found = axe.Axe().run(page).response["violations"]
+        assert [(one["id"], one["nodes"][0]["html"]) for one in found] == []
+        assert not page.evaluate("document.documentElement.scrollWidth > innerWidth")
+        page.goto(f"{room.base}/follow-ups")
+        assert "Chụp có thuốc" in page.inner_text("main")
+        assert reader.complaints == []
+
+
 def test_the_first_picture_is_small_and_comes_with_the_page(room, browser):
     study = room.film(8)
     with Reader(browser, **DESK) as reader:
