@@ -73,10 +73,9 @@ class Worker:
         )
         self._heartbeats = HeartbeatsSql(self._house.engine)
         clock = self._house.clock
-        sinks = wiring.sinks(settings, MatchesSql(self._house.engine, self._house.clock))
-        self._outbox = Outbox(
-            self._studies, self._metering.sinks(sinks), clock, settings.work, self._house.work
-        )
+        sinks = wiring.sinks(settings, MatchesSql(self._house.engine, clock))
+        delivered_by = self._metering.sinks(sinks)
+        self._outbox = Outbox(self._studies, delivered_by, clock, settings.work, self._house.work)
         self._asking = wiring.asking(self._house, sinks)
         self._forwarding = wiring.forwarding(self._house)
         self._corrections = wiring.corrections(self._house)
