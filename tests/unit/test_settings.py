@@ -72,7 +72,7 @@ def test_the_data_dir_of_the_command_line_wins(tmp_path):
         ("[[listener.senders]]\nae_title = 'A'\nhost = '10.0.0.300'\n", "listener.senders.0.host"),
         ("[[destinations]]\nname = 'x'\nkind = 'fax'\n", "'destinations.0' is wrong"),
         ("not toml", "is not valid TOML"),
-        ("storage = 1\n", "'storage' is wrong"),
+        ("storage = 1\n", "'storage' must be a section"),
     ],
 )
 def test_a_fault_is_told_in_one_sentence(tmp_path, text, says):

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -22,7 +23,12 @@ from hoichan.testing.reviews import a_review
 
 STUDY = a_study(a_film())
 REPORT = a_report(STUDY)
-REVIEW = a_review(REPORT, STUDY, now=datetime.now(UTC))
+
+
+@cache
+def the_review():
+    """Signed when the first test of this file begins: a page is sealed within minutes of its signature."""
+    return a_review(REPORT, STUDY, now=datetime.now(UTC))
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +57,7 @@ def encoded(folder, pades):
     """The page as the documents of a signature carry it, and those documents."""
     (folder / "film.dcm").write_bytes(as_bytes(a_film()))
     settings = Settings(pades=pades)
-    signed = signed_report(REPORT, REVIEW, STUDY, time="08:32 20/11/2026")
+    signed = signed_report(REPORT, the_review(), STUDY, time="08:32 20/11/2026")
     made = DocumentEncoder(FolderOfFilms(folder), settings).encode(STUDY, signed)
     return signed_page_of(made), made
 
@@ -70,33 +76,33 @@ def settings(folder, authority, issued, **changes):
     return Pades.model_validate({**content, **changes})
 
 
-def refused(seal, page, review=REVIEW):
+def refused(seal, page, review=None):
     with pytest.raises(NotSignable) as told:
-        seal.sign(page, review)
+        seal.sign(page, review or the_review())
     return told.value.reason
 
 
 def test_a_signed_page_is_proved_by_its_certificate(tmp_path, authority, doctor, page):
     seal = PageSeal(settings(tmp_path, authority, doctor))
-    signed = seal.sign(page, REVIEW)
+    signed = seal.sign(page, the_review())
     assert signed.startswith(page) and is_sealed_page(signed) and not is_sealed_page(page)
-    checked = seal.check(signed, REVIEW)
+    checked = seal.check(signed, the_review())
     assert (checked.problem, len(checked.certificate_sha256), checked.timestamped) == ("", 64, False)
     assert "ocsp" in authority.asked
 
 
 def test_years_later_nobody_is_asked(tmp_path, authority, doctor, page):
     seal = PageSeal(settings(tmp_path, authority, doctor))
-    signed = seal.sign(page, REVIEW)
+    signed = seal.sign(page, the_review())
     authority.asked.clear()
     authority.answers = lambda path: False
-    assert seal.check(signed, REVIEW).problem == ""
+    assert seal.check(signed, the_review()).problem == ""
     assert authority.asked == []
 
 
 def test_every_form_carries_the_same_signed_bytes(tmp_path, authority, doctor):
     signed, _ = encoded(tmp_path, settings(tmp_path, authority, doctor))
-    assert PageSeal(settings(tmp_path, authority, doctor)).check(signed, REVIEW).problem == ""
+    assert PageSeal(settings(tmp_path, authority, doctor)).check(signed, the_review()).problem == ""
 
 
 def test_two_files_of_pem(tmp_path, authority, doctor, page):
@@ -105,12 +111,12 @@ def test_two_files_of_pem(tmp_path, authority, doctor, page):
     secret.write_text(f"{SECRET}\n", encoding="utf-8")
     one = {"accounts": ["*"], "key": key, "certificate": certificate, "secret_file": secret}
     seal = PageSeal(settings(tmp_path, authority, doctor, certificates=[one]))
-    assert seal.check(seal.sign(page, REVIEW), REVIEW).problem == ""
+    assert seal.check(seal.sign(page, the_review()), the_review()).problem == ""
 
 
 def test_a_time_that_another_attests(tmp_path, authority, doctor, page):
     seal = PageSeal(settings(tmp_path, authority, doctor, timestamp_url=authority.address("tsa")))
-    checked = seal.check(seal.sign(page, REVIEW), REVIEW)
+    checked = seal.check(seal.sign(page, the_review()), the_review())
     assert (checked.problem, checked.timestamped) == ("", True)
     assert "tsa" in authority.asked
 
@@ -124,7 +130,7 @@ def test_no_timestamp_no_signature(tmp_path, authority, doctor, page):
 def test_the_revocation_list_where_nobody_answers_ocsp(tmp_path, authority, doctor, page):
     authority.answers = lambda path: path == "crl"
     seal = PageSeal(settings(tmp_path, authority, doctor))
-    assert seal.check(seal.sign(page, REVIEW), REVIEW).problem == ""
+    assert seal.check(seal.sign(page, the_review()), the_review()).problem == ""
     assert "crl" in authority.asked
 
 
@@ -133,7 +139,7 @@ def test_a_list_that_somebody_brought(tmp_path, authority, page):
     brought = tmp_path / "list.crl"
     brought.write_bytes(authority.crl())
     with_list = PageSeal(settings(tmp_path, authority, lonely, crls=[brought], fetch_status=False))
-    assert with_list.check(with_list.sign(page, REVIEW), REVIEW).problem == ""
+    assert with_list.check(with_list.sign(page, the_review()), the_review()).problem == ""
     assert refused(PageSeal(settings(tmp_path, authority, lonely)), page) == "certificate_refused"
 
 
@@ -146,10 +152,10 @@ def test_a_status_that_nobody_tells_is_a_bad_one(tmp_path, authority, doctor, pa
 def test_a_revoked_certificate(tmp_path, authority, page, status):
     gone = authority.issue("Lê Minh Châu", status=(status,))
     seal = PageSeal(settings(tmp_path, authority, gone))
-    signed = seal.sign(page, REVIEW)
+    signed = seal.sign(page, the_review())
     authority.revoke(gone)
     assert refused(seal, page) == "certificate_refused"
-    assert seal.check(signed, REVIEW).problem == ""  # it was good then
+    assert seal.check(signed, the_review()).problem == ""  # it was good then
 
 
 @pytest.mark.parametrize("begins", [timedelta(days=-9), timedelta(days=9)])
@@ -163,13 +169,13 @@ def test_an_authority_that_nobody_knows(tmp_path, authority, page):
         issued = stranger.issue("Lê Minh Châu")
         assert refused(PageSeal(settings(tmp_path, authority, issued)), page) == "certificate_refused"
         seal = PageSeal(settings(tmp_path, stranger, issued))
-        signed = seal.sign(page, REVIEW)
-    assert PageSeal(settings(tmp_path, authority, issued)).check(signed, REVIEW).problem == "untrusted"
+        signed = seal.sign(page, the_review())
+    assert PageSeal(settings(tmp_path, authority, issued)).check(signed, the_review()).problem == "untrusted"
 
 
 def test_an_account_without_a_certificate(tmp_path, authority, doctor, page):
     seal = PageSeal(settings(tmp_path, authority, doctor))
-    assert refused(seal, page, replace(REVIEW, reviewer="bs.an")) == "no_certificate"
+    assert refused(seal, page, replace(the_review(), reviewer="bs.an")) == "no_certificate"
 
 
 @pytest.mark.parametrize("change", [{"secret": "sai"}, {"pkcs12": "/nowhere.p12"}])
@@ -183,17 +189,17 @@ def test_a_key_that_does_not_open(tmp_path, authority, doctor, page, change):
 
 def test_what_was_changed_or_lent_is_seen(tmp_path, authority, doctor, page):
     seal = PageSeal(settings(tmp_path, authority, doctor))
-    signed = seal.sign(page, REVIEW)
-    assert seal.check(page, REVIEW).problem == "unsigned"
-    assert seal.check(b"%PDF-1.4 nothing", REVIEW).problem == "changed"
+    signed = seal.sign(page, the_review())
+    assert seal.check(page, the_review()).problem == "unsigned"
+    assert seal.check(b"%PDF-1.4 nothing", the_review()).problem == "changed"
     at = page.index(b"stream") + 20
     broken = signed[:at] + bytes([signed[at] ^ 1]) + signed[at + 1 :]
-    assert seal.check(broken, REVIEW).problem == "changed"
-    assert seal.check(signed + b"\n% more\n", REVIEW).problem != ""
-    assert seal.check(signed, replace(REVIEW, content_sha256="0" * 64)).problem == "other_review"
-    assert seal.check(signed, replace(REVIEW, signed_at=REVIEW.signed_at - timedelta(days=1))).problem == (
-        "other_time"
-    )
+    assert seal.check(broken, the_review()).problem == "changed"
+    assert seal.check(signed + b"\n% more\n", the_review()).problem != ""
+    assert seal.check(signed, replace(the_review(), content_sha256="0" * 64)).problem == "other_review"
+    assert seal.check(
+        signed, replace(the_review(), signed_at=the_review().signed_at - timedelta(days=1))
+    ).problem == ("other_time")
 
 
 def test_no_name_of_a_certificate_is_logged(tmp_path, authority, doctor, page, capsys):
@@ -207,7 +213,7 @@ def test_no_name_of_a_certificate_is_logged(tmp_path, authority, doctor, page, c
 def test_a_tool_of_others_says_the_same(tmp_path, authority, doctor, page):
     seal = PageSeal(settings(tmp_path, authority, doctor))
     file = tmp_path / "signed.pdf"
-    file.write_bytes(seal.sign(page, REVIEW))
+    file.write_bytes(seal.sign(page, the_review()))
     told = subprocess.run(
         ["pdfsig", "-nocert", file], capture_output=True, text=True, timeout=60, check=False
     ).stdout
@@ -244,7 +250,7 @@ def test_a_key_that_never_leaves_its_token(tmp_path, authority, doctor, page, mo
     with library.get_token(token_label="hoichan").open(user_pin="1234", rw=True) as session:
         _into(session, doctor)
     seal = PageSeal(settings(tmp_path, authority, doctor, certificates=[TOKEN]))
-    assert seal.check(seal.sign(page, REVIEW), REVIEW).problem == ""
+    assert seal.check(seal.sign(page, the_review()), the_review()).problem == ""
     wrong = PageSeal(settings(tmp_path, authority, doctor, certificates=[{**TOKEN, "secret": "9999"}]))
     assert refused(wrong, page) == "certificate_unusable"
     other = PageSeal(settings(tmp_path, authority, doctor, certificates=[{**TOKEN, "label": "an"}]))
