@@ -24,7 +24,6 @@ from hoichan.types import StudyInstanceUID
 What = Literal["due", "asked"]
 EVENTS: dict[What, str] = {"due": "follow_up_reminded", "asked": "opinion_told"}
 LATE = timedelta(days=2)  # what is older was there before, or the channel was away: the lists show it
-MOST = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +48,7 @@ class RemindersSql:
         """What is open and was not told by this channel yet, oldest first. `today`: in the site's zone."""
         asked = self._due(today) if what == "due" else self._asked()
         with transaction(self._engine) as connection:
-            rows = connection.execute(asked.limit(MOST)).mappings().all()
+            rows = connection.execute(asked).mappings().all()
             told = _told(connection, {row["study_instance_uid"] for row in rows}, what, channel)
         return [
             Reminder(

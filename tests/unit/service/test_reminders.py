@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+import sqlalchemy as sa
 
 from hoichan.adapters.audit_sql import Wanted
 from hoichan.adapters.reminders_sql import RemindersSql
+from hoichan.adapters.schema_notices import follow_ups
 from hoichan.errors import Unreachable
 from hoichan.guard.audit import Audited
 from hoichan.settings import EmailChannel
@@ -66,6 +68,16 @@ def ward(tmp_path, request):
     made = Ward(tmp_path, **getattr(request, "param", {}))
     yield made
     made.record.engine.dispose()
+
+
+def test_a_full_day_leaves_nobody_out(ward):
+    with ward.record.engine.begin() as connection:
+        due = connection.execute(sa.select(follow_ups).where(follow_ups.c.number == 1)).mappings().one()
+        more = [{**due, "number": number} for number in range(1000, 1300)]
+        connection.execute(follow_ups.insert(), more)
+    while ward.leader.step():
+        pass
+    assert len(ward.teller.told) == 302
 
 
 def test_on_the_day_the_owner_is_told_once_and_who_is_asked_at_once(ward):
