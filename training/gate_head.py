@@ -5,7 +5,8 @@
 Gives a package's network another gate and leaves its findings as they are, weight for weight; the run folder
 goes on to `training.evaluate` and `training.export`. The gate learns from films of split train, plain and
 altered, and from what it must refuse: the same films turned, upside down, inverted and mirrored, corners of
-films, slices of other modalities, photographs and drawings.
+films, slices of other modalities, photographs and drawings. With `gate_mirrored = false` in the recipe it has
+no class for mirrored films and sees none.
 
 A mirrored film differs from a good one by little more than where the heart lies, so this class may say no
 only where it is sure: its bias is lowered until it alone refuses no more than `MIRRORED_REFUSES` of the films
@@ -28,7 +29,7 @@ import torch.nn.functional as F
 from rich.progress import track
 from torch import Tensor
 
-from hoichan.analysis.gate import GATE_CLASSES
+from hoichan.analysis.gate import GATE_CLASSES, OLD_GATE_CLASSES
 from training.dataset import FINDINGS, FRONTAL, MIRRORED, Array, gate_negatives, load_films, load_split
 from training.networks import FilmNet, build, device
 from training.package_net import from_package
@@ -46,6 +47,12 @@ class Gating:
     epochs: int = 30
     learning_rate: float = 1e-3
     seed: int = 0
+    mirrored: bool = True  # whether mirrored films are a class of their own
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What the gate can say, in the order of its outputs."""
+        return GATE_CLASSES if self.mirrored else OLD_GATE_CLASSES
 
 
 def regate(
@@ -54,10 +61,8 @@ def regate(
     """Fit the gate of `net` on films (n, 1, S, S) of split train; its loss."""
     altered = altered_copies(films, rules.seed + 1, sides=False)
     good = [trunk_features(net, films, keep, "plain"), trunk_features(net, altered, keep, "upright")]
-    swapped = [
-        trunk_features(net, np.ascontiguousarray(x[..., ::-1]), keep, name)
-        for x, name in ((films, "mirrored"), (altered, "mirrored-upright"))
-    ]
+    mirrors = ((films, "mirrored"), (altered, "mirrored-upright")) if rules.mirrored else ()
+    swapped = [trunk_features(net, np.ascontiguousarray(x[..., ::-1]), keep, name) for x, name in mirrors]
     negatives, classes = gate_negatives(films, data, count=rules.count, seed=rules.seed)
     refused = trunk_features(net, negatives, keep, "refused")
     kinds = [
@@ -66,7 +71,8 @@ def regate(
         torch.from_numpy(classes),
     ]
     loss = train_gate(net, rules, torch.cat([*good, *swapped, refused]), torch.cat(kinds))
-    hold_back(net, val_features)
+    if rules.mirrored:
+        hold_back(net, val_features)
     return loss
 
 
@@ -74,8 +80,8 @@ def train_gate(net: FilmNet, rules: Gating, features: Tensor, classes: Tensor) -
     """Fit the gate on trunk features (m, 112, S/16, S/16) and classes (m,), each class weighing the same."""
     where = device()
     net.to(where)
-    counts = torch.bincount(classes, minlength=len(GATE_CLASSES)).clamp(min=1)
-    weight = (len(classes) / (len(GATE_CLASSES) * counts)).float().to(where)
+    counts = torch.bincount(classes, minlength=net.gate_out.out_features).clamp(min=1)
+    weight = (len(classes) / (net.gate_out.out_features * counts)).float().to(where)
     optimizer = torch.optim.AdamW(net.gate_parameters(), lr=rules.learning_rate, weight_decay=0.05)
     rng = np.random.default_rng(rules.seed)
     loss = torch.zeros(())
@@ -102,10 +108,10 @@ def hold_back(net: FilmNet, good: Tensor) -> float:
     return shift
 
 
-def with_fresh_gate(net: FilmNet, seed: int) -> FilmNet:
-    """The same network with a gate of today's classes that has learned nothing."""
+def with_fresh_gate(net: FilmNet, seed: int, classes: int = len(GATE_CLASSES)) -> FilmNet:
+    """The same network with a gate of so many classes that has learned nothing."""
     torch.manual_seed(seed)
-    fresh = build(len(FINDINGS), len(GATE_CLASSES), pretrained=False)
+    fresh = build(len(FINDINGS), classes, pretrained=False)
     kept = {name: value for name, value in net.state_dict().items() if not name.startswith("gate_")}
     fresh.load_state_dict(kept, strict=False)
     return fresh.to(memory_format=torch.channels_last).eval()
@@ -119,9 +125,13 @@ def renew(
     settings: dict[str, Any] = json.loads((package / "evaluation.json").read_text(encoding="utf-8"))["recipe"]
     settings |= tomllib.loads(recipe.read_text(encoding="utf-8"))
     rules = Gating(
-        settings["gate_count"], settings["gate_epochs"], settings["gate_learning_rate"], settings["seed"]
+        count=settings["gate_count"],
+        epochs=settings["gate_epochs"],
+        learning_rate=settings["gate_learning_rate"],
+        seed=settings["seed"],
+        mirrored=settings.get("gate_mirrored", True),
     )
-    net = with_fresh_gate(from_package(package), rules.seed)
+    net = with_fresh_gate(from_package(package), rules.seed, len(rules.classes))
     train, val = (load_split(data, split).head(films) for split in ("train", "val"))
     squares = load_films(train.paths, settings["size"])
     val_features = trunk_features(net, load_films(val.paths, settings["size"]), keep, "val")

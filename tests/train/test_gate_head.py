@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed: make test-train installs it")
 
-from hoichan.analysis.gate import GATE_CLASSES  # noqa: E402
+from hoichan.analysis.gate import GATE_CLASSES, OLD_GATE_CLASSES  # noqa: E402
 from training import evaluate, gate_head, trunk  # noqa: E402
 from training.dataset import FRONTAL, MIRRORED  # noqa: E402
 from training.package_net import from_package  # noqa: E402
@@ -53,6 +53,21 @@ def test_the_gate_learns_and_mirrored_says_no_only_where_it_is_sure(net):
     assert gate_head.hold_back(net, good) == pytest.approx(0.0, abs=1e-4)
 
 
+def test_a_gate_without_mirrored_has_the_older_classes_and_learns_them():
+    rules = gate_head.Gating(epochs=12, learning_rate=3e-3, mirrored=False)
+    older = gate_head.with_fresh_gate(from_package(PACKAGE), 3, len(rules.classes))
+    assert rules.classes == OLD_GATE_CLASSES
+    rng = np.random.default_rng(1)
+    classes = torch.from_numpy(np.repeat(np.arange(len(rules.classes)), 40))
+    features = torch.from_numpy(rng.normal(0, 0.3, (len(classes), 112, 10, 10)).astype(np.float32))
+    for place, kind in enumerate(classes):
+        features[place, int(kind)] += 2.0
+    gate_head.train_gate(older, rules, features, classes)
+    with torch.inference_mode():
+        assert older.gate(features).shape[1] == len(OLD_GATE_CLASSES)
+        assert (older.gate(features).argmax(1) == classes).float().mean() > 0.95
+
+
 def test_copies_for_the_gate_keep_their_sides():
     ramp = np.tile(np.linspace(0, 1, 160, dtype=np.float32), (12, 1, 160, 1))  # bright on the right
     halves = trunk.altered_copies(ramp, 5, sides=False)
@@ -62,12 +77,15 @@ def test_copies_for_the_gate_keep_their_sides():
 
 
 @pytest.mark.skipif(not (DATA / "nih_cxr").is_dir(), reason="the films are not beside the checkout")
-def test_a_package_gets_another_gate_in_a_run_folder_that_can_be_evaluated(tmp_path):
+@pytest.mark.parametrize("classes", [GATE_CLASSES, OLD_GATE_CLASSES], ids=["mirrored", "without"])
+def test_a_package_gets_another_gate_in_a_run_folder_that_can_be_evaluated(tmp_path, classes):
     pytest.importorskip("data_store", reason="pydicom-data is not installed")
     recipe = tmp_path / "recipe.toml"
     recipe.write_text('name = "cxr-demo"\nversion = "7.0.0"\ngate_count = 6\ngate_epochs = 2\n')
+    with recipe.open("a") as file:
+        file.write(f"gate_mirrored = {str(classes == GATE_CLASSES).lower()}\n")
     gate_head.renew(PACKAGE, recipe, DATA, tmp_path / "run", films=16)
     net, settings = evaluate.load_net(tmp_path / "run")
     assert (settings["version"], settings["start"].split()[0]) == ("7.0.0", "cxr-demo")
-    assert len(net.gate_out.bias) == len(GATE_CLASSES)
+    assert len(net.gate_out.bias) == len(classes)
     assert json.loads((tmp_path / "run" / "environment.json").read_text())["packages"]["torch"]
