@@ -11,6 +11,7 @@ from hoichan.adapters import (  # noqa: F401  their tables belong to the metadat
     schema_notices,
     schema_opinions,
     schema_orders,
+    schema_receivers,
     schema_retention,
     schema_reviews,
     schema_routing,
