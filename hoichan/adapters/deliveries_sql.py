@@ -17,6 +17,7 @@ from hoichan.adapters.transactions import transaction
 from hoichan.adapters.work_sql import band
 from hoichan.errors import RecordsError
 from hoichan.ports import Clock, Objects, TrailEntry
+from hoichan.reporting.deliveries import READING
 from hoichan.types import (
     Delivery,
     DeliveryState,
@@ -119,6 +120,7 @@ class DeliveriesSql:
                 .select_from(own)
                 .join(newer, sa.and_(*_before(own, newer), newer.c.state == DeliveryState.SENT))
                 .where(
+                    is_report(newer),
                     own.c.idempotency_key == idempotency_key,
                     # what takes a report back from another patient has to arrive, however late
                     own.c.report_uid.not_in(
@@ -137,7 +139,7 @@ class DeliveriesSql:
                 sa.select(newer.c.idempotency_key)
                 .select_from(own)
                 .join(newer, sa.and_(*_before(own, newer), newer.c.state == DeliveryState.PENDING))
-                .where(own.c.idempotency_key == idempotency_key)
+                .where(own.c.idempotency_key == idempotency_key, is_report(newer))
                 .limit(1)
             ).scalar()
         return found is not None
@@ -157,6 +159,7 @@ class DeliveriesSql:
                     deliveries.c.study_instance_uid == uid,
                     deliveries.c.revision == newest.scalar_subquery(),
                     deliveries.c.state.in_([DeliveryState.PENDING, DeliveryState.DEAD]),
+                    is_report(deliveries),
                 )
             ).scalar()
             if not open_ones and row["revision"] == connection.execute(newest).scalar():
@@ -298,6 +301,11 @@ class DeliveriesSql:
                 details={key: value for key, value in details.items() if value is not None},
             )
         )
+
+
+def is_report(table: sa.FromClause) -> sa.ColumnElement[bool]:
+    """That a delivery hands a report over; a note that somebody reads it holds none and replaces none."""
+    return table.c.idempotency_key.not_like(f"%{READING}")
 
 
 def _before(older: sa.FromClause, newer: sa.FromClause) -> tuple[sa.ColumnElement[bool], ...]:

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 import sqlalchemy as sa
 
 from hoichan.adapters import database, list_filters, reading_order, search_facets, search_sql, views
+from hoichan.adapters.deliveries_sql import is_report
 from hoichan.adapters.list_filters import Asked, Shown
 from hoichan.adapters.reading_order import Place
 from hoichan.adapters.review_standing import taken_back
@@ -316,7 +317,10 @@ def _entries(connection: sa.Connection, heads: Sequence[Row]) -> tuple[ListEntry
     sent: dict[str, list[DeliveryView]] = {}
     for row in connection.execute(
         sa.select(deliveries)
-        .where(deliveries.c.report_uid.in_([report.report_uid for report in newest.values()]))
+        .where(
+            deliveries.c.report_uid.in_([report.report_uid for report in newest.values()]),
+            is_report(deliveries),
+        )
         .order_by(deliveries.c.destination)
     ).mappings():
         sent.setdefault(row["study_instance_uid"], []).append(views.delivery(row))

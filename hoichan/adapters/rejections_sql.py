@@ -161,6 +161,7 @@ class RejectionsSql(DeliveriesSql):
         have_it = connection.execute(
             sa.select(deliveries.c.destination)
             .where(of_report, deliveries.c.state.in_([DeliveryState.PENDING, DeliveryState.SENT]))
+            .distinct()
             .order_by(deliveries.c.destination)
         ).scalars()
         rows.insert_once(

@@ -28,6 +28,7 @@ def have_it(connection: sa.Connection, report_uid: SOPInstanceUID) -> list[str]:
             deliveries.c.report_uid == report_uid,
             deliveries.c.state.in_([DeliveryState.PENDING, DeliveryState.SENT]),
         )
+        .distinct()
         .order_by(deliveries.c.destination)
     )
     return [name for (name,) in found]

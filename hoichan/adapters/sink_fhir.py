@@ -26,6 +26,7 @@ from hoichan.encoding.fhir_subject import (
     subject_of,
     with_subject,
 )
+from hoichan.encoding.fhir_task import NOT_BEGUN, TASK_STATUSES, begun_version
 from hoichan.errors import Refused, Unreachable
 from hoichan.settings import FhirDestination
 from hoichan.types import Delivery, Document, DocumentKind, Patient, StudyInstanceUID
@@ -35,7 +36,7 @@ log = structlog.get_logger()
 MOST_CODES = 5
 MOST_READINGS = 3  # of a resource that others change at the same moment
 UNRESOLVED = frozenset({400, 404, 412, 422})  # what servers say to a reference that finds none or several
-FORMS = frozenset({DocumentKind.FHIR, DocumentKind.IMR})
+FORMS = frozenset({DocumentKind.FHIR, DocumentKind.IMR, DocumentKind.FHIR_TASK})
 OF_THE_MACHINE = frozenset({"AIAST", "ai-unverified"})  # labels that a signature takes away
 SIGNED_KINDS = frozenset({"DiagnosticReport", "Observation"})
 _THEIRS = ("id", "meta", "subject")  # of an update: what the EMR's resource keeps
@@ -107,7 +108,10 @@ class FhirSink:
         if chosen is not None:
             bundle = with_subject(bundle, chosen)
             body = _dump(bundle)
-        response = self._put(bundle, body, {"X-Request-Id": delivery.idempotency_key})
+        headers = {"X-Request-Id": delivery.idempotency_key}
+        if delivery.documents == (DocumentKind.FHIR_TASK,):
+            return self._begun(bundle, headers)
+        response = self._put(bundle, body, headers)
         if subject is not None and response.status_code in UNRESOLVED:
             if chosen is None:
                 self._require_one(subject)
@@ -116,6 +120,25 @@ class FhirSink:
         done = self._judge(response)
         self._take_labels_off(bundle)
         return done
+
+    def _begun(self, bundle: Json, headers: dict[str, str]) -> str:
+        """Somebody reads: the Task goes on, unless it has ended there meanwhile. It is never made here."""
+        (entry,) = bundle["entry"]
+        identifier = entry["request"]["url"].partition("?identifier=")[2]
+        for _ in range(MOST_READINGS):
+            found, now = self._client.search("Task", identifier), entry
+            if found is not None:
+                theirs = found[0] if len(found) == 1 else {}
+                if not isinstance(theirs.get("id"), str):
+                    raise Refused(self._destination.name, f"Task: {'several' if found[1:] else 'none'}")
+                status = theirs.get("status")
+                if status not in NOT_BEGUN:
+                    return f"is {status}" if status in TASK_STATUSES else "is something else"
+                now = begun_version(entry, theirs)
+            response = self._client.post(_dump({**bundle, "entry": [now]}), headers)
+            if found is None or response.status_code not in (409, 412):
+                break
+        return self._judge(response)
 
     def _take_labels_off(self, bundle: Json) -> None:
         """Some servers keep the labels of a resource over an update: then nobody may see AIAST as a doctor's.

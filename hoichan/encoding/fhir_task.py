@@ -2,12 +2,15 @@
 
 One a study and patient, so that a later revision renews it instead of asking twice. It is `requested` with
 the machine's report, `completed` with a signature, `cancelled` where a later revision has no answer any more,
-and `failed` where the report was taken back.
+and `failed` where the report was taken back. Between `requested` and `completed` it is `in-progress` once
+somebody has begun to read: a message of its own, for a look alone begins nothing.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from typing import Any
 
 from hoichan.encoding.fhir_parts import Json, urn
 from hoichan.types import Outcome, Report, Tier
@@ -84,6 +87,66 @@ def signed_task(entry: Json | None, *, doctor: Json, signed_at: str) -> Json | N
     resource["output"] = [{"type": {"text": "DiagnosticReport"}, "valueReference": resource["focus"]}]
     identifier = resource["identifier"][0]
     return _entry(identifier["value"], resource, identifier["system"], is_new=False)
+
+
+# Of R4 task-status: what somebody may begin. Anything else has begun or ended, or is not ours to change.
+NOT_BEGUN = frozenset({"draft", "requested", "received", "accepted", "ready"})
+TASK_STATUSES = NOT_BEGUN | {
+    *("rejected", "cancelled", "in-progress", "on-hold", "failed", "completed", "entered-in-error")
+}
+
+
+def begun_task(content: bytes, *, doctor: Json | None, begun_at: str) -> bytes | None:
+    """The bundle that says that somebody reads, from the machine's as it was kept; None without a Task.
+
+    `doctor`: the reference to the reader, None where there is no licence to name; `begun_at`: FHIR instant.
+    """
+    try:
+        entries = json.loads(content)["entry"]
+    except ValueError:  # no bundle that we wrote: a draft must not fail for it
+        return None
+    asked = next(
+        (
+            one["resource"]
+            for one in entries
+            if one["resource"]["resourceType"] == "Task" and one["resource"]["status"] == "requested"
+        ),
+        None,
+    )
+    if asked is None:
+        return None
+    resource: Json = {
+        **asked,
+        "status": "in-progress",
+        "lastModified": begun_at,
+        **({"owner": doctor} if doctor is not None else {}),
+    }
+    for name in ("focus", "requester"):  # they stand in the other bundle: named by their identifiers here
+        resource[name] = _named(entries, resource[name]["reference"])
+    identifier = resource["identifier"][0]
+    entry = _entry(identifier["value"], resource, identifier["system"], is_new=False)
+    bundle = {"resourceType": "Bundle", "type": "transaction", "entry": [entry]}
+    return json.dumps(bundle, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+
+
+def begun_version(entry: Json, theirs: Json) -> Json:
+    """The entry as an update of the Task that is there: all of it stays but that it has begun."""
+    ours = entry["resource"]
+    said = {name: ours[name] for name in ("status", "lastModified", "owner") if name in ours}
+    request = {"method": "PUT", "url": f"Task/{theirs['id']}"}
+    version: Any = theirs.get("meta", {}).get("versionId")
+    if isinstance(version, str) and version:
+        request["ifMatch"] = f'W/"{version}"'
+    return {**entry, "resource": {**theirs, **said}, "request": request}
+
+
+def _named(entries: list[Json], url: str) -> Json:
+    target = next(one["resource"] for one in entries if one["fullUrl"] == url)
+    identifier = target["identifier"][0]
+    return {
+        "type": target["resourceType"],
+        "identifier": {"system": identifier["system"], "value": identifier["value"]},
+    }
 
 
 def _entry(identity: str, resource: Json, system: str, *, is_new: bool) -> Json:

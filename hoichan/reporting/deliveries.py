@@ -29,6 +29,7 @@ SENDING_ORDER = (DocumentKind.SC, DocumentKind.SEG, DocumentKind.SR, DocumentKin
 # The same answer in three SOP classes, the best first: a receiver gets one of them.
 SR_FORMS = (DocumentKind.SR, DocumentKind.SR_COMPREHENSIVE, DocumentKind.SR_ENHANCED)
 SEG_FORMS = {"binary": DocumentKind.SEG, "fractional": DocumentKind.SEG_FRACTIONAL}
+READING = ":reading"  # ends the key of a note that somebody has begun to read: it holds no report
 SR_CLASSES: Mapping[str, tuple[DocumentKind, ...]] = {
     "auto": SR_FORMS,
     "comprehensive_3d": (DocumentKind.SR,),
@@ -146,6 +147,35 @@ def plan_retraction(
                 )
             )
     return tuple(planned)
+
+
+def reading_key(report_uid: SOPInstanceUID, destination: str) -> str:
+    """Of the note to one receiver that somebody has begun to read a report: once a report."""
+    return f"{report_uid}:{destination}{READING}"
+
+
+def plan_reading(
+    report: Report, destinations: Sequence[AnyDestination], document: Document, now: datetime
+) -> tuple[Delivery, ...]:
+    """One note a FHIR receiver that gets Tasks. It follows the report, and goes before the signature."""
+    return tuple(
+        Delivery(
+            report_uid=report.report_uid,
+            study_instance_uid=report.study_instance_uid,
+            destination=destination.name,
+            kind=destination.kind,
+            documents=(document.kind,),
+            idempotency_key=reading_key(report.report_uid, destination.name),
+            state=DeliveryState.PENDING,
+            attempts=0,
+            next_attempt_at=now,
+            acknowledgement=None,
+        )
+        for destination in destinations
+        if isinstance(destination, FhirDestination)
+        and destination.review_task
+        and destination.content == "full"
+    )
 
 
 def next_attempt(attempts: int, first: float, longest: float) -> float:

@@ -84,6 +84,7 @@ class DocumentKind(StrEnum):
     HL7 = "hl7"  # ORU^R01, one a destination
 
 
+    FHIR_TASK = "fhir-task"  # that somebody has begun to read
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportObject:
     """A DICOM object of a report, by name."""

@@ -29,7 +29,7 @@ from service.api.caller import Caller, caller_of
 from service.api.desk import AtDesk, Desk
 from service.api.questions import told_of
 from service.api.reading_choices import choices, reasons, templates
-from service.api.reading_record import LOCK_SECONDS, record_look, record_verdicts
+from service.api.reading_record import LOCK_SECONDS, record_look, record_verdicts, tell_begun
 from service.api.reading_schemas import (
     DraftOut,
     ImagesOut,
@@ -137,6 +137,7 @@ def save_draft(request: Request, desk: AtDesk, study_uid: StudyUid, told: DraftI
         told_back = json.loads(bytes(problem.body)) if isinstance(problem, JSONResponse) else {}
         told_back["draft"] = DraftOut.of(stored).model_dump(mode="json") if stored else None
         return JSONResponse(told_back, status_code=HTTPStatus.CONFLICT, media_type=problems.MEDIA_TYPE)
+    tell_begun(desk, report, _begins(request, desk))
     saved = SavedOut(version=kept.version, updated_at=kept.updated_at)
     return JSONResponse(saved.model_dump(mode="json"))
 
@@ -298,6 +299,14 @@ def _signer(request: Request, desk: Desk, uid: StudyInstanceUID, password: str) 
         raise error
     succeeded(request, desk, reader.user_name)
     return signer_of(desk, reader.user_name)
+
+
+def _begins(request: Request, desk: Desk) -> Signer:
+    """Who reads; a program has no name to give."""
+    reader = _reader(request)
+    if reader.session_id:
+        return signer_of(desk, reader.user_name)
+    return Signer(user_name=reader.user_name, full_name="", licence_number="")
 
 
 def signer_of(desk: Desk, user_name: str) -> Signer:

@@ -1,16 +1,25 @@
-"""What the audit log has of a reading: each verdict, and that somebody has had the study open for a while."""
+"""What is told of a reading: the audit log hears each verdict, and that somebody has had the study open for a
+while; the EMR that somebody has begun.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
 
+import structlog
 from fastapi import Request
 
+from hoichan.adapters.begun_sql import BegunSql
 from hoichan.adapters.reviews_sql import SoftLock
+from hoichan.errors import RecordsError
 from hoichan.guard.audit import LOOKED, Audited
-from hoichan.types import Judgement, ReviewDraft, StudyInstanceUID
+from hoichan.reporting.reviews import Signer
+from hoichan.types import Judgement, Report, ReviewDraft, StudyInstanceUID
 from service.api.desk import Desk
+from service.begun import Begun
+
+log = structlog.get_logger()
 
 LOCK_SECONDS = 90.0
 LOOKED_AFTER = timedelta(seconds=25)  # the room says every 30 seconds that it is open
@@ -30,6 +39,15 @@ def record_verdicts(request: Request, desk: Desk, draft: ReviewDraft, kept: Revi
     detail = ", ".join(said[:MOST_TOLD]) or BEGUN
     uid = draft.study_instance_uid
     desk.witness.record(request, Audited.RESULT_REVIEWED, uid, draft.report_uid, detail=detail)
+
+
+def tell_begun(desk: Desk, report: Report, reader: Signer) -> None:
+    """Tell the EMR that somebody reads. The draft is kept: what cannot be told now, the next one tells."""
+    begun = BegunSql(desk.reading.engine, desk.reading.objects, desk.clock)
+    try:
+        Begun(begun, desk.settings, desk.clock).tell(report, reader)
+    except RecordsError as error:
+        log.warning("reading_not_told", study=report.study_instance_uid, code=error.code)
 
 
 def record_look(

@@ -10,6 +10,7 @@ import pytest
 from hoichan.encoding.fhir import addressed_to, encode_fhir
 from hoichan.encoding.fhir_checks import faults
 from hoichan.encoding.fhir_served import served
+from hoichan.encoding.fhir_task import begun_task, begun_version
 from hoichan.encoding.retraction import BY_A_READER, withdrawn_bundle
 from hoichan.encoding.source import document_context
 from hoichan.reporting.begun import begun_report
@@ -137,3 +138,58 @@ def test_our_own_server_gives_jobs_as_tasks_and_not_this():
     )
     assert {one["resourceType"] for one in found} >= {"DiagnosticReport", "Provenance"}
     assert "Task" not in {one["resourceType"] for one in found}
+
+
+# ------------------------------------------------------------------ somebody has begun to read
+DOCTOR = {"type": "Practitioner", "identifier": {"system": "https://x/id/licence", "value": "012345"}}
+BEGUN_AT = "2026-11-20T08:32:10+07:00"
+
+
+def test_a_reading_that_has_begun_is_told_of_the_same_task():
+    content = bundle(a_report(STUDY))
+    _, asked = task(content)
+    told = begun_task(content, doctor=DOCTOR, begun_at=BEGUN_AT)
+    request, begun = task(told)
+    assert faults(json.loads(told)) == []
+    assert len(json.loads(told)["entry"]) == 1
+    assert (begun["status"], begun["owner"], begun["lastModified"]) == ("in-progress", DOCTOR, BEGUN_AT)
+    assert begun["identifier"] == asked["identifier"]
+    assert begun["for"] == asked["for"]
+    assert begun["basedOn"] == asked["basedOn"]
+    assert (request["method"], "ifNoneExist" in request) == ("PUT", False)
+    # what they point to stands in another bundle
+    assert "urn:uuid:" not in json.dumps(begun)
+    assert (begun["focus"]["type"], begun["requester"]["type"]) == ("DiagnosticReport", "Device")
+    made = {one["resource"]["resourceType"]: one["resource"] for one in json.loads(content)["entry"]}
+    for name in ("focus", "requester"):
+        first = made[begun[name]["type"]]["identifier"][0]
+        assert begun[name]["identifier"] == {"system": first["system"], "value": first["value"]}
+
+
+def test_a_reader_without_a_licence_is_not_named():
+    _, begun = task(begun_task(bundle(a_report(STUDY)), doctor=None, begun_at=BEGUN_AT))
+    assert "owner" not in begun
+
+
+def test_nothing_is_told_where_nobody_was_asked():
+    refused = replace(a_refused_report(STUDY), predecessor=FORMER)
+    assert begun_task(bundle(a_refused_report(STUDY)), doctor=DOCTOR, begun_at=BEGUN_AT) is None
+    assert begun_task(bundle(refused), doctor=DOCTOR, begun_at=BEGUN_AT) is None
+    assert begun_task(b"no bundle", doctor=DOCTOR, begun_at=BEGUN_AT) is None
+
+
+def test_the_task_that_is_there_keeps_what_others_wrote():
+    (entry,) = json.loads(begun_task(bundle(a_report(STUDY)), doctor=DOCTOR, begun_at=BEGUN_AT))["entry"]
+    note = [{"text": "of theirs"}]
+    theirs = {
+        "resourceType": "Task",
+        "id": "7",
+        "status": "requested",
+        "note": note,
+        "meta": {"versionId": "3"},
+    }
+    now = begun_version(entry, theirs)
+    assert now["request"] == {"method": "PUT", "url": "Task/7", "ifMatch": 'W/"3"'}
+    assert now["resource"] == {**theirs, "status": "in-progress", "lastModified": BEGUN_AT, "owner": DOCTOR}
+    unversioned = begun_version(entry, {"resourceType": "Task", "id": "7", "status": "requested"})
+    assert unversioned["request"] == {"method": "PUT", "url": "Task/7"}
