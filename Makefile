@@ -167,6 +167,7 @@ bench: .venv/.peers peers  ## Figures, side by side with a peer, by hand
 	.venv/bin/python -m benches.associations --seconds 120
 	.venv/bin/python -m benches.flow
 	.venv/bin/python -m benches.inference
+	.venv/bin/python -m benches.one_film
 	.venv/bin/python -m benches.encode
 	.venv/bin/python -m benches.reading_room
 

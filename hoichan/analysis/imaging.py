@@ -29,6 +29,7 @@ from pydicom.multival import MultiValue
 from pydicom.pixels.processing import apply_modality_lut, apply_voi
 from pydicom.pixels.utils import pixel_array
 
+from hoichan.analysis.levels import Counts, Levels, levels_of, percentiles, share
 from hoichan.errors import InputOutOfDomain
 from hoichan.types import RefusalCode
 
@@ -85,15 +86,15 @@ def read_film(dataset: Dataset, frame_number: int = 1) -> Film:
     """
     warnings: list[str] = []
     with _quiet():
-        stored = _stored_pixels(dataset, frame_number)
-        values = _modality_values(stored, dataset, warnings)
-        padding = _padding_mask(stored, dataset)
-        pixels = _presentation_values(values, dataset, padding, warnings)
+        levels = levels_of(_stored_pixels(dataset, frame_number))
+        values = _modality_values(levels.values, dataset, warnings)
+        padding = _padding_mask(levels, dataset)
+        shown = _presentation_values(values, dataset, padding, levels.counts, warnings)
     if dataset.get("PhotometricInterpretation") == "MONOCHROME1":  # lowest value is white
-        pixels = 1.0 - pixels
-    pixels[padding] = 0.0
+        shown = 1.0 - shown
+    shown[padding] = 0.0
     return Film(
-        pixels=np.ascontiguousarray(pixels, dtype=np.float32),
+        pixels=levels.laid_out(np.ascontiguousarray(shown, dtype=np.float32)),
         spacing_mm=_spacing(dataset, warnings),
         warnings=tuple(dict.fromkeys(warnings)),
     )
@@ -165,10 +166,15 @@ def film_map(cam: Array, rows: int, columns: int, size: int) -> Array:
     return np.ascontiguousarray(smooth[top:bottom, left:right])
 
 
-def stretch(values: Stored, ignore: NDArray[np.bool_] | None = None) -> Array:
-    """Grey levels so that the 0.5 percentile is 0 and the 99.5 percentile is 1; a flat image is all 0."""
-    seen = values if ignore is None or ignore.all() else values[~ignore]
-    low, high = np.percentile(seen, STRETCH_PERCENTILES)
+def stretch(values: Stored, ignore: NDArray[np.bool_] | None = None, counts: Counts | None = None) -> Array:
+    """Grey levels so that the 0.5 percentile is 0 and the 99.5 percentile is 1; a flat image is all 0.
+
+    `counts`: how many pixels have each of the values, where each is given once.
+    """
+    seen, of_seen = values, counts
+    if ignore is not None and not ignore.all():
+        seen, of_seen = values[~ignore], None if counts is None else counts[~ignore]
+    low, high = percentiles(seen, of_seen, STRETCH_PERCENTILES)
     if not high > low:
         return np.zeros(values.shape, dtype=np.float32)
     scaled = (values.astype(np.float32) - np.float32(low)) / np.float32(high - low)
@@ -239,7 +245,7 @@ def _stored_bits(stored: Stored, dataset: Dataset) -> Stored:
 
 
 def _modality_values(stored: Stored, dataset: Dataset, warnings: list[str]) -> Stored:
-    """Modality LUT, or slope and intercept; a slope of zero is not obeyed."""
+    """Modality LUT, or slope and intercept, of every level; a slope of zero is not obeyed."""
     try:
         if "ModalityLUTSequence" not in dataset and float(dataset.get("RescaleSlope", 1) or 0) == 0.0:
             warnings.append("rescale_unusable")
@@ -250,8 +256,9 @@ def _modality_values(stored: Stored, dataset: Dataset, warnings: list[str]) -> S
         return stored
 
 
-def _padding_mask(stored: Stored, dataset: Dataset) -> NDArray[np.bool_]:
-    """True where the detector saw nothing (PS3.3 C.7.5.1.1.2)."""
+def _padding_mask(levels: Levels, dataset: Dataset) -> NDArray[np.bool_]:
+    """True for the levels of pixels where the detector saw nothing (PS3.3 C.7.5.1.1.2)."""
+    stored = levels.values
     none = np.zeros(stored.shape, dtype=np.bool_)
     try:
         low, high = dataset.get("PixelPaddingValue"), dataset.get("PixelPaddingRangeLimit")
@@ -261,11 +268,15 @@ def _padding_mask(stored: Stored, dataset: Dataset) -> NDArray[np.bool_]:
         return none
     high = high if isinstance(high, int) else low
     mask = (stored >= min(low, high)) & (stored <= max(low, high))
-    return none if mask.mean() > 0.9 else mask
+    return none if levels.share(mask) > 0.9 else mask
 
 
 def _presentation_values(
-    values: Stored, dataset: Dataset, padding: NDArray[np.bool_], warnings: list[str]
+    values: Stored,
+    dataset: Dataset,
+    padding: NDArray[np.bool_],
+    counts: Counts | None,
+    warnings: list[str],
 ) -> Array:
     """VOI LUT or window to 0..1; percentiles where the header gives none that shows the film."""
     shown: Array | None = None
@@ -279,11 +290,11 @@ def _presentation_values(
             shown = _windowed(values, dataset)
     except DECODING_ERRORS:
         warnings.append("voi_unusable")
-    if shown is not None and _shows_film(shown[~padding]):
+    if shown is not None and _shows_film(shown[~padding], None if counts is None else counts[~padding]):
         return np.clip(shown, 0.0, 1.0)
     if shown is not None:
         warnings.append("voi_unusable")
-    return stretch(values, padding)
+    return stretch(values, padding, counts)
 
 
 def _lut_bits(bits: int) -> int:
@@ -313,12 +324,12 @@ def _first(value: object) -> float:
     return float(chosen)  # type: ignore[arg-type]
 
 
-def _shows_film(shown: Array) -> bool:
+def _shows_film(shown: Array, counts: Counts | None) -> bool:
     """Whether a window leaves something to see: spread grey levels, not nearly all black or white."""
     if shown.size == 0 or not np.isfinite(shown).all():
         return False
-    low, high = np.percentile(np.clip(shown, 0.0, 1.0), (5, 95))
-    unclipped = float(((shown > 0.0) & (shown < 1.0)).mean())
+    low, high = percentiles(np.clip(shown, 0.0, 1.0), counts, (5, 95))
+    unclipped = share((shown > 0.0) & (shown < 1.0), counts)
     return bool(high - low >= USABLE_SPREAD and unclipped >= USABLE_UNCLIPPED)
 
 
