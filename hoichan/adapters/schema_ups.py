@@ -67,3 +67,16 @@ ups_outputs = sa.Table(
     sa.Column("at", UtcDateTime, nullable=False),
     sa.Column("content", sa.JSON, nullable=False),  # items of (0040,4033)
 )
+
+# Every state that a job was in, in order, written by whoever changed it; only while somebody subscribes.
+ups_steps = sa.Table(
+    "ups_steps",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("study_instance_uid", _UID, nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("run", sa.Integer, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),  # (0074,1000)
+    sa.Column("at", UtcDateTime, nullable=False, index=True),
+    sa.Index("ix_ups_steps_job", "study_instance_uid", "revision", "run"),
+)

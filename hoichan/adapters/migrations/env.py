@@ -6,6 +6,7 @@ from alembic import context
 
 from hoichan.adapters import (  # noqa: F401  their tables belong to the metadata
     schema_access,
+    schema_audit_feed,
     schema_front_door,
     schema_governance,
     schema_notices,
