@@ -1,4 +1,4 @@
-"""One analysis in a process of its own, for a study whose analysis already killed workers.
+"""Work in a process of its own, for a study that already killed workers: its analysis, or its recording.
 
 What kills a process (memory that is gone, a codec that crashes) then kills this one, and the worker with
 all the other studies lives on. It goes where the worker goes, so that a study that eats memory never runs
@@ -12,6 +12,10 @@ import os
 import signal
 import sys
 import threading
+import time
+from contextlib import suppress
+from ctypes import Array, c_char
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 LONGEST_SECONDS = 1800.0  # one that hangs is ended like one that was killed
+STALLED_SECONDS = 300.0  # on one object while a study is recorded, or on what comes after the last
 DONE, AGAIN, FAILED = 0, 75, 70  # exit codes; the last two as in sysexits.h
 
 
@@ -50,6 +55,62 @@ def analyse_alone(settings: Settings, uid: StudyInstanceUID, revision: int) -> b
     return code in (DONE, FAILED)
 
 
+def record_alone(settings: Settings, uid: StudyInstanceUID) -> str | None:
+    """Record what came of a study in a child and wait for it; None: it ended.
+
+    Otherwise the SOP Instance UID that it was at when it was killed or hung, or "" where it was at none.
+    Raises RecordsUnavailable when it is to be tried again.
+    """
+    context = multiprocessing.get_context("spawn")
+    at = context.RawArray(c_char, 65)
+    child = context.Process(target=_record, args=(settings, uid, at), name="recording", daemon=True)
+    child.start()
+    was, since = b"", time.monotonic()
+    while child.exitcode is None:
+        child.join(1.0)
+        if at.value != was:
+            was, since = at.value, time.monotonic()
+        elif time.monotonic() - since > STALLED_SECONDS:
+            child.kill()
+            child.join()
+    code = child.exitcode
+    child.close()
+    if code in (DONE, FAILED):
+        return None
+    if code >= 0 or code == -signal.SIGTERM:  # it is asked to end with all others: nobody is to blame
+        raise RecordsUnavailable("The recording alone found no record.")
+    return at.value.decode("ascii")
+
+
+def _record(settings: Settings, uid: StudyInstanceUID, at: Array[c_char]) -> None:
+    _is_a_child()
+    from service import aside, wiring  # noqa: PLC0415  not for a parent that only waits
+
+    house = wiring.open_house(settings, as_they_are=True)
+
+    def reading(instance: str) -> None:
+        at.value = instance.encode("ascii")
+
+    try:
+        aside.record(house, uid, reading)
+    except Exception as error:  # noqa: BLE001  the outermost: a third party's message may quote the data set
+        if isinstance(error, HoichanError) and error.retryable:
+            sys.exit(AGAIN)
+        code = error.code if isinstance(error, HoichanError) else f"unexpected.{type(error).__name__}"
+        log.error("study_not_looked_at", study=uid, code=code, alone=True)
+        sys.exit(FAILED)
+
+
+def _is_a_child() -> None:
+    """Ends with its parent, writes its log, and is the first to go where memory is short."""
+    follow_parent()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
+    logs.configure("work")
+    with suppress(OSError):  # another system
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+
+
 def follow_parent() -> None:
     """End this process when the one that started it is gone, however it went."""
     parent = multiprocessing.parent_process()
@@ -63,13 +124,10 @@ def _follow(parent: multiprocessing.process.BaseProcess) -> None:
 
 
 def _main(settings: Settings, uid: StudyInstanceUID, revision: int) -> None:
-    follow_parent()
+    _is_a_child()
     from service import wiring  # noqa: PLC0415  not for a parent that only waits
 
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
-    logs.configure("work")
-    house = wiring.open_house(settings)
+    house = wiring.open_house(settings, as_they_are=True)
     try:
         _, report = wiring.analyst(house).analyse(uid, revision)
         log.info("study_reported", study=uid, revision=revision, report=report.report_uid, alone=True)

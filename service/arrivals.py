@@ -7,27 +7,25 @@ down. Whatever a crash leaves half done is found by `recover` at the next start.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import PurePosixPath
 
 import structlog
 from pydicom.errors import BytesLengthException
 
-from hoichan.errors import IntakeError
-from hoichan.intake.assembly import completeness, merge
-from hoichan.intake.dataset import read_spooled
+from hoichan.adapters.set_aside_sql import WHOLE, SetAsideSql
+from hoichan.adapters.spool_taken import BLAMED_AFTER
+from hoichan.errors import KilledItsRecorders
+from hoichan.intake.assembly import completeness
 from hoichan.intake.evidence import evidence_of
-from hoichan.intake.patients import is_other_person
 from hoichan.intake.priors import is_prior, prior_note
-from hoichan.ports import Clock, Originals, Spool, Spooled, Studies
+from hoichan.ports import Clock, Originals, Spool, Studies
 from hoichan.settings import Settings
-from hoichan.types import Instance, SOPInstanceUID, Study, StudyInstanceUID
+from hoichan.types import StudyInstanceUID
 from service.corrections import Corrections
-from service.damaged import tell_damaged
 from service.order_of_work import Line
-from service.rejections import is_of_results_only, rejection_in, tell
+from service.recording import Recorder
 
 log = structlog.get_logger()
 
@@ -36,6 +34,9 @@ POISON_WAIT = timedelta(minutes=1)  # before a study that made us stumble is loo
 # What an object that no library reads may raise; neither the disk nor the database raises these.
 _OF_ONE_STUDY = (ArithmeticError, AttributeError, BytesLengthException, LookupError, TypeError, ValueError)
 ADOPT_PAUSE = timedelta(seconds=60)
+MOST_DEADLY = 8  # objects of one study that kill who reads them; then nobody looks at the rest either
+
+Alone = Callable[[StudyInstanceUID], str | None]  # what it died of; "": nobody knows; None: it lives
 
 
 class Arrivals:
@@ -50,10 +51,17 @@ class Arrivals:
         settings: Settings,
         originals: Originals | None = None,
         corrections: Corrections | None = None,
+        aside: SetAsideSql | None = None,
+        alone: Alone | None = None,
     ) -> None:
-        """`originals` None: every machine that works reads from the same spool."""
+        """`originals` None: every machine that works reads from the same spool.
+
+        `alone`: records a study that killed processes in one of its own; what kills that is set `aside`.
+        """
         self._corrections = corrections
-        self._originals = originals
+        self._recorder = Recorder(spool, studies, settings, originals, corrections)
+        self._aside = aside
+        self._alone = alone
         self._spool = spool
         self._studies = studies
         self._line = line
@@ -62,7 +70,6 @@ class Arrivals:
         self._waiting: dict[StudyInstanceUID, datetime] = {}  # when to look again
         self._looked_at = datetime.min.replace(tzinfo=UTC)  # by a clock that somebody may set
         self._adopted_at = datetime.min.replace(tzinfo=UTC)
-        self._damaged: dict[tuple[StudyInstanceUID, SOPInstanceUID], str] = {}  # code; told once
 
     def recover(self) -> None:
         """After a start: look at what was taken and not looked at, and at what no revision holds yet.
@@ -75,6 +82,10 @@ class Arrivals:
 
     def take_over(self) -> int:
         """Look at what somebody took who died meanwhile; returns how many studies."""
+        for uid in self._aside.released() if self._aside is not None else ():
+            self._spool.mark_fresh(uid)
+            if self._aside is not None:
+                self._aside.forget(uid)
         return self._spool.give_back()
 
     def adopt(self) -> int:
@@ -123,9 +134,17 @@ class Arrivals:
         return bool(fresh or due)
 
     def _look(self, uid: StudyInstanceUID) -> None:
+        aside = self._aside.of(uid) if self._aside is not None else frozenset()
+        if WHOLE in aside:
+            return
+        if self._spool.deaths(uid) >= BLAMED_AFTER and self._aside is not None and self._alone is not None:
+            self._record_alone(uid, self._aside, self._alone)
+            aside = self._aside.of(uid)
+            if WHOLE in aside:
+                return
         if self._is_prior(uid):
             return
-        self._record(uid)
+        self._recorder.record(uid, aside)
         study = self._studies.current(uid)
         if study is None:
             return
@@ -159,84 +178,22 @@ class Arrivals:
             )
             self._line.enlist(assembled)
 
+    def _record_alone(self, uid: StudyInstanceUID, aside: SetAsideSql, alone: Alone) -> None:
+        """Set aside what kills a process that records it, until one lives. Raises RecordsUnavailable."""
+        log.warning("study_recorded_alone", study=uid)
+        for _ in range(MOST_DEADLY):
+            died_of = alone(uid)
+            if died_of is None:
+                return
+            log.error("set_aside", study=uid, instance=died_of, code=KilledItsRecorders.code)
+            aside.add(uid, died_of, code=KilledItsRecorders.code)
+            if died_of == WHOLE:
+                return
+        aside.add(uid, WHOLE, code=KilledItsRecorders.code)
+
     def _is_prior(self, uid: StudyInstanceUID) -> bool:
         """Whether it was fetched beside another study, and holds nothing that somebody sent to be judged."""
         return prior_note(self._spool.notes, uid) is not None and (
             self._studies.current(uid) is None
             and is_prior(self._spool.notes, uid, (one.path.stem for one in self._spool.listing(uid)))
         )
-
-    def _record(self, uid: StudyInstanceUID) -> None:
-        """Write down the instances of the study that are not in the record yet."""
-        current = self._studies.current(uid)
-        known = {instance.path: instance for instance in current.instances} if current else {}
-        listing = self._spool.listing(uid)
-        self._hold_against(known, listing)
-        parts = self._read(uid, [s for s in listing if s.path not in known])
-        own = self._studies.own([part.instances[0].sop_instance_uid for part in parts])
-        parts = [part for part in parts if part.instances[0].sop_instance_uid not in own]
-        if own:
-            log.info("own_documents_returned", study=uid, instances=len(own))
-        noted = [(part, note) for part in parts if (note := rejection_in(self._spool, part)) is not None]
-        of_results = [part for part, note in noted if is_of_results_only(self._studies, note)]
-        parts = [part for part in parts if part not in of_results]
-        for part, note in noted:  # before it is recorded: a crash in between forgets nothing
-            tell(self._studies, part, note)
-        parts = [part for part in parts if self._is_shared(part)]
-        for group in self._by_person(parts, known=current is not None):
-            arrived = merge(group)
-            added = self._studies.add_arrivals(arrived, arrived.instances)
-            log.info("instances_recorded", study=uid, instances=added, sender=arrived.calling_ae_title)
-        for part, note in noted:
-            tell(self._studies, part, note)
-        tell_damaged(self._studies, uid, self._damaged)
-
-    def _by_person(self, parts: Sequence[Study], *, known: bool) -> Iterator[Sequence[Study]]:
-        """The parts in the order in which they are recorded: of somebody else only after that was told.
-
-        So a crash in between never leaves two people in one study without a question.
-        """
-        if self._corrections is None or not parts:
-            yield from [parts] if parts else []
-            return
-        first = min(parts, key=lambda part: part.instances[0].received_at).patient
-        others = [part for part in parts if known or is_other_person(first, part.patient)]
-        if len(others) < len(parts):
-            yield [part for part in parts if part not in others]
-        if others:
-            self._corrections.arrived(others)
-            yield others
-
-    def _is_shared(self, part: Study) -> bool:
-        """Whether every machine can read the instance now; not, where its file was damaged meanwhile."""
-        if self._originals is not None:
-            try:
-                self._originals.share(part.instances[0])
-            except IntakeError as error:
-                self._cannot_read(part.study_instance_uid, part.instances[0].sop_instance_uid, error)
-                return False
-        return True
-
-    def _hold_against(self, known: Mapping[PurePosixPath, Instance], listing: Sequence[Spooled]) -> None:
-        """Set aside what this machine received under a UID that another recorded with other bytes."""
-        if self._originals is None:
-            return
-        for one in listing:
-            instance = known.get(one.path)
-            if instance is not None and self._originals.set_aside_if_other(instance, one):
-                log.error("changed_content_set_aside", sop_instance_uid=instance.sop_instance_uid)
-
-    def _read(self, uid: StudyInstanceUID, spooled: Sequence[Spooled]) -> list[Study]:
-        parts = []
-        for one in spooled:
-            try:
-                character_set = self._settings.listener.character_set_of(one.calling_ae_title)
-                parts.append(read_spooled(self._spool, one, self._settings.site.zone, character_set))
-            except IntakeError as error:
-                self._cannot_read(uid, SOPInstanceUID(one.path.stem), error)
-        return parts
-
-    def _cannot_read(self, uid: StudyInstanceUID, instance: SOPInstanceUID, error: IntakeError) -> None:
-        if (uid, instance) not in self._damaged:
-            self._damaged[uid, instance] = error.code
-            log.error("spooled_file_unreadable", study=uid, instance=instance, code=error.code)

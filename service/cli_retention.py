@@ -122,6 +122,7 @@ def _tell(plan: Plan, *, as_json: bool) -> None:
 
 
 def _open(config: Path | None, data_dir: Path | None) -> tuple[House, Keeper]:
+    from hoichan.adapters.quarantine_sql import QuarantineSql  # noqa: PLC0415
     from hoichan.adapters.retention_sql import RetentionSql  # noqa: PLC0415
     from service.backup import runs  # noqa: PLC0415
     from service.retention import Keeper  # noqa: PLC0415
@@ -137,5 +138,6 @@ def _open(config: Path | None, data_dir: Path | None) -> tuple[House, Keeper]:
         settings,
         audit=house.audit,
         busy=lambda: runs(settings.storage.data_dir),
+        elsewhere=QuarantineSql(house.engine, house.clock).changed,
     )
     return house, keeper

@@ -85,7 +85,10 @@ def replay(
         done = steering.replay_from(house, study_uid, chosen, to=to or None, at_once=now)
     else:
         done = steering.replay(house.studies, study_uid)
-    if done.is_empty:
+    released = house.steering.release(study_uid)
+    if released:
+        print(f"{released} objects that were set aside will be looked at again.")
+    elif done.is_empty:
         print("Nothing to repeat: there is nothing open here, or a person has signed.")
     if done.assembled_again:
         print("The images will be put together again, as a new revision.")

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 from hoichan.adapters.audit_sql import Wanted
 from hoichan.adapters.records_read import ReadingSql
+from hoichan.adapters.set_aside_sql import SetAsideSql
 from hoichan.errors import ConfigurationError
 from hoichan.intake.door import is_uid
 from hoichan.ports import TrailEntry
@@ -38,6 +39,13 @@ def trail(entries: Sequence[TrailEntry], language: str, zone: ZoneInfo) -> Itera
 def where(house: House, uid: StudyInstanceUID) -> Iterator[str]:
     """Where the study stands: a line a step or receiver, and under it what to do. Raises StudyUnknown."""
     words = _words(house)
+    for one in SetAsideSql(house.engine, house.clock).standing():
+        if one.study_instance_uid == uid:
+            what = one.sop_instance_uid or uid
+            yield f"{MARKS['bad']} {words('story.set_aside', what=what, code=one.code)}"
+            yield f"  → {words('story.set_aside_do')}"
+    if house.studies.current(uid) is None:
+        return
     reading = ReadingSql(house.engine, house.objects)
     _, opened = house.audit.search(Wanted(study_instance_uid=uid), limit=MOST_READERS)
     parts = story(

@@ -22,6 +22,7 @@ from hoichan.adapters.clock import SystemClock
 from hoichan.adapters.drift_sql import DriftSql
 from hoichan.adapters.figures_sql import FiguresSql
 from hoichan.adapters.notices_sql import NoticesSql
+from hoichan.adapters.set_aside_sql import SetAsideSql
 from hoichan.adapters.spool_survey import Surveyor
 from hoichan.adapters.stores import open_objects
 from hoichan.adapters.told_sql import ToldSql
@@ -65,6 +66,7 @@ class Premises:
     told: ToldSql
     drift: DriftSql
     notices: NoticesSql
+    aside: SetAsideSql
     now: Callable[[], datetime]
     survey: Callable[[], tuple[int | None, int]]  # files and bytes of the spool, as of the last walk
 
@@ -89,6 +91,7 @@ def premises(
         told=ToldSql(engine),
         drift=DriftSql(engine),
         notices=NoticesSql(engine, SystemClock()),
+        aside=SetAsideSql(engine, SystemClock()),
         now=now,
         survey=Surveyor(spool_root).look,
     )
@@ -102,6 +105,7 @@ def examine(site: Premises) -> list[Finding]:
             found += _workers(site)
             found.append(_deliveries(site))
             found.append(_drift(site))
+            found.append(_set_aside(site))
         except RecordsUnavailable:
             found[0] = _AWAY
     return [*found, _certificates(site)]
@@ -124,6 +128,23 @@ def _drift(site: Premises) -> Finding:
         detail=", ".join(alarms[:5]) + (f" and {len(alarms) - 5} more" if len(alarms) > 5 else ""),
         to_do="Look with `hoichan model drift`: a new device, another population, or a fault; in doubt "
         "freeze the model with `hoichan model freeze NAME`.",
+        blocks=False,
+    )
+
+
+def _set_aside(site: Premises) -> Finding:
+    """Whether objects lie aside because they killed who recorded them."""
+    found = site.aside.standing()
+    if not found:
+        return Finding(name="set aside", ok=True, blocks=False)
+    studies = list(dict.fromkeys(one.study_instance_uid for one in found))
+    return Finding(
+        name="set aside",
+        ok=False,
+        reason="objects_set_aside",
+        detail=", ".join(studies[:5]) + (f" and {len(studies) - 5} more" if len(studies) > 5 else ""),
+        to_do="Recording them killed the worker. Look at the files and at the machine's memory, then "
+        "`hoichan replay UID`.",
         blocks=False,
     )
 

@@ -7,7 +7,7 @@ step changes nothing the second time. Results, documents, the trail and the audi
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import PurePosixPath
@@ -58,8 +58,13 @@ class Keeper:
         audit: AuditSql,
         trim: Trim | None = None,
         busy: Callable[[], bool] = lambda: False,
+        elsewhere: Callable[[], Set[SOPInstanceUID]] = frozenset,
     ) -> None:
-        """`trim` forgets finished work of the engine before a moment. While `busy`, nothing is removed."""
+        """`trim` forgets finished work of the engine before a moment. While `busy`, nothing is removed.
+
+        `elsewhere`: the instances of which another machine has a version in quarantine.
+        """
+        self._elsewhere = elsewhere
         self._busy = busy
         self._sql = retention
         self._spool = spool
@@ -94,8 +99,12 @@ class Keeper:
         if days == float("inf"):
             return
         now = self._clock.now()
-        for facts in self._sql.candidates(now - timedelta(days=days), self._spool.originals.quarantined()):
+        for facts in self._sql.candidates(now - timedelta(days=days), self._quarantined()):
             yield facts, decide(facts, self._settings, now, pressure=pressure)
+
+    def _quarantined(self) -> set[SOPInstanceUID]:
+        """What lies in this machine's quarantine now, and what others told of theirs."""
+        return self._spool.originals.quarantined() | self._elsewhere()
 
     def _is_pressed(self) -> bool:
         return self._spool.free_bytes() < self._settings.pressure_free_bytes
@@ -125,7 +134,7 @@ class Keeper:
     def remove(self, *, pressure: bool = False, progress: Callable[[], object] = lambda: None) -> int:
         """Remove what may go, oldest first; under pressure until the disk has room again."""
         count = 0
-        quarantined = self._spool.originals.quarantined()
+        quarantined = self._quarantined()
         for facts, verdict in self._verdicts(pressure=pressure):
             if pressure and not self._is_pressed():
                 break

@@ -15,6 +15,7 @@ import threading
 import time
 import uuid
 from contextlib import nullcontext, suppress
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -22,6 +23,7 @@ import structlog
 from hoichan.adapters.engine_dbos import EngineDbos
 from hoichan.adapters.heartbeats_sql import HeartbeatsSql
 from hoichan.adapters.matches_sql import MatchesSql
+from hoichan.adapters.quarantine_sql import QuarantineSql
 from hoichan.adapters.recorded_sql import RecordedSql
 from hoichan.adapters.retention_sql import RetentionSql
 from hoichan.adapters.vitals_sql import VitalsSql
@@ -30,8 +32,19 @@ from hoichan.analysis.volume_selection import may_read
 from hoichan.errors import HoichanError, KilledItsWorkers, RecordsUnavailable
 from hoichan.settings import Settings
 from hoichan.types import Study, StudyInstanceUID
-from service import audit_heads, background, backup, drifting, notices, observer, reminders, retention, wiring
-from service.alone import analyse_alone
+from service import (
+    aside,
+    audit_heads,
+    background,
+    backup,
+    drifting,
+    notices,
+    observer,
+    reminders,
+    retention,
+    wiring,
+)
+from service.alone import analyse_alone, record_alone
 from service.analyst import Analyst
 from service.arrivals import Arrivals
 from service.dispatch import Dispatcher
@@ -105,6 +118,8 @@ class Worker:
             settings,
             originals=self._house.spool.originals,
             corrections=self._corrections,
+            aside=aside.set_aside(self._house),
+            alone=partial(record_alone, settings),
         )
         self._observing = ObserverProcess(settings, wiring.observer(self._house, self._roster))
         self._dispatcher = Dispatcher(self._studies, self._house.work, self._engine, clock)
@@ -120,6 +135,7 @@ class Worker:
             audit=self._house.audit,
             trim=self._engine.trim,
             busy=lambda: backup.runs(settings.storage.data_dir),
+            elsewhere=QuarantineSql(self._house.engine, clock).changed,
         )
 
     def run(self, stop: threading.Event, ready_file: Path | None = None) -> None:
@@ -178,6 +194,13 @@ class Worker:
             ("sweep", self._keeper.sweep, lambda: True),
         ):
             background.start(name, step, leads=leads, stop=stop, pause_seconds=retention.STEP_SECONDS)
+        background.start(
+            "quarantine",
+            aside.Quarantine(self._house).step,
+            leads=lambda: True,
+            stop=stop,
+            pause_seconds=aside.QUARANTINE_SECONDS,
+        )
         background.start(
             "audit-head",
             audit_heads.Heads(self._house).step,

@@ -283,6 +283,10 @@ class DiskSpool:
         """What was taken is written down."""
         self._taken.looked_at(study)
 
+    def deaths(self, study: StudyInstanceUID) -> int:
+        """How many died looking at it."""
+        return self._taken.deaths(study)
+
     def give_back(self) -> int:
         """Has studies looked at again that somebody took and died; returns how many. Raises SpoolFull."""
         with _full_on_error():

@@ -69,6 +69,13 @@ class Taken:
             with suppress(OSError):  # then somebody looks at it once more
                 (self._mine / study).unlink()
 
+    def deaths(self, study: StudyInstanceUID) -> int:
+        """How many processes died looking at a study that this one took and has not looked at yet."""
+        with suppress(OSError):
+            if self._mine is not None:
+                return (self._mine / study).stat().st_size
+        return 0
+
     def give_back(self) -> int:
         """Marks of takers that died are marks of arrivals again; returns how many. Raises OSError."""
         if not self._takers.is_dir():

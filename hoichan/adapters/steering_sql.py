@@ -11,6 +11,7 @@ from hoichan.adapters.deliveries_sql import DeliveriesSql
 from hoichan.adapters.forwards_sql import ForwardsSql
 from hoichan.adapters.schema import deliveries, instances, revisions, studies
 from hoichan.adapters.schema_work import analyses
+from hoichan.adapters.set_aside_sql import SetAsideSql
 from hoichan.adapters.transactions import transaction
 from hoichan.errors import StudyUnknown
 from hoichan.types import DeliveryState, StudyInstanceUID, StudyState
@@ -34,6 +35,10 @@ class SteeringSql(DeliveriesSql):
     def retry_forwards(self, study: StudyInstanceUID) -> int:
         """Send images on that a receiver refused or did not take yet, now; how many."""
         return ForwardsSql(self._engine, self._clock).retry(study)
+
+    def release(self, study: StudyInstanceUID) -> int:
+        """Have objects looked at again that were set aside for killing who recorded them; how many."""
+        return SetAsideSql(self._engine, self._clock).release(study)
 
     def cancel(self, study: StudyInstanceUID) -> Stopped:
         """Stop what is not done: analyses that wait, run or failed, and deliveries that are not acknowledged.

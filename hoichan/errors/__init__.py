@@ -24,6 +24,7 @@
     + InputOutOfDomain           what the manifest does not accept (view, age, pixels): a result, not a fault
     + RunnerFailed               the runtime raised; `__cause__` has the original
     + KilledItsWorkers           an analysis that killed two workers, and then a process of its own
+  x KilledItsRecorders           the same of an object while it was recorded
   x DeliveryError
     + Unreachable                no answer, or "later"; tried again
     + Refused                    the other side said no (DIMSE status, HTTP 4xx); never tried again by itself
@@ -113,6 +114,7 @@ from hoichan.errors.work import (
     DeliveryError,
     DraftChanged,
     InputOutOfDomain,
+    KilledItsRecorders,
     KilledItsWorkers,
     ManifestInvalid,
     ModelError,
@@ -147,6 +149,7 @@ __all__ = [
     "InputOutOfDomain",
     "IntakeError",
     "IssuerFailed",
+    "KilledItsRecorders",
     "KilledItsWorkers",
     "ManifestInvalid",
     "MessageTooLarge",

@@ -43,6 +43,12 @@ class KilledItsWorkers(ModelError):
     code = "work.killed_its_workers"
 
 
+class KilledItsRecorders(HoichanError):
+    """An object that killed two workers while it was recorded, and then a process of its own."""
+
+    code = "work.killed_its_recorders"
+
+
 class DeliveryError(HoichanError):
     """A report did not reach its receiver."""
 

@@ -120,6 +120,10 @@ class Spool(Protocol):
         """What came before the mark was taken is written down: the mark may go."""
         ...
 
+    def deaths(self, study: StudyInstanceUID) -> int:
+        """How many processes died looking at a study that was taken and is not looked at yet."""
+        ...
+
     def give_back(self) -> int:
         """Mark again what somebody took and died before it was looked at; how many studies.
 

@@ -189,6 +189,7 @@ def replay_study(request: Request, desk: AtDesk, study_uid: StudyUid, failed_onl
     desk.witness.record(request, Audited.SENDING, uid, detail="replay")
     if failed_only:
         done = replay(desk.studies, uid)
+        desk.steering.release(uid)
     else:
         waits = desk.settings.work.backlog_hours is not None
         done = Replay(analysed_again=desk.steering.analyse_again(uid, backlog=waits), waits=waits)

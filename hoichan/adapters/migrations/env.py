@@ -16,6 +16,7 @@ from hoichan.adapters import (  # noqa: F401  their tables belong to the metadat
     schema_retention,
     schema_reviews,
     schema_routing,
+    schema_set_aside,
     schema_sources,
     schema_tokens,
     schema_ups,

@@ -13,6 +13,7 @@ from hoichan.adapters.database import open_database
 from hoichan.adapters.forwards_sql import CLOSED, ForwardsSql, Revision
 from hoichan.adapters.objects_disk import ObjectsDisk
 from hoichan.adapters.originals import Originals
+from hoichan.adapters.quarantine_sql import QuarantineSql, lying_in
 from hoichan.adapters.records_sql import StudiesSql
 from hoichan.adapters.retention_sql import DONE, RetentionSql
 from hoichan.adapters.spool_shared import SharedSpool
@@ -85,6 +86,7 @@ class Site:
             self.settings,
             audit=self.audit,
             trim=self.trimmed.append,
+            elsewhere=QuarantineSql(self.engine, self.clock).changed,
         )
 
     def receive(self, data_set, *, days_ago, spool=None):
@@ -183,6 +185,32 @@ def test_what_is_undelivered_young_held_or_in_quarantine_stays(site):
     assert site.keeper.step() == 0
     everything = (undelivered, young, held, held_patient, quarantined, waiting, unrecorded)
     assert all(site.is_here(stored) for stored in everything)
+
+
+def test_what_lies_in_the_quarantine_of_another_machine_keeps_its_study_too(site):
+    stored, other = site.study(), site.machine("other")
+    site.receive(film(), days_ago=40, spool=other)
+    changed = site.receive(film(pixels=b"\2\3" * 64), days_ago=0, spool=other)
+    assert changed.quarantined
+    quarantine = QuarantineSql(site.engine, site.clock)
+    lying = lying_in(site.folder / "other")
+    assert quarantine.tell("other", lying) == 1
+    assert quarantine.tell("other", lying_in(site.folder / "other", lying)) == 0
+    assert quarantine.tell("spool", {}) == 0  # each tells of its own
+    assert site.keeper.plan().reasons == {"quarantined": 1}
+    assert site.keeper.step() == 0 and site.is_here(stored)
+    (note,) = (site.folder / "other" / "quarantine").glob("*.json")
+    note.unlink()  # somebody looked at it
+    assert quarantine.tell("other", lying_in(site.folder / "other", lying)) == 1
+    site.clock.advance(7200)
+    assert site.keeper.step() == 1 and not site.is_here(stored)
+
+
+def test_a_note_of_the_quarantine_that_nobody_can_read_is_told(site):
+    folder = site.folder / "spool" / "quarantine"
+    (folder / "odd.json").write_text("{", encoding="utf-8")
+    with pytest.raises(RecordsUnavailable):
+        lying_in(site.folder / "spool")
 
 
 def test_a_refused_delivery_keeps_the_images_until_a_later_one_arrives(site):

@@ -1,0 +1,208 @@
+"""An object that kills who records it: set aside, told, and taken up again when a person asks."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from hoichan.adapters.set_aside_sql import WHOLE, SetAsideSql
+from hoichan.adapters.spool_identity import identity_of
+from hoichan.adapters.spool_taken import BLAMED_AFTER, FIRST_REST_SECONDS
+from hoichan.errors import KilledItsRecorders, RecordsUnavailable
+from hoichan.settings import load
+from hoichan.testing.datasets import encode, film
+from hoichan.testing.house import wait_until
+from hoichan.testing.ports import FakeEngine
+from hoichan.types import StudyState
+from service import explain, steering
+from service.alone import record_alone
+from service.arrivals import MOST_DEADLY, Arrivals
+from service.aside import record, set_aside
+from service.order_of_work import Line
+from service.wiring import open_house
+
+EXPLICIT = "1.2.840.10008.1.2.1"
+CODE = KilledItsRecorders.code
+
+
+@pytest.fixture
+def house(tmp_path):
+    opened = open_house(load(data_dir=tmp_path / "data", environment={}))
+    yield opened
+    opened.engine.dispose()
+
+
+@pytest.fixture
+def aside(house):
+    return set_aside(house)
+
+
+def receive(house, data_set):
+    house.spool.store(
+        encode(data_set),
+        transfer_syntax_uid=EXPLICIT,
+        sop_class_uid=data_set.SOPClassUID,
+        sop_instance_uid=data_set.SOPInstanceUID,
+        calling_ae_title="CR1",
+    )
+    return data_set.SOPInstanceUID
+
+
+def watch(house, aside, alone):
+    line = Line(house.work, house.studies, FakeEngine(), house.clock, house.settings, lambda study: ())
+    return Arrivals(
+        house.spool,
+        house.studies,
+        line,
+        house.clock,
+        house.settings,
+        originals=house.spool.originals,
+        aside=aside,
+        alone=alone,
+    )
+
+
+def blamed(house, uid):
+    """As if processes had died looking at the study, long ago."""
+    mark = house.settings.storage.spool_dir / "fresh" / uid
+    mark.write_bytes(b"." * BLAMED_AFTER)
+    long_ago = time.time() - FIRST_REST_SECONDS - 1
+    os.utime(mark, (long_ago, long_ago))
+
+
+class Deadly:
+    """Dies of some instances, one after the other, until none of them is left to be read."""
+
+    def __init__(self, house, aside, *deadly):
+        self.house, self.aside, self.deadly, self.calls = house, aside, deadly, 0
+
+    def __call__(self, uid):
+        self.calls += 1
+        return next((one for one in self.deadly if one not in self.aside.of(uid)), None)
+
+
+def test_a_study_that_killed_nobody_is_recorded_by_the_worker_itself(house, aside):
+    made = film()
+    receive(house, made)
+    alone = Deadly(house, aside)
+    watch(house, aside, alone).step()
+    assert alone.calls == 0
+    assert len(house.studies.current(made.StudyInstanceUID).instances) == 1
+
+
+def test_what_kills_is_set_aside_and_the_other_images_are_recorded(house, aside):
+    made = film()
+    uid = made.StudyInstanceUID
+    receive(house, made)
+    bad = receive(house, film(instance="deadly"))
+    blamed(house, uid)
+    arrivals = watch(house, aside, Deadly(house, aside, bad))
+    arrivals.step()
+    assert [one.sop_instance_uid for one in house.studies.current(uid).instances] == [made.SOPInstanceUID]
+    assert [(one.sop_instance_uid, one.code) for one in aside.standing()] == [(bad, CODE)]
+    told = [line for line in house.studies.trail(uid) if line.event == "object_set_aside"]
+    assert [line.details for line in told] == [{"instance": bad, "code": CODE}]
+    house.spool.mark_fresh(uid)
+    arrivals.step()  # not read again
+    assert len(house.studies.current(uid).instances) == 1
+
+
+def test_a_replay_has_it_looked_at_again(house, aside):
+    made = film()
+    uid = made.StudyInstanceUID
+    bad = receive(house, made)
+    blamed(house, uid)
+    watch(house, aside, Deadly(house, aside, bad)).step()
+    assert house.studies.current(uid) is None
+    assert steering.find(house, uid) == [uid]
+    assert [line for line in explain.where(house, uid) if bad in line and CODE in line]
+    assert house.steering.release(uid) == 1
+    assert aside.standing() == []
+    elsewhere = SetAsideSql(house.engine, house.clock, lambda: "another spool")
+    assert elsewhere.released() == []
+    later = watch(house, aside, Deadly(house, aside))
+    later.take_over()
+    later.step()
+    assert len(house.studies.current(uid).instances) == 1
+    assert aside.released() == []
+    assert house.steering.release(uid) == 0
+
+
+def test_where_nobody_knows_of_what_the_whole_study_is_set_aside(house, aside):
+    made = film()
+    uid = made.StudyInstanceUID
+    receive(house, made)
+    record(house, uid, lambda instance: None)  # on record, and then something kills
+    blamed(house, uid)
+    alone = Deadly(house, aside, WHOLE)
+    arrivals = watch(house, aside, alone)
+    arrivals.step()
+    study = house.studies.current(uid)
+    assert study.state is StudyState.FAILED
+    assert aside.of(uid) == {WHOLE}
+    house.spool.mark_fresh(uid)
+    arrivals.step()
+    assert alone.calls == 1, "nobody looks at it any more"
+    house.steering.release(uid)
+    assert house.studies.current(uid).state is StudyState.RECEIVING
+
+
+def test_one_with_too_many_deadly_images_is_set_aside_whole(house, aside):
+    uid = film().StudyInstanceUID
+    bad = [receive(house, film(instance=f"deadly {number}")) for number in range(MOST_DEADLY + 1)]
+    blamed(house, uid)
+    watch(house, aside, Deadly(house, aside, *bad)).step()
+    assert WHOLE in aside.of(uid)
+    assert house.studies.current(uid) is None
+
+
+def test_a_study_that_is_not_to_blame_is_recorded_alone(house):
+    made = film()
+    receive(house, made)
+    assert record_alone(house.settings, made.StudyInstanceUID) is None
+    assert len(house.studies.current(made.StudyInstanceUID).instances) == 1
+
+
+def test_what_is_read_is_told_before(house):
+    bad = receive(house, film())
+    told = []
+    record(house, film().StudyInstanceUID, told.append)
+    assert told == [bad, ""]
+
+
+def test_one_that_is_killed_is_told_apart(house):
+    bad = receive(house, film())
+
+    def kill():
+        wait_until(multiprocessing.active_children, seconds=60, what="a child")[0].kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    died_of = record_alone(house.settings, film().StudyInstanceUID)
+    killer.join(60)
+    assert died_of in (WHOLE, bad)
+
+
+def test_one_that_is_asked_to_end_is_not_to_blame(house):
+    receive(house, film())
+
+    def end():
+        child = wait_until(multiprocessing.active_children, seconds=60, what="a child")[0]
+        os.kill(child.pid, signal.SIGTERM)
+
+    killer = threading.Thread(target=end)
+    killer.start()
+    with pytest.raises(RecordsUnavailable):
+        record_alone(house.settings, film().StudyInstanceUID)
+    killer.join(60)
+
+
+def test_a_spool_has_one_name(house):
+    spool_dir = house.settings.storage.spool_dir
+    assert identity_of(spool_dir) == identity_of(spool_dir)
+    assert len(identity_of(spool_dir)) == 32
