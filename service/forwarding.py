@@ -117,13 +117,16 @@ class Forwarding:
     def plan(self) -> int:
         """Hold every rule against what is new; how many instances are to be sent."""
         planned = 0
+        known = {name: one for name, one in self._destinations.items() if one.active}
         for rule in self._rules.values():
+            if not rule.active:
+                continue
             stage = ANSWERED if rule.needs_answer else CLOSED
             for revision in self._forwards.unplanned(rule.name, stage):
                 try:
                     study = self._studies.load(revision.study, revision.revision)
                     errands = errands_of(
-                        rule, study, revision.answer, self._destinations, self._sender_of(study)
+                        rule, study, revision.answer, known, self._sender_of(study)
                     )
                 except StudyUnknown:
                     errands = []

@@ -148,6 +148,7 @@ class Metering:
         self._manifests = manifests
         self._loads = runner if isinstance(runner, Loads) else None
         self._models: list[dict[str, Any]] = []
+        self.receivers = 0  # version of the page's receivers that this worker runs with
         self._stop = threading.Event()
         self._open_again = threading.Event()
         self._thread = threading.Thread(target=self._run, name="metering", daemon=True)
@@ -207,6 +208,7 @@ class Metering:
                 "version": __version__,
                 "host": socket.gethostname(),
                 "models": self._models,
+                "receivers": self.receivers,
                 "clock_skew_seconds": round(skew, 3),
             },
         )

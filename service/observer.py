@@ -230,7 +230,7 @@ def _main(settings: Settings, lifeline: Connection) -> None:
     with suppress(OSError):
         os.nice(19)
     logs.configure("observer")
-    observe(wiring.observer(wiring.open_house(settings)), lifeline)
+    observe(wiring.observer(wiring.open_house(settings, as_they_are=True)), lifeline)
 
 
 def observe(observer: Observer, lifeline: Connection, *, idle_seconds: float = IDLE_SECONDS) -> None:

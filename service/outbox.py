@@ -6,7 +6,7 @@ settled or not yet due and does nothing; the receiver sees the same bytes under 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
 import structlog
@@ -26,6 +26,8 @@ GIVES_WAY = 8
 # A receiver that takes other reports is asked at least this often to take one that it did not take.
 WHILE_IT_TAKES = timedelta(minutes=15)
 HASTE_PAUSE = timedelta(minutes=1)  # between two looks at what waits long for one receiver
+RESTART = "restart_needed"  # the receiver was written at the page after this process had started
+UNTIL_RESTART = timedelta(minutes=1)
 # Who answers "later" (HL7 AR) until the pause is as long as it gets has refused: a dead letter.
 
 
@@ -39,13 +41,18 @@ class Outbox:
         clock: Clock,
         settings: Work,
         work: WorkSql | None = None,
+        awaited: Callable[[str], bool] = lambda name: False,
     ) -> None:
-        """`work` hears who does not answer; without it nobody knocks there."""
+        """`work` hears who does not answer; without it nobody knocks there.
+
+        `awaited`: whether a receiver that is not known here will be after a restart.
+        """
         self._studies = studies
         self._sinks = sinks
         self._clock = clock
         self._settings = settings
         self._work = work
+        self._awaited = awaited
         self._hastened: dict[str, datetime] = {}
 
     def deliver(self, idempotency_key: str) -> None:
@@ -58,6 +65,10 @@ class Outbox:
             study=delivery.study_instance_uid, report=delivery.report_uid, destination=delivery.destination
         )
         sink = self._sinks.get(delivery.destination)
+        if sink is None and self._awaited(delivery.destination):
+            bound.warning("delivery_postponed", detail=RESTART)
+            self._studies.postponed(idempotency_key, detail=RESTART, until=now + UNTIL_RESTART)
+            return
         if sink is None:
             bound.error("delivery_refused", status="destination_not_configured")
             self._studies.refused(idempotency_key, status="destination_not_configured")

@@ -85,6 +85,7 @@ def serve(settings: Settings, door: socket.socket, *, ready_file: Path | None, l
     """Answer on the socket until a signal or the end of the lifeline."""
     logs.configure("web")
     house = open_house(settings)
+    of_file, settings = settings, house.settings
     check_people(house)
     house.audit.check()
     app = create_app(
@@ -100,11 +101,12 @@ def serve(settings: Settings, door: socket.socket, *, ready_file: Path | None, l
             house.engine, house.objects, house.spool, settings.storage.data_dir / "cache" / "documents"
         ),
         spool_root=settings.storage.spool_dir,
+        receivers=house.receivers,
     )
     tally = Tally()
     _mount_doors(app, house, tally)
     server = _Server(_configuration(settings, app), ready_file)
-    tell_start(settings, house.audit, house.clock)  # nothing refuses the start from here on
+    tell_start(of_file, house.audit, house.clock)  # nothing refuses the start from here on
     # uvicorn takes the signals while it serves and raises them again when it has shut down: this event's
     # handlers then have nothing left to do. The end of the lifeline reaches the server through the event.
     stop = stop_event(stdin_lifeline=lifeline)

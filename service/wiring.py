@@ -45,10 +45,12 @@ from hoichan.settings import (
     Settings,
     Worklist,
 )
+from hoichan.settings.overlay import Overlaid, of_file
 from hoichan.types import DocumentKind
 from service.analyst import Analyst
 from service.analyst import load as load_revision
 from service.corrections import Corrections
+from service.receivers import in_force
 from service.roster import Roster
 
 if TYPE_CHECKING:
@@ -66,7 +68,8 @@ if TYPE_CHECKING:
 class House:
     """What every process of the service shares."""
 
-    settings: Settings
+    settings: Settings  # with what the page says of receivers
+    receivers: Overlaid  # where each of them came from
     clock: SystemClock
     engine: sa.Engine
     objects: Objects
@@ -79,15 +82,21 @@ class House:
     steering: SteeringSql
 
 
-def open_house(settings: Settings) -> House:
-    """Open the stores and bring the database to the version of this program. Raises ConfigurationError."""
+def open_house(settings: Settings, *, as_they_are: bool = False) -> House:
+    """Open the stores and bring the database to the version of this program. Raises ConfigurationError.
+
+    `as_they_are`: for a process of a worker's own, which knows the receivers that the worker knows.
+    """
     clock = SystemClock()
     _require_not_moved(settings)
     engine = open_database(settings.storage.database_url)
     migrate(engine)
+    receivers = of_file(settings) if as_they_are else in_force(settings, engine, clock)
+    settings = receivers.settings
     objects = open_objects(settings.storage)
     return House(
         settings=settings,
+        receivers=receivers,
         clock=clock,
         engine=engine,
         objects=objects,

@@ -56,6 +56,7 @@ from service.order_of_work import Line
 from service.outbox import Outbox
 from service.probing import Prober
 from service.processes import announce, only_one
+from service.receivers import Awaited
 from service.valve import Valve
 
 log = structlog.get_logger()
@@ -75,8 +76,8 @@ class Worker:
     """Everything one worker process holds."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
         self._house = wiring.open_house(settings)
+        self._settings = settings = self._house.settings
         self._studies = self._house.studies
         self._name = executor_id(settings)
         self._roster = wiring.roster(self._house, lambda now: self._metering.changed(now.manifests()))
@@ -84,11 +85,19 @@ class Worker:
         self._metering = Metering(
             VitalsSql(self._house.engine), self._name, manifests, wiring.runner(self._house)
         )
+        self._metering.receivers = self._house.receivers.version
         self._heartbeats = HeartbeatsSql(self._house.engine)
         clock = self._house.clock
         sinks = wiring.sinks(settings, MatchesSql(self._house.engine, clock))
         delivered_by = self._metering.sinks(sinks)
-        self._outbox = Outbox(self._studies, delivered_by, clock, settings.work, self._house.work)
+        self._outbox = Outbox(
+            self._studies,
+            delivered_by,
+            clock,
+            settings.work,
+            self._house.work,
+            Awaited(self._house.engine, clock),
+        )
         self._asking = wiring.asking(self._house, sinks)
         self._forwarding = wiring.forwarding(self._house)
         self._corrections = wiring.corrections(self._house)

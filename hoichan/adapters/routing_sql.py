@@ -81,14 +81,13 @@ class RoutingSql:
         """What the rules say of a study now; with `tell` its trail hears of a rule that decided, once."""
         with transaction(self._engine) as connection:
             now = _current(connection)
-            if now is None or not now.rules:
-                return Route(version=now.version if now else 0)
             had = connection.execute(
                 sa.select(deliveries.c.destination)
                 .where(deliveries.c.study_instance_uid == study.study_instance_uid)
                 .distinct()
             ).scalars()
-            made = route(study, now.rules, version=now.version, had=list(had))
+            version, rules = (now.version, now.rules) if now else (0, ())
+            made = route(study, rules, version=version, had=list(had))
             if tell and made.rule is not None:
                 self._tell(connection, study, made.rule.name, made.version)
             return made

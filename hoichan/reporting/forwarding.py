@@ -116,6 +116,7 @@ def errands_of(
             path=str(instance.path),
         )
         for name in rule.to
+        if name in destinations  # one that is switched off gets nothing new
         for series in study.series
         for instance in series.instances
         if _fits(rule, series, instance, sender_of(instance))

@@ -75,7 +75,12 @@ class _Named(Protocol):
     def name(self) -> str: ...
 
 
-_T = TypeVar("_T", bound=_Named)
+class _Receiver(_Named, Protocol):
+    @property
+    def active(self) -> bool: ...
+
+
+_T = TypeVar("_T", bound=_Receiver)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,13 +99,14 @@ class Route:
     def destinations(self, known: Sequence[_T]) -> tuple[_T, ...]:
         """The receivers of its results.
 
-        Where the file knows none of those that the rule names any more, all get them: a result that goes
-        nowhere by mistake is worse than one that a receiver did not ask for.
+        Where none of those that the rule names is there any more, all get them: a result that goes
+        nowhere by mistake is worse than one that a receiver did not ask for. One that is switched off gets
+        corrections of what it has and nothing else.
         """
+        active = {one.name for one in known if one.active}
         named = self.rule.destinations if self.rule else None
-        if named is None or (named and not any(one.name in named for one in known)):
-            return tuple(known)
-        return tuple(one for one in known if one.name in named or one.name in self.had)
+        chosen = active if named is None or (named and not active & set(named)) else active & set(named)
+        return tuple(one for one in known if one.name in chosen or one.name in self.had)
 
 
 def route(study: Study, rules: Sequence[Rule], *, version: int, had: Collection[str] = ()) -> Route:

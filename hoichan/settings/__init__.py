@@ -23,6 +23,7 @@ from hoichan.settings.models import Models, RemoteModel
 from hoichan.settings.notices import AnyChannel, EmailChannel, WebhookChannel
 from hoichan.settings.orders import Expectation, Orders, OrderSender, Worklist
 from hoichan.settings.pades import Pades, SigningCertificate
+from hoichan.settings.receivers import Credentials, Receivers
 from hoichan.settings.retention import Retention, RetentionRule
 from hoichan.settings.sources import (
     AnySource,
@@ -48,6 +49,7 @@ __all__ = [
     "Assembly",
     "Auth",
     "ClientTls",
+    "Credentials",
     "Destination",
     "DicomDestination",
     "DicomwebDestination",
@@ -69,6 +71,7 @@ __all__ = [
     "OrthancSource",
     "Pades",
     "Port",
+    "Receivers",
     "RemoteModel",
     "Retention",
     "RetentionRule",

@@ -41,6 +41,8 @@ class Forward(Section):
     tiers: tuple[Literal["critical", "urgent", "routine"], ...] = ()
     transcode: Literal["never", "lossless"] = "never"  # where the receiver refuses the transfer syntax
     deidentify: WithoutPerson | None = None  # None: byte for byte as it came
+    # False: finds nothing new. What waits still goes; what comes meanwhile goes when it is on again.
+    active: bool = True
 
     @property
     def needs_answer(self) -> bool:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from hoichan.errors import ConfigurationError
 from hoichan.settings.access import Access, Facility, Oidc, check_facilities
@@ -20,6 +21,7 @@ from hoichan.settings.notices import Channel, check_channels
 from hoichan.settings.orders import Orders
 from hoichan.settings.pades import Pades
 from hoichan.settings.profiles import apply_profiles
+from hoichan.settings.receivers import Credentials, CredentialsName, Receivers
 from hoichan.settings.retention import Retention
 from hoichan.settings.sources import Source
 from hoichan.settings.storage import Site, Storage
@@ -50,6 +52,8 @@ class Settings(Section):
     models: Models = Models()
     notices: tuple[Channel, ...] = ()
     pades: Pades | None = None
+    receivers: Receivers = Receivers()
+    credentials: Mapping[CredentialsName, Credentials] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _folders_apart(self) -> Settings:

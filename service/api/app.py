@@ -24,6 +24,7 @@ from hoichan.adapters.tokens_sql import TokensSql
 from hoichan.adapters.work_sql import WorkSql
 from hoichan.ports import Clock, Studies
 from hoichan.settings import Settings
+from hoichan.settings.overlay import Overlaid, of_file
 from service.api import (
     accounts,
     audit_fhir,
@@ -143,8 +144,9 @@ def create_app(
     clock: Clock,
     held: HeldSql,
     spool_root: Path,
+    receivers: Overlaid | None = None,
 ) -> FastAPI:
-    """The page and the API over one record of studies."""
+    """The page and the API over one record of studies. `receivers`: None for those of the file alone."""
     app = FastAPI(
         title="Hội Chẩn",
         version=hoichan.__version__,
@@ -170,6 +172,7 @@ def create_app(
         templates=Templates(settings.site),
         queue=QueueSql(reading.engine, clock),
         work=WorkSql(reading.engine, clock),
+        receivers=receivers or of_file(settings),
         steering=SteeringSql(reading.engine, reading.objects, clock),
         external=ExternalAccounts(reading.engine, clock),
         issuer=OidcClient(settings.oidc) if settings.oidc is not None else None,

@@ -24,6 +24,7 @@ from hoichan.adapters.work_sql import WorkSql
 from hoichan.guard.roles import Action
 from hoichan.ports import Clock, Studies
 from hoichan.settings import Settings
+from hoichan.settings.overlay import Overlaid
 from service.api.caller import caller_of
 from service.api.witness import Witness
 from service.readiness import Premises
@@ -53,6 +54,7 @@ class Desk:
     work: WorkSql
     steering: SteeringSql
     access: AccessSql
+    receivers: Overlaid  # the settings by where each receiver came from
     factors: SecondFactors
     external: ExternalAccounts
     issuer: OidcClient | None  # the hospital's own sign-in; None: local accounts only

@@ -64,6 +64,22 @@ def test_without_a_rule_all_are_asked_and_all_get_it():
 
 
 @pytest.mark.parametrize(
+    ("named", "had", "get"),
+    [
+        (None, (), ["emr"]),
+        (None, ("pacs",), ["pacs", "emr"]),  # corrections of what it has
+        (("pacs",), (), ["emr"]),  # a result that goes nowhere by mistake is worse
+        (("pacs", "emr"), (), ["emr"]),
+        (("emr",), ("pacs",), ["pacs", "emr"]),
+    ],
+)
+def test_who_is_switched_off_gets_corrections_alone(named, had, get):
+    off = PACS.model_copy(update={"active": False})
+    rule = None if named is None else Rule(name="r", destinations=named)
+    assert [one.name for one in Route(rule=rule, had=frozenset(had)).destinations([off, EMR])] == get
+
+
+@pytest.mark.parametrize(
     ("rules", "code"),
     [
         ([Rule(name="a"), Rule(name="a")], "same_name"),

@@ -84,15 +84,17 @@ class House:
         self.forwards = ForwardsSql(self.record.engine, self.record.clock)
         self.folder = folder
         self.seconds = 0.0
+        self.is_on = True
         self.rules = [Forward(**{"name": "all", "to": ("far",), **rule})] if rule is not None else []
         self.forwarding = self.again()
         self.forwarding.begin()
 
     def again(self):
         """The same house after a restart."""
+        far = FolderDestination(name="far", kind="folder", path=self.folder / "far", active=self.is_on)
         return Forwarding(
             self.rules,
-            destinations={"far": FolderDestination(name="far", kind="folder", path=self.folder / "far")},
+            destinations={"far": far},
             couriers={"far": self.far},
             forwards=self.forwards,
             studies=self.record.studies,
@@ -277,6 +279,26 @@ def test_urgency_is_that_of_the_findings(house):
     report = a_report(study)
     keep(house.record, study, report)
     assert house.run() == (1 if report.tier == "urgent" else 0)
+
+
+@rule(active=False)
+def test_a_rule_that_is_switched_off_finds_nothing_and_still_sends_what_waits(house):
+    house.take(as_file(film()))
+    assert house.run() == 0
+    house.rules = [house.rules[0].model_copy(update={"active": True})]
+    house.forwarding = house.again()
+    assert house.forwarding.plan() == 1  # what came meanwhile
+    house.rules = [house.rules[0].model_copy(update={"active": False})]
+    house.forwarding = house.again()
+    assert house.forwarding.send("far") == 1
+
+
+@rule()
+def test_a_receiver_that_is_switched_off_gets_no_new_images(house):
+    house.is_on = False
+    house.forwarding = house.again()
+    house.take(as_file(film()))
+    assert house.run() == 0 and not house.far.taken
 
 
 # ---------------------------------------------------------------------- transfer syntaxes

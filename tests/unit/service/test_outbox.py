@@ -152,3 +152,12 @@ def test_a_refusal_is_a_dead_letter_with_its_cause(post):
 def test_a_destination_that_was_removed_from_the_settings_is_a_dead_letter(post):
     Outbox(post.studies, {}, post.clock, Work()).deliver(post.key)
     assert (post.row.state, post.row.acknowledgement) == (DeliveryState.DEAD, "destination_not_configured")
+
+
+def test_a_receiver_that_the_page_has_added_meanwhile_gets_it_after_a_restart(post):
+    old = Outbox(post.studies, {}, post.clock, Work(), awaited=lambda name: name == "share")
+    old.deliver(post.key)
+    assert (post.row.state, post.row.acknowledgement) == (DeliveryState.PENDING, "restart_needed")
+    post.clock.advance(60)
+    post.outbox.deliver(post.key)
+    assert (len(post.receiver.received), post.row.state) == (1, DeliveryState.SENT)
