@@ -26,6 +26,7 @@ from hoichan.adapters.schema import (
 )
 from hoichan.adapters.schema_volumes import volume_results
 from hoichan.adapters.transactions import transaction
+from hoichan.adapters.ups_steps import note_step
 from hoichan.errors import PatientCorrected, StudyUnknown
 from hoichan.types import (
     Delivery,
@@ -123,6 +124,7 @@ class StudiesSql(RejectionsSql):
                 .where(instances.c.study_instance_uid == uid, instances.c.revision.is_(None))
                 .values(revision=assembled.revision)
             )
+            note_step(connection, uid, assembled.revision, self._clock.now())
             self._move(connection, uid, StudyState.ASSEMBLED, last_revision=assembled.revision)
             self._trail(
                 connection,
@@ -193,6 +195,7 @@ class StudiesSql(RejectionsSql):
                 .returning(revisions.c.revision)
             ).scalar()
             if revision is not None:
+                note_step(connection, study, revision, self._clock.now())
                 self._move(connection, study, StudyState.ASSEMBLED, state_reason=None)
                 self._trail(connection, study, "analysis_requested_again", {"revision": revision})
             return revision
@@ -213,10 +216,8 @@ class StudiesSql(RejectionsSql):
     def own(self, candidates: Sequence[SOPInstanceUID]) -> set[SOPInstanceUID]:
         """Those of the instances that are documents of ours, come back from a PACS."""
         with transaction(self._engine) as connection:
-            found = connection.execute(
-                sa.select(documents.c.uid).where(documents.c.uid.in_(list(candidates)))
-            )
-            return {SOPInstanceUID(uid) for (uid,) in found}
+            asked = sa.select(documents.c.uid).where(documents.c.uid.in_(list(candidates)))
+            return {SOPInstanceUID(uid) for uid in connection.execute(asked).scalars()}
 
     def begin(self, study: StudyInstanceUID, revision: int) -> int:
         """Count one start of the analysis; returns how many starts, this one included, had no end."""
@@ -224,10 +225,10 @@ class StudiesSql(RejectionsSql):
             begun: int | None = connection.execute(
                 _revision(study, revision).values(begun=revisions.c.begun + 1).returning(revisions.c.begun)
             ).scalar()
-            if begun is not None:
-                self._trail(connection, study, "analysis_begun", {"revision": revision})
-        if begun is None:
-            raise StudyUnknown(f"No study {study} at revision {revision}.")
+            if begun is None:
+                raise StudyUnknown(f"No study {study} at revision {revision}.")
+            note_step(connection, study, revision, self._clock.now())
+            self._trail(connection, study, "analysis_begun", {"revision": revision})
         return begun
 
     def end(self, study: StudyInstanceUID, revision: int) -> None:
@@ -238,7 +239,7 @@ class StudiesSql(RejectionsSql):
     def fail(self, study: StudyInstanceUID, revision: int, *, code: str) -> None:
         """Mark a revision failed, with the code of the error."""
         with transaction(self._engine) as connection:
-            connection.execute(_revision(study, revision).values(state=StudyState.FAILED))
+            self._end(connection, study, revision, StudyState.FAILED)
             self._move(connection, study, StudyState.FAILED, state_reason=code)
             self._trail(connection, study, "study_failed", {"revision": revision, "code": code})
 
@@ -321,7 +322,7 @@ class StudiesSql(RejectionsSql):
         uid = study.study_instance_uid
         if self._revision_state(connection, study) != StudyState.ASSEMBLED:
             return  # a repeated step after a crash
-        connection.execute(_revision(uid, study.revision).values(state=StudyState.REPORTED))
+        self._end(connection, uid, study.revision, StudyState.REPORTED)
         open_ones = connection.execute(
             sa.select(sa.func.count())
             .select_from(deliveries)
@@ -340,7 +341,7 @@ class StudiesSql(RejectionsSql):
     def _reported(self, connection: sa.Connection, study: Study, report: Report, count: int) -> None:
         refused = report.outcome is Outcome.NOT_ANALYSED
         uid = study.study_instance_uid
-        connection.execute(_revision(uid, study.revision).values(state=StudyState.REPORTED))
+        self._end(connection, uid, study.revision, StudyState.REPORTED)
         newest = connection.execute(
             sa.select(studies.c.last_revision).where(studies.c.study_instance_uid == uid)
         ).scalar()
@@ -369,11 +370,13 @@ class StudiesSql(RejectionsSql):
         )
 
     # ------------------------------------------------------------------ shared steps
+    def _end(self, connection: sa.Connection, uid: StudyInstanceUID, at: int, state: StudyState) -> None:
+        connection.execute(_revision(uid, at).values(state=state))
+        note_step(connection, uid, at, self._clock.now())
+
     def _known(self, connection: sa.Connection, uid: StudyInstanceUID) -> set[SOPInstanceUID]:
-        found = connection.execute(
-            sa.select(instances.c.sop_instance_uid).where(instances.c.study_instance_uid == uid)
-        )
-        return {SOPInstanceUID(row[0]) for row in found}
+        asked = sa.select(instances.c.sop_instance_uid).where(instances.c.study_instance_uid == uid)
+        return {SOPInstanceUID(one) for one in connection.execute(asked).scalars()}
 
     def _put_study(self, connection: sa.Connection, study: Study) -> None:
         values = rows.study_row(study)

@@ -13,6 +13,7 @@ from hoichan.adapters.schema import deliveries, instances, revisions, studies
 from hoichan.adapters.schema_work import analyses
 from hoichan.adapters.set_aside_sql import SetAsideSql
 from hoichan.adapters.transactions import transaction
+from hoichan.adapters.ups_steps import note_step
 from hoichan.errors import StudyUnknown
 from hoichan.types import DeliveryState, StudyInstanceUID, StudyState
 
@@ -56,6 +57,8 @@ class SteeringSql(DeliveriesSql):
                     .returning(revisions.c.revision)
                 ).scalars()
             )
+            for revision in stopped:
+                note_step(connection, study, revision, self._clock.now())
             unsent = connection.execute(
                 deliveries.update()
                 .where(deliveries.c.study_instance_uid == study, deliveries.c.state.in_(UNSENT))
@@ -93,6 +96,7 @@ class SteeringSql(DeliveriesSql):
             ).scalar()
             if revision is None:
                 return None
+            note_step(connection, study, revision, self._clock.now())
             key = {"study_instance_uid": study, "revision": revision}
             rows.insert_once(connection, analyses, {**key, "models": "", "backlog": backlog})
             connection.execute(

@@ -1,13 +1,14 @@
 """Who wants to hear of which jobs, what each was told, and what stands beside a job (PS3.4 CC.2.3, CC.2.4).
 
-Nothing is queued: an event is the difference between how a job stands and what a subscriber was told last. It
-is written down as told after it left, so a lost connection or a restart repeats an event and loses none.
+An event is the difference between what a subscriber was told last and the states that the job was in since
+(`ups_steps`, written by whoever changes it). It is written down as told after it left, so a lost connection
+or a restart repeats an event and loses none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,6 +19,7 @@ from hoichan.adapters.schema_ups import ups_cancel_requests, ups_outputs, ups_su
 from hoichan.adapters.schema_worklists import workitems
 from hoichan.adapters.transactions import transaction
 from hoichan.adapters.ups_awaited import awaited_items, bind_awaited
+from hoichan.adapters.ups_steps import stepped, steps_of, still_to_tell, trim
 from hoichan.adapters.workitem_rows import (
     FINAL,
     ProcedureStepState,
@@ -36,6 +38,7 @@ WELL_KNOWN = frozenset({GLOBAL, FILTERED})
 MOST_AT_ONCE = 200
 OVERLAP = timedelta(minutes=10)  # jobs that were closed so long ago are looked at again
 KEPT = timedelta(days=1)  # what was told of jobs that ended
+KEPT_STEPS = timedelta(days=7)  # for a subscriber who is away
 
 Json = dict[str, Any]
 
@@ -146,10 +149,14 @@ class UpsSql:
                 for item in self._of(connection, subscription, set(told), now):
                     found[item.workitem_uid] = item
             asked = _cancels(connection, list(found))
+            since = min((one["since"] for one in subscriptions), default=now)
+            fresh = steps_of(connection, [uid for uid in found if uid not in told], since=since)
+            later = steps_of(connection, [uid for uid in found if uid in told], since=now - KEPT_STEPS)
+            steps = fresh | later
             return [
                 event
                 for uid, item in found.items()
-                if (event := _event(item, told.get(uid), asked.get(uid, []))) is not None
+                for event in _events(item, told.get(uid), steps.get(uid, ()), asked.get(uid, []))
             ]
 
     def told(self, ae_title: str, event: Event) -> None:
@@ -181,7 +188,15 @@ class UpsSql:
         items: list[Workitem] = []
         if subscription["suspended_at"] is None:
             items = self._new(connection, subscription, now)
-        items = [item for item in items if _fits(item, subscription["filter"])]
+        was = steps_of(connection, [item.workitem_uid for item in items], since=subscription["since"])
+        items = [
+            item
+            for item in items
+            if any(
+                _fits(replace(item, state=state), subscription["filter"])
+                for state in (item.state, *was.get(item.workitem_uid, ()))
+            )
+        ]
         return items + [  # of a job that was told of once every step is told
             item
             for known in sorted(open_ones - {item.workitem_uid for item in items})
@@ -209,7 +224,13 @@ class UpsSql:
         )
         selected = list(connection.execute(jobs(recent, ~has_ended).limit(MOST_AT_ONCE)).mappings())
         items = [item_of(connection, named(connection, row)) for row in selected]
-        if len(selected) < MOST_AT_ONCE:
+        known = {item.workitem_uid for item in items}
+        moved = stepped(connection, ae_title, since=subscription["since"], limit=MOST_AT_ONCE)
+        items += [
+            item for uid in moved if uid not in known and (item := _one(connection, uid, now)) is not None
+        ]
+        if len(selected) < MOST_AT_ONCE and len(moved) < MOST_AT_ONCE:
+            trim(connection, before=now - KEPT_STEPS)
             connection.execute(
                 ups_subscriptions.update()
                 .where(
@@ -274,6 +295,31 @@ def _one(connection: sa.Connection, workitem_uid: str, now: datetime) -> Workite
     if row is not None:
         return item_of(connection, row)
     return next(iter(awaited_items(connection, now, workitem_uid=workitem_uid)), None)
+
+
+def _events(
+    item: Workitem,
+    told: Mapping[str, Any] | None,
+    steps: Sequence[ProcedureStepState],
+    cancels: Sequence[Mapping[str, Any]],
+) -> list[Event]:
+    """One for each state that he has not heard of; what else is new stands with the last."""
+    before = ProcedureStepState(told["state"]) if told else None
+    *passed, stands = still_to_tell(before, steps, item.state)
+    last = told["cancel_asked"] if told else 0
+    progress = told["progress"] if told else None
+    events = [
+        Event(
+            item=replace(item, state=state, progress=progress),
+            state=True,
+            progress=False,
+            cancels=(),
+            last_cancel=last,
+        )
+        for state in passed
+    ]
+    newest = _event(replace(item, state=stands), told, cancels)
+    return events if newest is None else [*events, newest]
 
 
 def _event(

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from hoichan.adapters import rows
 from hoichan.adapters.schema import deliveries, revisions, studies
+from hoichan.adapters.schema_ups import ups_awaited
 from hoichan.adapters.schema_work import analyses, receivers
 from hoichan.adapters.sight import EVERYTHING, Sight
 from hoichan.adapters.transactions import transaction
@@ -92,7 +93,8 @@ class WorkSql:
         """Write down what the order of work needs to know of a closed revision.
 
         `rule`: the urgency of its sender. It gives way to a more urgent word of the request, and it alone
-        can make a study low that says nothing.
+        can make a study low that says nothing. Who asked for the work ahead of the images makes it no less
+        urgent than he said (0074,1200).
         """
         facts = {"models": "\\".join(sorted(models)), "backlog": backlog}
         with transaction(self._engine) as connection:
@@ -105,6 +107,16 @@ class WorkSql:
                     studies.update()
                     .where(studies.c.study_instance_uid == study, weaker)
                     .values(urgency=rule.rank)
+                )
+            asked = sa.select(sa.func.min(ups_awaited.c.urgency)).where(
+                ups_awaited.c.study_instance_uid == study, ~ups_awaited.c.cancelled
+            )
+            rank = connection.execute(asked).scalar()
+            if rank is not None:
+                connection.execute(
+                    studies.update()
+                    .where(studies.c.study_instance_uid == study, studies.c.urgency > rank)
+                    .values(urgency=rank)
                 )
 
     def hurry(self, study: StudyInstanceUID, urgency: Urgency) -> bool:

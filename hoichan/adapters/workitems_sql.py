@@ -18,6 +18,7 @@ from hoichan.adapters.schema_ups import ups_awaited
 from hoichan.adapters.schema_worklists import workitems
 from hoichan.adapters.transactions import transaction
 from hoichan.adapters.ups_awaited import awaited_items, bind_awaited
+from hoichan.adapters.ups_steps import note_step
 from hoichan.adapters.workitem_rows import (
     FINAL,
     ProcedureStepState,
@@ -172,6 +173,7 @@ class WorkitemsSql:
                 .where(workitems.c.workitem_uid == workitem_uid)
                 .values(claimed_by=who, transaction_uid=transaction_uid, touched_at=now)
             )
+            note_step(connection, row["study_instance_uid"], row["revision"], now)
             self._shown(connection, row, StudyState.CANCELLED)
             self._note(connection, row, "work_claimed", who)
             return Verdict.DONE
@@ -221,6 +223,8 @@ class WorkitemsSql:
             .where(workitems.c.workitem_uid == row["workitem_uid"])
             .values(final=str(state), touched_at=None)
         )
+        job = (row["study_instance_uid"], row["revision"])
+        note_step(connection, *job, self._clock.now())
         if state is ProcedureStepState.COMPLETED:
             self._note(connection, row, "work_done_elsewhere", row["claimed_by"])
             made = item_of(connection, row).outputs
@@ -237,6 +241,7 @@ class WorkitemsSql:
             .values(state=StudyState.ASSEMBLED, runs=revisions.c.runs + 1, begun=0)
         ).rowcount
         if again:
+            note_step(connection, *job, self._clock.now())
             self._shown(connection, row, StudyState.ASSEMBLED)
         self._note(connection, row, "work_given_back", row["claimed_by"])
 

@@ -25,6 +25,7 @@ from starlette.responses import JSONResponse, Response
 
 from hoichan.adapters.sources_sql import SourcesSql
 from hoichan.adapters.ups_sql import UpsSql
+from hoichan.adapters.work_sql import WorkSql
 from hoichan.adapters.workitem_rows import FINAL, ProcedureStepState, Verdict, Workitem
 from hoichan.adapters.workitems_sql import WorkitemsSql
 from hoichan.errors import StudyUnknown
@@ -90,6 +91,7 @@ def _create(request: Request, desk: Desk, content: bytes | None) -> Response:
         return _problem(HTTPStatus.CONFLICT, "A person has signed, or the study is still coming.")
     if not work.name(study, revision, uid):
         return _problem(HTTPStatus.CONFLICT, "Somebody was quicker.")
+    WorkSql(desk.reading.engine, desk.clock).hurry(study, dicom.urgency_of(asked))
     desk.witness.record(request, Audited.RESULT_CREATED, study, detail="workitem created")
     place = f"{base_url(request)}/workitems/{uid}"
     return Response(status_code=HTTPStatus.CREATED, headers={"Location": place, "Content-Location": place})

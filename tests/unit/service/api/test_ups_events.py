@@ -6,8 +6,10 @@ import json
 from http import HTTPStatus
 
 import pytest
+import sqlalchemy as sa
 from starlette.websockets import WebSocketDisconnect
 
+from hoichan.adapters.schema_ups import ups_steps
 from hoichan.adapters.sources_sql import SourcesSql
 from hoichan.adapters.ups_sql import FILTERED, GLOBAL, UpsSql
 from hoichan.guard.scopes import Scope
@@ -77,10 +79,84 @@ def test_what_happened_while_nobody_listened_is_told_when_he_comes_back(site):
     report(site.record, site.study, {"pleural_effusion": 0.7})
     site.record.studies.end(site.uid, 1)
     with listen(site) as channel:
-        kind, about, said = hear(channel)
-        assert (kind, about, dicom.value(said, dicom.STATE)) == ("state", uid, "COMPLETED")
+        for state in ("IN PROGRESS", "COMPLETED"):
+            kind, about, said = hear(channel)
+            assert (kind, about, dicom.value(said, dicom.STATE)) == ("state", uid, state)
         record = UpsSql(site.record.engine, site.record.clock)
         wait_until(lambda: record.due("AI2") == [], seconds=60, what="it is written down as told")
+
+
+def states(record):
+    """What is due, written down as told."""
+    heard = []
+    for event in record.due("AI2"):
+        heard.append((event.item.workitem_uid, str(event.item.state)))
+        record.told("AI2", event)
+    return heard
+
+
+def test_a_job_that_begins_and_ends_between_two_looks_is_told_step_by_step(site):
+    subscribe(site)
+    record = UpsSql(site.record.engine, site.record.clock)
+    assert [state for _, state in states(record)] == ["SCHEDULED"]
+    other = assemble(site.record, arrive(site.record, "another film"))
+    site.record.studies.begin(other.study_instance_uid, 1)
+    report(site.record, other, {"pleural_effusion": 0.7})
+    site.record.studies.end(other.study_instance_uid, 1)
+    heard = states(record)
+    assert [state for _, state in heard] == ["SCHEDULED", "IN PROGRESS", "COMPLETED"]
+    assert len({uid for uid, _ in heard}) == 1
+    assert states(record) == []
+
+
+def test_old_work_that_is_repeated_at_once_is_told(site):
+    report(site.record, site.study, {"pleural_effusion": 0.7})
+    site.record.clock.advance(86400)
+    subscribe(site)
+    record = UpsSql(site.record.engine, site.record.clock)
+    assert states(record) == []
+    for number in (70, 71):  # two runs between two looks: two jobs
+        assert site.ask("POST", f"?2.25.{number}", json=request_for(site.uid)).status_code == 201
+        site.record.studies.begin(site.uid, 1)
+        report(site.record, site.study, {"pleural_effusion": 0.7})
+        site.record.studies.end(site.uid, 1)
+    steps = ["SCHEDULED", "IN PROGRESS", "COMPLETED"]
+    heard = states(record)
+    for uid in ("2.25.70", "2.25.71"):
+        assert [state for one, state in heard if one == uid] == steps
+    assert len(heard) == 6
+    assert states(record) == []
+
+
+def test_a_job_never_goes_back(site):
+    subscribe(site)
+    record = UpsSql(site.record.engine, site.record.clock)
+    states(record)
+    site.record.studies.begin(site.uid, 1)
+    assert [state for _, state in states(record)] == ["IN PROGRESS"]
+    site.record.studies.end(site.uid, 1)  # it broke off and is tried again
+    assert states(record) == []
+    site.record.studies.begin(site.uid, 1)
+    assert states(record) == []
+
+
+def test_a_job_that_changed_hands_quickly_is_told_step_by_step(site):
+    uid = site.job()
+    subscribe(site)
+    record = UpsSql(site.record.engine, site.record.clock)
+    states(record)
+    site.put(uid, "IN PROGRESS")
+    site.put(uid, "CANCELED")
+    heard = states(record)
+    assert [state for one, state in heard if one == uid] == ["IN PROGRESS", "CANCELED"]
+    assert [state for one, state in heard if one != uid] == ["SCHEDULED"]  # our own workers do it
+    assert len(heard) == 3
+
+
+def test_nothing_is_written_while_nobody_subscribes(site):
+    site.record.studies.begin(site.uid, 1)
+    with site.record.engine.connect() as connection:
+        assert connection.execute(sa.select(ups_steps)).all() == []
 
 
 def test_an_event_counts_as_told_only_after_it_left(site):
@@ -202,6 +278,29 @@ def test_work_waits_for_images_that_a_source_is_asked_for(with_source):
     assert (dicom.value(item, dicom.STATE), dicom.value(item, dicom.READINESS)) == ("SCHEDULED", "READY")
     assert [event.state for event in record.due("AI2")] == [True]
     assert site.put("2.25.5", "IN PROGRESS").status_code == HTTPStatus.OK
+
+
+def test_work_that_waited_hurries_as_much_as_its_request(with_source):
+    site = with_source
+    late = a_study(a_film("late film")).study_instance_uid
+    high = [{**request_for(late)[0], "00741200": {"vr": "CS", "Value": ["HIGH"]}}]
+    assert site.ask("POST", "?2.25.5", json=high).status_code == HTTPStatus.CREATED
+    study = assemble(site.record, arrive(site.record, "late film"))
+    assert study.study_instance_uid == late
+    site.queue.enlist(site.uid, 1, models=())
+    site.queue.enlist(late, 1, models=())
+    (item,) = site.ask("GET", "/2.25.5").json()
+    assert dicom.value(item, "00741200") == "HIGH"
+    (first, *_) = site.queue.waiting(each=1, backlog=True)
+    assert first.study_instance_uid == late
+
+
+def test_work_that_is_asked_for_again_hurries_as_much_as_its_request(site):
+    report(site.record, site.study, {"pleural_effusion": 0.7})
+    high = [{**request_for(site.uid)[0], "00741200": {"vr": "CS", "Value": ["HIGH"]}}]
+    assert site.ask("POST", "?2.25.5", json=high).status_code == HTTPStatus.CREATED
+    (item,) = site.ask("GET", "/2.25.5").json()
+    assert dicom.value(item, "00741200") == "HIGH"
 
 
 def test_work_whose_images_never_come_ends(with_source):
