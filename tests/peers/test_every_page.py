@@ -31,21 +31,16 @@ from service.api.app import PAGE_ROUTERS
 from service.api.caller import SESSION
 from service.notices import Notices
 from service.web.reading_room import built
-from tests.peers.test_opinions_browser import CHROMIUM, FLAGS, SHOTS, axe, playwright, served
+from tests.peers.browser import DESK, PHONE, SHOTS, axe, marks, served
 from tests.unit.service.api.asking import an_app
 from tests.unit.service.api.test_messages import refuse
 from tests.unit.service.api.test_reading import Room, signed
 
-pytestmark = [pytest.mark.peers, pytest.mark.skipif(not CHROMIUM, reason="needs Debian's chromium")]
+pytestmark = marks
 PATIENCE_MS = 60_000
 SIZES = {
-    "desk": {"viewport": {"width": 1366, "height": 768}, "color_scheme": "dark"},
-    "phone": {
-        "viewport": {"width": 360, "height": 740},
-        "color_scheme": "light",
-        "is_mobile": True,
-        "has_touch": True,
-    },
+    "desk": {**DESK, "color_scheme": "dark"},
+    "phone": {**PHONE, "color_scheme": "light"},
 }
 CHEST = {"name": "chest", "modalities": ["cr", "dx"], "destinations": ["emr"]}
 FACILITIES = [
@@ -232,14 +227,6 @@ def site(tmp_path_factory):
     with served(made.app) as made.base:
         yield made
     made.record.engine.dispose()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 def opened(site, page, route, look, language):

@@ -24,9 +24,8 @@ from hoichan.testing.reports import REPORTED_AT
 from service.demo import films
 from tests.peers import ohif as ohif_module
 from tests.peers import orthanc as orthanc_module
-from tests.peers.test_page_browser import CHROMIUM
+from tests.peers.browser import CHROMIUM
 
-playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
 pytestmark = [
     pytest.mark.peers,
     pytest.mark.skipif(not CHROMIUM, reason="needs Debian's chromium"),
@@ -67,11 +66,10 @@ def desk(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
-        yield browser
-        browser.close()
+def browser(play):
+    browser = play.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
+    yield browser
+    browser.close()
 
 
 @pytest.fixture

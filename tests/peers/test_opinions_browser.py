@@ -2,45 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import threading
-from contextlib import contextmanager
-
 import pytest
-import uvicorn
 
-from hoichan.testing.house import wait_until
 from hoichan.testing.reports import a_film, as_bytes
+from tests.peers.browser import SIZES, marks, served
 from tests.unit.service.api.test_reading import signed
 from tests.unit.service.api.test_shares import Ward
 
-playwright = pytest.importorskip(
-    "playwright.sync_api", reason="needs playwright (make test-peers installs it)"
-)
-axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
-
-CHROMIUM = os.environ.get("HOICHAN_TEST_CHROMIUM") or shutil.which("chromium") or ""
-pytestmark = [pytest.mark.peers, pytest.mark.skipif(not CHROMIUM, reason="needs Debian's chromium")]
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage"]
-SIZES = {
-    "desk": {"viewport": {"width": 1366, "height": 768}},
-    "phone": {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "has_touch": True},
-}
-SHOTS = os.environ.get("HOICHAN_TEST_SHOTS", "")  # a folder for pictures to look at
-
-
-@contextmanager
-def served(app):
-    server = uvicorn.Server(uvicorn.Config(app, port=0, host="127.0.0.1", log_config=None))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        wait_until(lambda: server.started, seconds=60, what="the page")
-        yield f"http://localhost:{server.servers[0].sockets[0].getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join(60)
+pytestmark = marks
 
 
 class Site(Ward):
@@ -72,14 +41,6 @@ def site(tmp_path_factory):
     with served(made.app) as made.base:
         yield made
     made.record.engine.dispose()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 def test_a_visitor_with_a_phone_types_the_pin_and_sees_words_and_film(site, browser):

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -15,23 +14,11 @@ from hoichan.testing.hl7 import order
 from hoichan.testing.reading import a_record, fill
 from hoichan.testing.reports import FolderOfFilms, a_film, as_bytes
 from service.web.reading_room import built
+from tests.peers.browser import DESK, PHONE, Reader, marks
 from tests.unit.service.api.test_messages import refuse
 
-playwright = pytest.importorskip(
-    "playwright.sync_api", reason="needs playwright (make test-peers installs it)"
-)
-axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
-
-CHROMIUM = os.environ.get("HOICHAN_TEST_CHROMIUM") or shutil.which("chromium") or ""
-pytestmark = [
-    pytest.mark.peers,
-    pytest.mark.skipif(not CHROMIUM, reason="needs Debian's chromium"),
-]
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-FLAGS += ["--disable-dev-shm-usage", "--disable-sync", "--no-first-run"]
+pytestmark = marks
 COMMAND = (sys.executable, "-P", "-m", "service", "web")
-DESK = {"viewport": {"width": 1366, "height": 768}}
-PHONE = {"viewport": {"width": 360, "height": 780}, "is_mobile": True, "has_touch": True}
 DEADLINE_SECONDS = 60
 
 
@@ -74,36 +61,6 @@ def site(tmp_path_factory):
     site = Site(tmp_path_factory.mktemp("browser"))
     yield site
     site.close()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
-        yield browser
-        browser.close()
-
-
-class Reader:
-    """One page of the browser, and every complaint it made."""
-
-    def __init__(self, browser, **options):
-        self.context = browser.new_context(locale="vi-VN", timezone_id="Asia/Ho_Chi_Minh", **options)
-        self.page = self.context.new_page()
-        self.complaints, self.elsewhere = [], []
-        self.page.on("console", lambda m: self.complaints.append(m.text) if m.type == "error" else None)
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("dialog", lambda dialog: (self.complaints.append("dialog"), dialog.dismiss()))
-        self.page.on(
-            "request",
-            lambda asked: None if "//localhost:" in asked.url else self.elsewhere.append(asked.url),
-        )
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.context.close()
 
 
 def test_the_room_is_dark_unless_the_reader_asks_for_light(site, browser):

@@ -10,19 +10,17 @@ from pydicom.data import get_testdata_file
 from hoichan.testing.house import RunningHouse, wait_until
 from hoichan.testing.shelf import write_version
 from service.web.reading_room import built
-from tests.peers.test_page_browser import CHROMIUM, DESK, FLAGS, Reader, axe, playwright
+from tests.peers.browser import CHROMIUM, DESK, FLAGS, PHONE, Reader, axe, marks
 
 pytestmark = [
-    pytest.mark.peers,
-    pytest.mark.skipif(not CHROMIUM, reason="needs Debian's chromium"),
+    *marks,
     pytest.mark.skipif(built() is None, reason="the reading room was not built: make app"),
 ]
 PATIENCE_MS = 60_000
 PASSWORD = "mat-khau-cua-bac-si-ha"
-SMALL_PHONE = {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "has_touch": True}
 CHEST = "RG1_UNCR.dcm"
 PLAIN = Path(__file__).parents[1] / "golden" / "models" / "plain.onnx"
-SEES = (DESK, SMALL_PHONE)
+SEES = (DESK, PHONE)
 
 
 class Room:
@@ -63,19 +61,6 @@ def room(tmp_path_factory):
     room = Room(tmp_path_factory.mktemp("room"))
     yield room
     room.house.stop()
-
-
-@pytest.fixture(scope="module")
-def play():
-    with playwright.sync_playwright() as play:
-        yield play
-
-
-@pytest.fixture(scope="module")
-def browser(play):
-    browser = play.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
-    yield browser
-    browser.close()
 
 
 def opened(room, reader, study, language="vi"):
@@ -134,9 +119,9 @@ def saved(page):
     ("device", "language", "scheme", "number"),
     [
         (DESK, "vi", "dark", 1),
-        (SMALL_PHONE, "vi", "dark", 2),
+        (PHONE, "vi", "dark", 2),
         (DESK, "en", "light", 3),
-        (SMALL_PHONE, "en", "light", 4),
+        (PHONE, "en", "light", 4),
     ],
     ids=["desk-vi-dark", "phone-vi-dark", "desk-en-light", "phone-en-light"],
 )
@@ -292,7 +277,7 @@ def test_a_critical_notice_is_acknowledged_in_the_room(room, browser):
         assert reader.complaints == []
 
 
-@pytest.mark.parametrize(("device", "number"), [(DESK, 12), (SMALL_PHONE, 13)], ids=["desk", "phone"])
+@pytest.mark.parametrize(("device", "number"), [(DESK, 12), (PHONE, 13)], ids=["desk", "phone"])
 def test_a_next_step_is_given_in_the_room_after_the_signature(room, browser, device, number):
     study = room.film(number)
     with Reader(browser, **device) as reader:

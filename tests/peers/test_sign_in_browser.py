@@ -9,22 +9,10 @@ import pytest
 from hoichan.guard.roles import Role
 from hoichan.guard.second_factor import code_at, step_of
 from hoichan.testing.reading import PASSWORD, add_user
-from tests.peers.test_page_browser import (
-    CHROMIUM,
-    DEADLINE_SECONDS,
-    DESK,
-    FLAGS,
-    PHONE,
-    Reader,
-    Site,
-    axe,
-    playwright,
-)
+from tests.peers.browser import DESK, PHONE, Reader, axe, marks
+from tests.peers.test_page_browser import DEADLINE_SECONDS, Site
 
-pytestmark = [
-    pytest.mark.peers,
-    pytest.mark.skipif(not CHROMIUM, reason="needs Debian's chromium"),
-]
+pytestmark = marks
 
 
 @pytest.fixture(scope="module")
@@ -34,14 +22,6 @@ def site(tmp_path_factory):
         add_user(site.record, name, role)
     yield site
     site.close()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 def sign_in(page, name, password=PASSWORD):

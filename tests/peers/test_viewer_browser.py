@@ -17,16 +17,14 @@ from hoichan.uids import derived_uid
 from service.api.caller import SESSION
 from service.notices import Notices
 from service.web.reading_room import built
-from tests.peers.test_opinions_browser import CHROMIUM, FLAGS, playwright, served
+from tests.peers.browser import DESK, marks, served
 from tests.unit.service.api import test_reading
 
 pytestmark = [
-    pytest.mark.peers,
-    pytest.mark.skipif(not CHROMIUM, reason="needs Debian's chromium"),
+    *marks,
     pytest.mark.skipif(built() is None, reason="the reading room was not built: make app"),
 ]
 PATIENCE_MS = 60_000
-DESK = {"viewport": {"width": 1366, "height": 768}}
 GREY = """n => {
   const c = document.querySelectorAll(".stage-canvas canvas")[n];
   const d = c.getContext("2d").getImageData(c.width / 2 - 40, c.height / 2 - 40, 80, 80).data;
@@ -78,14 +76,6 @@ def films(tmp_path_factory):
     with served(made.app) as made.base:
         yield made
     made.record.engine.dispose()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -19,12 +19,11 @@ from hoichan.uids import derived_uid
 from service.web.reading_room import built
 from tests.peers import emr as emr_module
 from tests.peers import orthanc as orthanc_module
+from tests.peers.browser import PHONE, Reader, marks
 from tests.peers.test_hl7 import LostReceiver, StrictReceiver, hl7apy_server
-from tests.peers.test_page_browser import CHROMIUM, FLAGS, Reader, playwright
 
 pytestmark = [
-    pytest.mark.peers,
-    pytest.mark.skipif(not CHROMIUM, reason="needs Debian's chromium"),
+    *marks,
     pytest.mark.skipif(built() is None, reason="the reading room was not built: make app"),
     pytest.mark.skipif(not orthanc_module.is_available(), reason="Orthanc with DICOMweb is not installed"),
     pytest.mark.skipif(
@@ -33,7 +32,6 @@ pytestmark = [
 ]
 PATIENTS = "https://hoichan.invalid/id/patient"
 PASSWORD = "mat-khau-cua-bac-si-ha"
-PHONE = {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "has_touch": True}
 PLAIN = Path(__file__).parents[1] / "golden" / "models" / "plain.onnx"
 SECONDS = 120
 CONCLUSION = "Tràn dịch màng phổi trái lượng ít."
@@ -120,28 +118,25 @@ def results(taken):
     return [row[25] for row in rows]
 
 
-def test_from_the_pacs_to_the_signature_and_back_everywhere(story, taken):
-    with playwright.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
-        with Reader(browser, **PHONE) as reader:
-            page = reader.page
-            page.set_default_timeout(SECONDS * 1000)
-            page.goto(f"{story.base}/login")
-            page.fill("#user_name", "bs.ha")
-            page.fill("#password", PASSWORD)
-            page.click("button.primary")
-            page.wait_for_selector(".list .empty")
-            story.pacs.upload(story.film)
-            page.wait_for_selector(f"[data-key='{story.study}'] .suggested")  # by itself, while one looks
-            wait_until(lambda: "partial" in story.statuses(), seconds=SECONDS, what="the EMR has it, unread")
-            wait_until(lambda: results(taken), seconds=SECONDS, what="the RIS has it, unread")
-            assert set(results(taken)) == {"R"}
-            page.click(f"[data-key='{story.study}'] .name")
-            page.wait_for_selector(".card-finding")
-            read(page)
-            sign(page)
-            assert [one for one in reader.complaints if "Content Security Policy" in one] == []
-        browser.close()
+def test_from_the_pacs_to_the_signature_and_back_everywhere(story, taken, browser):
+    with Reader(browser, **PHONE) as reader:
+        page = reader.page
+        page.set_default_timeout(SECONDS * 1000)
+        page.goto(f"{story.base}/login")
+        page.fill("#user_name", "bs.ha")
+        page.fill("#password", PASSWORD)
+        page.click("button.primary")
+        page.wait_for_selector(".list .empty")
+        story.pacs.upload(story.film)
+        page.wait_for_selector(f"[data-key='{story.study}'] .suggested")  # by itself, while one looks
+        wait_until(lambda: "partial" in story.statuses(), seconds=SECONDS, what="the EMR has it, unread")
+        wait_until(lambda: results(taken), seconds=SECONDS, what="the RIS has it, unread")
+        assert set(results(taken)) == {"R"}
+        page.click(f"[data-key='{story.study}'] .name")
+        page.wait_for_selector(".card-finding")
+        read(page)
+        sign(page)
+        assert [one for one in reader.complaints if "Content Security Policy" in one] == []
     sr = wait_until(story.signed_sr, seconds=SECONDS, what="the signed report in the PACS")
     assert sr.CompletionFlag == "COMPLETE" and sr.PreliminaryFlag == "FINAL"
     observer = sr.VerifyingObserverSequence[0]
