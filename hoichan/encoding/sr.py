@@ -23,6 +23,7 @@ from hoichan.encoding.equipment import devices, equipment, manifest_of, stamp
 from hoichan.encoding.images import SC_IMAGE_STORAGE, picture_series_uid, pictures
 from hoichan.encoding.source import DocumentContext as Context
 from hoichan.encoding.source import KeyImage, body_part
+from hoichan.encoding.sr_tree import give_tree, trunk
 from hoichan.encoding.sr_volumes import measurement_groups, segmentation_headers
 from hoichan.reporting.signed import is_added
 from hoichan.types import Code, Evidence, Finding, GraphicType, Outcome, Presence
@@ -81,9 +82,10 @@ def encode_sr(context: Context, sop_class_uid: str = COMPREHENSIVE_3D_SR) -> Dat
         if review is not None
         else {}
     )  # the name follows in `signature.verify`: highdicom quotes what it finds odd
+    content, evidence = _content(context), _evidence(context)
     document: Dataset = FORMS[sop_class_uid](
-        evidence=_evidence(context),
-        content=_content(context),
+        evidence=evidence,
+        content=trunk(content),
         series_instance_uid=series_uid(report.report_uid),
         series_number=signature.SERIES_NUMBER if review else SERIES_NUMBER,
         sop_instance_uid=sr_uid(report.report_uid, sop_class_uid),
@@ -99,6 +101,7 @@ def encode_sr(context: Context, sop_class_uid: str = COMPREHENSIVE_3D_SR) -> Dat
         **signer,
         **equipment(context),
     )
+    give_tree(document, content, evidence)
     if report.outcome in PARTIAL and review is None:
         document.CompletionFlagDescription = codes.OUTCOMES[report.outcome].code_meaning
     former = signature.replaced(review) if review else (report.predecessor,)
