@@ -147,6 +147,15 @@ search_keys = sa.Table(
     sqlite_with_rowid=False,
 )
 
+# Which words stand in one name anywhere: from the first word of a key to each other. Never taken away (0022).
+name_pairs = sa.Table(
+    "name_pairs",
+    metadata,
+    sa.Column("first", _KEY, primary_key=True),
+    sa.Column("other", _KEY, primary_key=True),
+    sqlite_with_rowid=False,
+)
+
 # A known SOP Instance UID that came with other content; the first content stays.
 changed_contents = sa.Table(
     "changed_contents",

@@ -2,7 +2,8 @@
 
 Every query is a range of keys, so it walks an index: `search_keys` by (kind, key). A name has one key for
 each of its words, the name turned round so that the word comes first; the whole name is in every key, so
-words are checked where the walk stands and no row is fetched for those that do not fit.
+words are checked where the walk stands and no row is fetched for those that do not fit. Words that meet in no
+name are known by `name_pairs`, so that nothing is walked for them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import sqlalchemy as sa
 
 from hoichan.adapters.rows import Row
 from hoichan.adapters.schema import studies
-from hoichan.adapters.schema_orders import search_keys
+from hoichan.adapters.schema_orders import name_pairs, search_keys
 from hoichan.adapters.sight import EVERYTHING, Sight
 from hoichan.intake.names import UID_QUERY, KeyKind, number_key, words_of
 from hoichan.intake.names import search_keys as keys_of
@@ -48,6 +49,25 @@ def write_keys(
     else:
         from sqlalchemy.dialects.sqlite import insert  # type: ignore[assignment]  # noqa: PLC0415
     connection.execute(insert(search_keys).on_conflict_do_nothing(), rows)
+    met = {
+        (first, other)
+        for row in rows
+        if row["kind"] == str(KeyKind.NAME)
+        for first, *others in [str(row["key"]).split()]
+        for other in others
+    }
+    if not met:
+        return
+    words = sorted({first for first, _ in met})
+    told = connection.execute(
+        sa.select(name_pairs).where(
+            name_pairs.c.first.in_(words), name_pairs.c.other.in_(sorted({other for _, other in met}))
+        )
+    )
+    new = sorted(met - {(first, other) for first, other in told})
+    if new:
+        values = [{"first": first, "other": other} for first, other in new]
+        connection.execute(insert(name_pairs).on_conflict_do_nothing(), values)
 
 
 def find(
@@ -85,12 +105,15 @@ def _studies(connection: sa.Connection, wanted: _Range, count: int, sight: Sight
     """The newest `count` studies with a key in a range, and their time.
 
     Where any of the words is rare, its keys are sorted. Where all are common, as the commonest family name
-    is, keys are walked by time: the more common, the sooner there are enough. Two common words that hardly
+    is, keys are walked by time: the more common, the sooner there are enough. Words that no name has together
+    are known before. Two common words that hardly
     ever meet are found among the keys of the rarer one; where it has more than `FAR`, among the newest `FAR`.
     """
     for one in wanted.turned():
         if _count(connection, one.alone(), FEW) <= FEW:
             return _pairs(connection, one.sorted(FEW), count, sight)
+    if not _meet(connection, wanted):
+        return []
     found = _pairs(connection, wanted.newest(WALKED), count, sight)
     if len(found) == count:
         return found
@@ -104,6 +127,22 @@ def _count(connection: sa.Connection, wanted: _Range, most: int) -> int:
     keys = wanted.keys().limit(most + 1).subquery()
     counted: int = connection.execute(sa.select(sa.func.count()).select_from(keys)).scalar_one()
     return counted
+
+
+def _meet(connection: sa.Connection, wanted: _Range) -> bool:
+    """Whether some name may have all the words: each of the others stands in one with the first."""
+    for one in wanted.turned():
+        for word in one.words:
+            pair = sa.select(name_pairs.c.first).where(
+                *_begins(name_pairs.c.first, one.prefix), *_begins(name_pairs.c.other, word)
+            )
+            if connection.execute(pair.limit(1)).first() is None:
+                return False
+    return True
+
+
+def _begins(column: sa.ColumnElement[str], prefix: str) -> tuple[sa.ColumnElement[bool], ...]:
+    return column >= prefix, column < prefix + _LAST
 
 
 def _rarest(connection: sa.Connection, wanted: _Range) -> _Range:
@@ -217,7 +256,6 @@ class _Range:
     def fits(self, key: sa.ColumnElement[str]) -> tuple[sa.ColumnElement[bool], ...]:
         """Conditions on a key."""
         return (
-            key >= self.prefix,
-            key < self.prefix + _LAST,
+            *_begins(key, self.prefix),
             *(key.like(f"% {word}%") for word in self.words),  # words hold no wildcards: see `words_of`
         )

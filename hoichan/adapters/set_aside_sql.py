@@ -33,7 +33,7 @@ class SetAsideSql:
     """What was set aside. Every method may raise RecordsUnavailable (try again)."""
 
     def __init__(self, engine: sa.Engine, clock: Clock, spool: Callable[[], str] = lambda: "") -> None:
-        """`spool`: the name of this machine's spool (`identity_of`), for those who set aside and take back."""
+        """`spool`: the name of this machine's spool (`identity_of`), for who sets aside and takes back."""
         self._engine = engine
         self._clock = clock
         self._spool = spool

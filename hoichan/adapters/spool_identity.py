@@ -1,4 +1,4 @@
-"""Which spool this is: a random name in `spool/identity`, made once. Machines that share a folder share it."""
+"""Which spool this is: a random name in `spool/identity`, made once; who shares the folder shares it."""
 
 from __future__ import annotations
 

@@ -99,6 +99,8 @@ def test_rows_of_the_second_version_read_back_at_the_newest(engine, tmp_path):
         for name, row in ROWS.items():
             found = connection.execute(sa.select(metadata.tables[name])).mappings().one()
             assert {column: found[column] for column in row} == row
+        met = {tuple(row) for row in connection.execute(sa.select(metadata.tables["name_pairs"]))}
+    assert {("an", "nguyen"), ("nguyen", "an"), ("van", "an"), ("an", "van")} <= met
     studies = StudiesSql(engine, ObjectsDisk(tmp_path / "objects"), FakeClock())
     study = studies.current(UID)
     assert study.patient.patient_name.reveal() == "Nguyễn^An^Văn" and len(study.instances) == 1

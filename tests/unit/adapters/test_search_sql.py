@@ -158,6 +158,23 @@ def test_words_that_hardly_meet_are_found_among_the_keys_of_the_rarer(record, co
     )
 
 
+def test_for_words_that_no_name_has_together_nothing_is_walked(record, common_words):
+    with Asked(record, tables="search_keys") as asked:
+        assert found(record, "tran nguyen") == []
+    assert not [text for text, _ in asked.statements if "LIKE" in text]
+    with Asked(record, tables="name_pairs") as asked:
+        assert found(record, "tran nguyen thi") == []
+    with record.connect() as connection:
+        plans = [step for one in asked.statements for step in sqlite_plan(connection, *one)]
+    assert plans
+    assert all(re.match(r"SEARCH name_pairs USING PRIMARY KEY \(first>\? AND first<\?\)", s) for s in plans)
+
+
+@pytest.mark.parametrize("text", ["tr han", "thi hanh", "hanh thi", "an ng", "my thi dang", "huong thi"])
+def test_words_that_meet_in_a_name_are_never_taken_for_strangers(record, common_words, text):
+    assert found(record, text)
+
+
 def test_where_the_rarer_is_common_too_the_newest_are_found(record, common_words, monkeypatch):
     monkeypatch.setattr(search_sql, "WALKED", 1)
     monkeypatch.setattr(search_sql, "FAR", 1)

@@ -1,4 +1,7 @@
-"""What was set aside, on every machine. pre: run before the new program starts; adds only."""
+"""What was set aside, on every machine, and which words meet in names.
+
+pre: run before the new program starts; adds only.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,12 @@ revision = "0022"
 down_revision = "0021"
 
 
+_AT_ONCE = 10_000  # rows
+_KEY = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")  # ordered by bytes
+
+
 def upgrade() -> None:
-    """Objects that kill who reads them, and what lies in quarantine."""
+    """Objects that kill who reads them, what lies in quarantine, and words that meet in a name."""
     op.create_table(
         "set_aside",
         sa.Column("study_instance_uid", sa.String(length=64), nullable=False),
@@ -32,10 +39,33 @@ def upgrade() -> None:
         sa.Column("seen_at", UtcDateTime(), nullable=False),
         sa.PrimaryKeyConstraint("spool", "note", name=op.f("pk_quarantined")),
     )
+    pairs = op.create_table(
+        "name_pairs",
+        sa.Column("first", _KEY, nullable=False),
+        sa.Column("other", _KEY, nullable=False),
+        sa.PrimaryKeyConstraint("first", "other", name=op.f("pk_name_pairs")),
+        sqlite_with_rowid=False,
+    )
+    _fill(pairs)
     op.create_index(op.f("ix_quarantined_sop_instance_uid"), "quarantined", ["sop_instance_uid"])
+
+
+def _fill(pairs: sa.Table) -> None:
+    """The words that met so far: some seconds at a million studies."""
+    keys = sa.table("search_keys", sa.column("kind"), sa.column("key"))
+    names = sa.select(keys.c.key).where(keys.c.kind == "name").distinct()
+    connection = op.get_bind()
+    met: set[tuple[str, str]] = set()
+    for (key,) in connection.execute(names.execution_options(yield_per=_AT_ONCE)):
+        first, *others = key.split()
+        met.update((first, other) for other in others)
+    rows = [{"first": first, "other": other} for first, other in sorted(met)]
+    for begin in range(0, len(rows), _AT_ONCE):
+        connection.execute(pairs.insert(), rows[begin : begin + _AT_ONCE])
 
 
 def downgrade() -> None:
     """Take them back."""
+    op.drop_table("name_pairs")
     op.drop_table("quarantined")
     op.drop_table("set_aside")
