@@ -8,7 +8,14 @@ from pathlib import PurePosixPath
 from hoichan import codes
 from hoichan.adapters import views
 from hoichan.adapters.rows import Row
-from hoichan.reporting.sealing import judgements_json, judgements_of, sections_json, sections_of
+from hoichan.reporting.sealing import (
+    judgements_json,
+    judgements_of,
+    sections_json,
+    sections_of,
+    volumes_json,
+    volumes_of,
+)
 from hoichan.types import (
     Calibration,
     InferenceResult,
@@ -38,6 +45,7 @@ def draft_row(draft: ReviewDraft) -> dict[str, object]:
         "seconds_spent": draft.seconds_spent,
         "author": draft.author,
         "updated_at": draft.updated_at,
+        "volumes": volumes_json(draft.volumes) or None,
     }
 
 
@@ -52,6 +60,7 @@ def draft(row: Row) -> ReviewDraft:
         seconds_spent=row["seconds_spent"],
         author=row["author"],
         updated_at=row["updated_at"],
+        volumes=volumes_of(row["volumes"]),
     )
 
 
@@ -77,6 +86,7 @@ def review_row(review: Review, number: int) -> dict[str, object]:
         "may_train": review.may_train,
         "seconds_spent": review.seconds_spent,
         "content_sha256": review.content_sha256,
+        "volumes": volumes_json(review.volumes) or None,
     }
 
 
@@ -101,6 +111,7 @@ def review(row: Row) -> Review:
         may_train=bool(row["may_train"]),
         seconds_spent=row["seconds_spent"],
         content_sha256=Sha256(row["content_sha256"]),
+        volumes=volumes_of(row["volumes"]),
     )
 
 

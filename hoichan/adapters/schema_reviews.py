@@ -20,6 +20,7 @@ review_drafts = sa.Table(
     sa.Column("seconds_spent", sa.Integer, nullable=False),
     sa.Column("author", sa.String(32), nullable=False, index=True),
     sa.Column("updated_at", UtcDateTime, nullable=False),
+    sa.Column("volumes", sa.JSON(none_as_null=True)),  # verdicts about volumes (migration 0023); NULL: none
 )
 
 # Who reads what. Soft: it tells others and stops nobody. Times are of the database's clock, one for all.
@@ -56,5 +57,6 @@ reviews = sa.Table(
     sa.Column("may_train", sa.Boolean, nullable=False),
     sa.Column("seconds_spent", sa.Integer, nullable=False),
     sa.Column("content_sha256", sa.String(64), nullable=False),
+    sa.Column("volumes", sa.JSON(none_as_null=True)),  # verdicts about volumes (migration 0023); NULL: none
     sa.Index("ix_reviews_study_instance_uid_number", "study_instance_uid", "number", unique=True),
 )

@@ -27,10 +27,11 @@ from hoichan.encoding.fhir_parts import (
     v2,
 )
 from hoichan.encoding.fhir_shared import BundleBuilder
-from hoichan.encoding.fhir_signed import sign_observation, sign_provenance, sign_report
+from hoichan.encoding.fhir_signed import sign_observation, sign_provenance, sign_report, sign_volume
 from hoichan.encoding.fhir_task import review_task, signed_task
 from hoichan.encoding.images import key_picture_uid
 from hoichan.encoding.source import DocumentContext, body_part
+from hoichan.reporting.volume_verdicts import measurement_id, rejected_volumes, volume_judgement_of
 from hoichan.settings import Site
 from hoichan.types import Code, Finding, Measurement, Presence, Review
 from hoichan.uids import derived_uuid
@@ -150,7 +151,16 @@ class _Builder(BundleBuilder):
             sign_observation(self._observation(finding), finding, review, system=system, doctor=doctor)
             for finding in self.report.findings
         ]
+        observations += [
+            sign_volume(self._measurement(one), said, review, system=system, doctor=doctor)
+            for one in self.report.measurements
+            if (said := volume_judgement_of(review, one)) is not None
+        ]
         urls = [entry["fullUrl"] for entry in observations]
+        observations += [  # taken back where they are, and no result of the report
+            sign_volume(self._measurement(one), said, review, system=system, doctor=doctor)
+            for one, said in rejected_volumes(self.report)
+        ]
         text = f"{self.report.conclusion[self.language]}\n{self.report.disclaimer[self.language]}"
         report = sign_report(
             self._report(urls), review, system=self._system("report"), doctor=doctor, text=text, page=page
@@ -225,9 +235,7 @@ class _Builder(BundleBuilder):
 
     def _measurement(self, one: Measurement) -> Json:
         """A volume with its unit; no reference range, for there is none."""
-        identity = derived_uuid(
-            self.report.report_uid, "volume", one.series_instance_uid, one.code.code_value, one.algorithm_name
-        )
+        identity = measurement_id(self.report.report_uid, one)
         device = self._device_of(one)
         study = urn(str(self.study_id))
         quantity = {"value": one.value, "unit": one.unit, "system": codes.SCHEME_TO_SYSTEM["UCUM"]}

@@ -17,7 +17,7 @@ from hoichan.reporting.begun import is_begun
 from hoichan.reporting.review_words import SIDE_CODES, SITES
 from hoichan.reporting.reviews import finding_id
 from hoichan.reporting.signed import is_added, judgement_of
-from hoichan.types import Code, Finding, Judgement, Review, ReviewKind, Verdict
+from hoichan.types import Code, Finding, Judgement, Review, ReviewKind, Verdict, VolumeJudgement
 from hoichan.uids import derived_uuid
 
 REPORT_STATUS = {
@@ -58,6 +58,22 @@ def sign_observation(entry: Json, finding: Finding, review: Review, *, system: s
     if judgement is not None:
         _say(resource, finding, judgement, review.language)
     return _update(entry, identity, f"Observation?identifier={system}|{identity}")
+
+
+def sign_volume(entry: Json, said: VolumeJudgement, review: Review, *, system: str, doctor: Json) -> Json:
+    """The entry of one volume as the person said it: the number he stands for, or that it is none."""
+    resource: Json = entry["resource"]
+    del resource["meta"]
+    resource["identifier"] = [{"system": system, "value": said.measurement_id}]
+    resource["status"] = "final" if review.kind is ReviewKind.FINAL else "amended"
+    resource["performer"] = [doctor]
+    if said.verdict is Verdict.EDITED:
+        for name in ("method", "device"):
+            del resource[name]
+    if said.verdict is Verdict.REJECTED:
+        resource["status"] = "cancelled"
+        resource["note"] = [{"text": rejection(said, review.language)}]
+    return _update(entry, said.measurement_id, f"Observation?identifier={system}|{said.measurement_id}")
 
 
 def _say(resource: Json, finding: Finding, judgement: Judgement, language: str) -> None:

@@ -20,6 +20,7 @@ from hoichan.encoding.hl7_parts import coded, identifiers, patient_name, person
 from hoichan.encoding.hl7_words import LONGEST_LINE, sentences, statements
 from hoichan.encoding.source import DocumentContext
 from hoichan.reporting.signed import is_added, judgement_of
+from hoichan.reporting.volume_verdicts import rejected_volumes
 from hoichan.settings import Hl7Destination
 from hoichan.types import (
     Code,
@@ -233,15 +234,20 @@ class _Oru:
             }
 
     def _measurements(self) -> Iterator[dict[int, er7.Field]]:
-        """Volumes, unless a person has signed: nobody judged them. OBX-7 is empty: there is no reference."""
-        if self.review is not None:
-            return
-        for number, one in enumerate(self.report.measurements, len(self.report.findings) + 1):
+        """Volumes; of a signed report those that a person stands for, and as deleted what he rejected.
+
+        OBX-7 is empty: there is no reference.
+        """
+        rejected = [one for one, _ in rejected_volumes(self.report)]
+        measured = [*self.report.measurements, *rejected]
+        for number, one in enumerate(measured, len(self.report.findings) + 1):
             part = (one.code.code_value, one.display[self.language], one.code.coding_scheme_designator)
             name = (*coded(codes.VOLUME), *part)
+            device = self._device_of(one) if self.review is None or one in rejected else None
             yield {
-                **self._observation("NM", name, str(number), f"{one.value:g}", device=self._device_of(one)),
+                **self._observation("NM", name, str(number), f"{one.value:g}", device=device),
                 6: ("ml", "Milliliter", "UCUM"),
+                **({11: "D"} if one in rejected else {}),  # table 0085: as of a rejected finding
             }
 
     def _stands(self, finding: Finding) -> dict[int, er7.Field]:

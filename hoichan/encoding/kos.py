@@ -106,6 +106,7 @@ def encode_kos(
 def _none_confirmed(review: Review) -> bool:
     """Whether a person rejected everything that the machine suggested, at the first signature."""
     said = {one.verdict for one in review.judgements if one.finding_id is not None}
+    said |= {one.verdict for one in review.volumes}
     return review.kind is ReviewKind.FINAL and said == {Verdict.REJECTED}
 
 

@@ -1,6 +1,7 @@
 """The signed report as a page on paper: PDF, A4, with the words that were signed and who signed them.
 
-No warning of an unread result stands on it, and no number of a machine. The same review gives the same bytes.
+No warning of an unread result stands on it, and no number that no person stands for. The same review gives
+the same bytes.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from hoichan.encoding.page import (
 )
 from hoichan.encoding.source import DocumentContext
 from hoichan.reporting.review_words import HEADINGS, KINDS, REASON_OF
+from hoichan.reporting.volume_verdicts import HEADING as VOLUMES
+from hoichan.reporting.volume_verdicts import volume_lines
 from hoichan.types import Review
 
 SIGNED = {
@@ -70,6 +73,7 @@ def encode_signed_page(context: DocumentContext, review: Review, picture: bytes)
         patient_table(context, words),
         Spacer(1, 4 * mm),
         *_sections(review),
+        *_volumes(context, review),
     ]
     if picture:
         story += [Spacer(1, 3 * mm), picture_flowable(picture)]
@@ -96,6 +100,16 @@ def _sections(review: Review) -> list[Flowable]:
         story.append(Paragraph(escape(REASON_OF[review.kind.value][review.language]), heading))
         story.append(Paragraph(escape(review.reason).replace("\n", "<br/>"), text))
     return story
+
+
+def _volumes(context: DocumentContext, review: Review) -> list[Flowable]:
+    """The numbers that the person stands for; nothing where there are none."""
+    lines = volume_lines(context.report, review, review.language)
+    if not lines:
+        return []
+    heading, text = style("heading", 10.5, bold=True, after=1), style("text", 10.5, after=5)
+    body = "<br/>".join(escape(line) for line in lines)
+    return [Paragraph(escape(VOLUMES[review.language]), heading), Paragraph(body, text)]
 
 
 def _signature(context: DocumentContext, review: Review) -> list[Flowable]:

@@ -21,8 +21,10 @@ from hoichan.encoding.equipment import long_string
 from hoichan.encoding.signer import dicom_name, rejection
 from hoichan.encoding.source import DocumentContext, offset_text
 from hoichan.reporting.begun import begun_uid
+from hoichan.reporting.reports import measurement_text
 from hoichan.reporting.review_words import SENTENCES, SIDE_CODES, SITES
 from hoichan.reporting.signed import is_added, judgement_of
+from hoichan.reporting.volume_verdicts import rejected_volumes
 from hoichan.types import Code, Finding, Presence, Report, Review, ReviewKind, Verdict
 from hoichan.uids import derived_uid
 
@@ -118,6 +120,10 @@ def words(context: DocumentContext, report: Report, review: Review) -> list[Cont
             items.append(TextContentItem(concept, text, relationship_type="CONTAINS"))
     language = context.language
     texts = [_said(finding, review, language) for finding in report.findings]
+    texts += [
+        f"{SENTENCES['rejected'][language]}: {measurement_text(one, language)}. {rejection(said, language)}"
+        for one, said in rejected_volumes(report)
+    ]
     if review.kind is not ReviewKind.FINAL and review.reason:
         texts.append(review.reason)
     texts.append(report.disclaimer[language])

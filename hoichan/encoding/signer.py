@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hoichan.reporting.review_words import REJECTION_REASONS
-from hoichan.types import Judgement
+from hoichan.types import Judgement, VolumeJudgement
 
 
 def dicom_name(full_name: str) -> str:
@@ -14,8 +14,8 @@ def dicom_name(full_name: str) -> str:
     return "^".join(part for part in (parts[0], parts[-1], " ".join(parts[1:-1])) if part)
 
 
-def rejection(judgement: Judgement, language: str) -> str:
-    """Why a finding of the machine was rejected, in words."""
+def rejection(judgement: Judgement | VolumeJudgement, language: str) -> str:
+    """Why a finding or a volume of the machine was rejected, in words."""
     code, _, own = judgement.reason.partition(":")
     reason = REJECTION_REASONS.get(code.strip(), {}).get(language, code)
     return f"{reason}. {own.strip()}".strip(" .") + "."

@@ -1,8 +1,8 @@
 """Measured volumes in the structured report: one measurement group a part.
 
 Where a receiver gets the segmentation, a volumetric ROI group (TID 1411) refers to the segment; else the
-group (TID 1501) refers to the slice that shows most of the part. A signed report has none of them: nobody
-has judged the numbers, and they stay in the machine's own report, which it names as its predecessor.
+group (TID 1501) refers to the slice that shows most of the part. A signed report has those that a person
+stands for, each with its slice; what nobody judged stays in the machine's own report, its predecessor.
 """
 
 from __future__ import annotations
@@ -31,9 +31,7 @@ ARTIFICIAL_INTELLIGENCE = CodedConcept("123110", "DCM", "Artificial Intelligence
 
 
 def measurement_groups(context: DocumentContext, images: Mapping[Any, KeyImage]) -> list[Any]:
-    """The groups, by series and part; none in a signed report. `images`: by SOP Instance UID."""
-    if context.report.review is not None:
-        return []
+    """The groups, by series and part. `images`: by SOP Instance UID."""
     return [
         _group(context, one, number, images[one.sop_instance_uid])
         for number, one in enumerate(context.report.measurements, start=1)
@@ -62,9 +60,9 @@ def _drawn(context: DocumentContext, one: Measurement) -> str:
 
 def _group(context: DocumentContext, one: Measurement, number: int, image: KeyImage) -> Any:  # noqa: ANN401
     drawn = _drawn(context, one)
-    identity = (
-        segment_tracking_uid(drawn, one.segment_number) if drawn else derived_uid(context.uid("m"), number)
-    )
+    signed = context.report.review is not None
+    last = derived_uid("volume", one.judged_as) if signed else derived_uid(context.uid("m"), number)
+    identity = segment_tracking_uid(drawn, one.segment_number) if drawn else last
     common: dict[str, Any] = {
         "tracking_identifier": hd.sr.TrackingIdentifier(uid=identity, identifier=f"V-{one.code.code_value}"),
         "finding_type": _concept(one.code),
@@ -75,11 +73,12 @@ def _group(context: DocumentContext, one: Measurement, number: int, image: KeyIm
                 _concept(codes.VOLUME),
                 one.value,
                 _concept(codes.MILLILITRE),
-                algorithm_id=_algorithm(context, one),  # TID 1419 row 19
+                # TID 1419 row 19; none where a person gave the number
+                algorithm_id=_algorithm(context, one) if one.algorithm_name else None,
             )
         ],
     }
-    if not drawn:
+    if signed or not drawn:  # who gets the signed report may never have had the outlines
         instance = image.instance
         source = hd.sr.SourceImageForMeasurementGroup(instance.sop_class_uid, instance.sop_instance_uid)
         return hd.sr.MeasurementsAndQualitativeEvaluations(source_images=[source], **common)

@@ -16,6 +16,7 @@ from hoichan import codes
 from hoichan.errors import NotSignable, ReportChanged, ReviewRefused, StepRefused
 from hoichan.reporting.review_words import REJECTION_REASONS, SITES
 from hoichan.reporting.sealing import SECTIONS, UNSEALED, normal, sealed
+from hoichan.reporting.volume_verdicts import check_volumes, check_volumes_complete, rebased_volumes
 from hoichan.types import (
     Box,
     Finding,
@@ -150,6 +151,7 @@ def check_complete(report: Report, draft: ReviewDraft) -> None:
             raise ReviewRefused("unjudged", "A finding of the machine has no verdict yet.")
     if any(one.verdict is Verdict.REJECTED and not one.reason for one in draft.judgements):
         raise ReviewRefused("reason_needed", "A rejection needs a reason.")
+    check_volumes_complete(draft.volumes)
     if not draft.sections.conclusion.reveal().strip():
         raise ReviewRefused("conclusion_needed", "A report without a conclusion is not signed.")
 
@@ -185,7 +187,8 @@ def rebased(draft: ReviewDraft, read: Report | None, report: Report) -> ReviewDr
         finding = here.get(_same(former)) if former is not None else None
         if finding is not None and former is not None and finding.presence is former.presence:
             kept.append(replace(one, finding_id=finding_id(report.report_uid, finding)))
-    return replace(draft, report_uid=report.report_uid, judgements=tuple(kept))
+    volumes = rebased_volumes(draft.volumes, read, report)
+    return replace(draft, report_uid=report.report_uid, judgements=tuple(kept), volumes=volumes)
 
 
 def _same(finding: Finding) -> tuple[str, str, str]:
@@ -221,6 +224,7 @@ def sign(
     if draft.report_uid != report.report_uid:
         raise ReportChanged
     check(report, draft.judgements, study)
+    check_volumes(report, draft.volumes)
     check_complete(report, draft)
     reason = normal(reason)
     if kind is not ReviewKind.FINAL and not reason:
@@ -250,6 +254,7 @@ def sign(
             may_train=may_train,
             seconds_spent=draft.seconds_spent,
             content_sha256=UNSEALED,
+            volumes=draft.volumes,
         )
     )
 

@@ -24,6 +24,7 @@ from hoichan.types import (
     Side,
     SOPInstanceUID,
     Verdict,
+    VolumeJudgement,
 )
 
 FORMAT = 1  # of the canonical bytes; a new one never changes what an old review's bytes are
@@ -93,6 +94,32 @@ def judgements_of(content: Sequence[Mapping[str, Any]]) -> tuple[Judgement, ...]
     )
 
 
+def volumes_json(volumes: Sequence[VolumeJudgement]) -> list[Json]:
+    """Verdicts about volumes as JSON: for the database, the screen and the hash."""
+    return [
+        {
+            "measurement_id": one.measurement_id,
+            "verdict": one.verdict.value,
+            "value_ml": float(one.value_ml) if one.value_ml is not None else None,
+            "reason": one.reason,
+        }
+        for one in volumes
+    ]
+
+
+def volumes_of(content: Sequence[Mapping[str, Any]] | None) -> tuple[VolumeJudgement, ...]:
+    """Verdicts about volumes from their JSON; () of None: the row is older than they are."""
+    return tuple(
+        VolumeJudgement(
+            measurement_id=one["measurement_id"],
+            verdict=Verdict(one["verdict"]),
+            value_ml=float(one["value_ml"]) if one["value_ml"] is not None else None,
+            reason=one["reason"],
+        )
+        for one in content or ()
+    )
+
+
 def sections_json(sections: Sections) -> dict[str, str]:
     """The words of a report as JSON; revealed."""
     return {name: getattr(sections, name).reveal() for name in SECTIONS}
@@ -125,6 +152,8 @@ def signed_content(review: Review) -> bytes:
         "may_train": review.may_train,
         "seconds_spent": review.seconds_spent,
     }
+    if review.volumes:  # without any, the bytes are those of before there were verdicts about volumes
+        content["volumes"] = volumes_json(review.volumes)
     return json.dumps(content, ensure_ascii=True, sort_keys=True, separators=(",", ":")).encode("ascii")
 
 

@@ -11,6 +11,7 @@ from hoichan import codes
 from hoichan.reporting.begun import is_begun
 from hoichan.reporting.review_words import HEADINGS, REASON_OF, SENTENCES
 from hoichan.reporting.reviews import finding_id
+from hoichan.reporting.volume_verdicts import HEADING, confirmed, volume_lines
 from hoichan.types import (
     Box,
     Evidence,
@@ -45,18 +46,16 @@ def signed_report(report: Report, review: Review, study: Study, *, time: str) ->
     findings += [
         _added(one, number, _image(report, study)) for number, one in enumerate(additions(review), start=1)
     ]
-    words = spoken(review)
     alone = is_begun(review.judged, review.study_instance_uid, review.revision)
     sentences = SENTENCES["signed_alone" if alone else "signed"]
     present = any(finding.presence is Presence.PRESENT for finding in findings)
-    return replace(
+    signed = replace(
         report,
         report_uid=review.report_uid,
         status=ReportStatus.FINAL if review.kind is ReviewKind.FINAL else ReportStatus.AMENDED,
         outcome=_outcome(report.outcome, present=present),
         findings=tuple(findings),
         refusals=(),
-        conclusion=dict.fromkeys(sentences, words),
         disclaimer={
             language: text.format(name=review.reviewer_name, licence=review.licence_number, time=time)
             for language, text in sentences.items()
@@ -64,7 +63,16 @@ def signed_report(report: Report, review: Review, study: Study, *, time: str) ->
         predecessor=None if alone and review.predecessor == review.judged else review.predecessor,
         created_at=review.signed_at,
         review=review,
+        measurements=confirmed(report, review),
+        machine_measurements=report.measurements,
     )
+    words = "\n".join([spoken(review), *_measured(signed, review)])
+    return replace(signed, conclusion=dict.fromkeys(sentences, words))
+
+
+def _measured(report: Report, review: Review) -> list[str]:
+    lines = volume_lines(report, review, review.language)
+    return [f"{HEADING[review.language]}: {' '.join(lines)}"] if lines else []
 
 
 def additions(review: Review) -> tuple[Judgement, ...]:

@@ -17,6 +17,7 @@ from hoichan.testing.reports import a_film, a_study
 from hoichan.types import (
     Code,
     Instance,
+    Measurement,
     Segment,
     Series,
     SeriesInstanceUID,
@@ -153,3 +154,25 @@ def a_volume_study(folder: Path, *series: Sequence[Dataset]) -> Study:
         )
     study = StudyInstanceUID(str(series[0][0].StudyInstanceUID))
     return replace(a_study(a_film()), study_instance_uid=study, series=tuple(made))
+
+
+def measured(study: Study, *, algorithm: str = "Parts") -> tuple[Measurement, ...]:
+    """Volumes of two parts, said to be of the first image of a study, and of a second series of it."""
+    (series, *_), parts = study.series, a_volume_manifest().segments
+    return tuple(
+        Measurement(
+            code=part.code,
+            region=part.region,
+            display=part.display,
+            value=value,
+            unit="ml",
+            segment_number=number,
+            segmentations={"binary": f"1.2.826.9.{crop}"},
+            series_instance_uid=SeriesInstanceUID(crop),
+            sop_instance_uid=series.instances[0].sop_instance_uid,
+            algorithm_name=algorithm,
+            algorithm_version="1.0.0",
+        )
+        for crop, values in ((series.series_instance_uid, (1.524, 1.25)), ("1.2.826.5", (1.75, 2.0)))
+        for number, (part, value) in enumerate(zip(parts, values, strict=True), 1)
+    )

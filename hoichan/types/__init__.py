@@ -28,6 +28,7 @@ from hoichan.types.reviews import (
     Sections,
     Side,
     Verdict,
+    VolumeJudgement,
 )
 from hoichan.types.volumes import Measurement, Segment, VolumeManifest, VolumeResult, VolumeSpec
 from hoichan.types.words import Code, SeriesInstanceUID, Sha256, SOPInstanceUID, StudyInstanceUID
@@ -74,6 +75,7 @@ __all__ = [
     "Tier",
     "Urgency",
     "Verdict",
+    "VolumeJudgement",
     "VolumeManifest",
     "VolumeResult",
     "VolumeSpec",

@@ -54,6 +54,8 @@ class Report:
     review: Review | None = None  # what a person signed about it; None: nobody has
     measurements: tuple[Measurement, ...] = ()  # by series and part
     volumes: tuple[VolumeResult, ...] = ()  # with the outlines; () of a report that is read back
+    # of a signed report: all that the machine measured; `measurements` are those that a person stands for
+    machine_measurements: tuple[Measurement, ...] = ()
 
     @property
     def positives(self) -> tuple[Finding, ...]:
@@ -82,9 +84,9 @@ class DocumentKind(StrEnum):
     FHIR = "fhir"
     IMR = "fhir-imr"  # IHE IMR, only of what is signed
     HL7 = "hl7"  # ORU^R01, one a destination
-
-
     FHIR_TASK = "fhir-task"  # that somebody has begun to read
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportObject:
     """A DICOM object of a report, by name."""

@@ -65,6 +65,16 @@ class Judgement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeJudgement:
+    """One verdict of a person about one volume of the machine. What has none is in no signed report."""
+
+    measurement_id: str  # `hoichan.reporting.volume_verdicts.measurement_id`
+    verdict: Verdict  # accepted | edited | rejected
+    value_ml: float | None = None  # what the person stands for; None: of a rejection
+    reason: str = ""  # of a rejection: as of `Judgement`
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sections:
     """The report in words. Plain text, lines parted by "\\n"; a person may name a patient in any of them."""
 
@@ -86,6 +96,7 @@ class ReviewDraft:
     seconds_spent: int  # with the study in front of the reader
     author: str  # user name of whoever saved last
     updated_at: datetime  # aware, UTC
+    volumes: tuple[VolumeJudgement, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,3 +121,4 @@ class Review:
     may_train: bool  # the reader agreed that the verdicts are used to improve models
     seconds_spent: int
     content_sha256: Sha256  # of `hoichan.reporting.reviews.signed_content`, exactly what was signed
+    volumes: tuple[VolumeJudgement, ...] = ()

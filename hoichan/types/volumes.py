@@ -87,8 +87,9 @@ class Measurement:
     segmentations: Mapping[str, str]  # binary | fractional -> SOP Instance UID; {} where nothing was outlined
     series_instance_uid: SeriesInstanceUID
     sop_instance_uid: SOPInstanceUID  # the slice that shows most of it, else the middle one
-    algorithm_name: str
+    algorithm_name: str  # "": a person gave the number
     algorithm_version: str
+    judged_as: str = ""  # of a signed report: the `measurement_id` of the machine's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

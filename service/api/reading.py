@@ -23,12 +23,14 @@ from hoichan.guard.audit import Audited, Outcome
 from hoichan.guard.roles import Action
 from hoichan.reporting.drafting import draft_text
 from hoichan.reporting.reviews import Signer, check, finding_id, rebased, status_after
+from hoichan.reporting.volume_verdicts import check_volumes
 from hoichan.types import Report, ReportStatus, Review, ReviewDraft, SOPInstanceUID, Study, StudyInstanceUID
 from service.api import problems
 from service.api.caller import Caller, caller_of
 from service.api.desk import AtDesk, Desk
 from service.api.questions import told_of
 from service.api.reading_choices import choices, reasons, templates
+from service.api.reading_machine import ReadFindingOut, ReadReportOut
 from service.api.reading_record import LOCK_SECONDS, record_look, record_verdicts, tell_begun
 from service.api.reading_schemas import (
     DraftOut,
@@ -37,9 +39,7 @@ from service.api.reading_schemas import (
     MayOut,
     PriorOut,
     ReaderStudyOut,
-    ReadFindingOut,
     ReadingOut,
-    ReadReportOut,
     RoomSettingsOut,
     SavedOut,
     SignatureOut,
@@ -117,6 +117,8 @@ def save_draft(request: Request, desk: AtDesk, study_uid: StudyUid, told: DraftI
         return problems.answer(request, HTTPStatus.CONFLICT, "review.report_changed")
     judgements = judgements_said(told.judgements)
     check(report, judgements, study)
+    volumes = tuple(one.said() for one in told.volumes)
+    check_volumes(report, volumes)
     draft = ReviewDraft(
         study_instance_uid=uid,
         report_uid=report.report_uid,
@@ -126,6 +128,7 @@ def save_draft(request: Request, desk: AtDesk, study_uid: StudyUid, told: DraftI
         seconds_spent=told.seconds_spent,
         author=_reader(request).user_name,
         updated_at=desk.clock.now(),
+        volumes=volumes,
     )
     reviews = reviews_of(desk)
     record_verdicts(request, desk, draft, reviews.draft(uid))

@@ -34,6 +34,7 @@ def record_verdicts(request: Request, desk: Desk, draft: ReviewDraft, kept: Revi
     before, now = _verdicts(kept), _verdicts(draft)
     said = [f"{one.verdict.value} {one.key}" for at, one in now.items() if not _is_same(before.get(at), one)]
     said += [f"undone {one.key}" for at, one in before.items() if at not in now]
+    said += _said_of_volumes(draft, kept)
     if kept is not None and not said:
         return
     detail = ", ".join(said[:MOST_TOLD]) or BEGUN
@@ -63,6 +64,14 @@ def record_look(
 def _open_for(lock: SoftLock) -> timedelta:
     """How long it had been open when it was last said that it is."""
     return lock.until - lock.since - timedelta(seconds=LOCK_SECONDS)
+
+
+def _said_of_volumes(draft: ReviewDraft, kept: ReviewDraft | None) -> list[str]:
+    """Verdicts on volumes that are new or undone: no number, which may still be typed."""
+    before = {one.measurement_id: one.verdict for one in kept.volumes} if kept else {}
+    now = {one.measurement_id: one.verdict for one in draft.volumes}
+    said = [f"{verdict.value} volume" for at, verdict in now.items() if before.get(at) is not verdict]
+    return said + ["undone volume" for at in before if at not in now]
 
 
 def _verdicts(draft: ReviewDraft | None) -> Mapping[tuple[str | None, int], Judgement]:

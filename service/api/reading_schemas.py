@@ -11,24 +11,18 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from hoichan import codes
 from hoichan.adapters.reviews_sql import SoftLock
-from hoichan.reporting.sealing import judgements_json
+from hoichan.reporting.sealing import judgements_json, volumes_json
 from hoichan.types import (
-    Finding,
-    GraphicType,
-    Presence,
-    Report,
     ReportStatus,
     Review,
     ReviewDraft,
     ReviewKind,
     Study,
-    Tier,
 )
-from service.api.finding_schemas import MeasurementOut, RefusalOut
 from service.api.reading_choices import ChoiceOut, NamedOut, TemplateOut
-from service.api.reading_told import BoxModel, JudgementModel, SectionsModel
+from service.api.reading_machine import ReadFindingOut, ReadReportOut
+from service.api.reading_told import JudgementModel, SectionsModel, VolumeJudgementModel
 from service.web import people
 
 Texts = Mapping[str, str]  # language -> text
@@ -86,105 +80,6 @@ class ReaderStudyOut(_Model):
             urgency=study.urgency.value if study.urgency else None,
             state=study.state.value,
         )
-
-
-class ModelOut(_Model):
-    """A model that answered."""
-
-    name: str
-    version: str
-    digest: str
-
-
-class ReadReportOut(_Model):
-    """The machine's newest report, and where it stands."""
-
-    report_uid: str
-    status: ReportStatus
-    outcome: str
-    disclaimer: Texts
-    conclusion: Texts
-    created_at: datetime
-    models: list[ModelOut]
-    refusals: list[RefusalOut]
-    measurements: list[MeasurementOut] = []
-
-    @classmethod
-    def of(cls, report: Report, status: ReportStatus) -> ReadReportOut:
-        """From the record."""
-        return cls(
-            report_uid=report.report_uid,
-            status=status,
-            outcome=report.outcome.value,
-            disclaimer=dict(report.disclaimer),
-            conclusion=dict(report.conclusion),
-            created_at=report.created_at,
-            models=[
-                ModelOut(name=one.algorithm_name, version=one.algorithm_version, digest=one.weights_sha256)
-                for one in report.manifests
-            ],
-            refusals=[RefusalOut.of(refusal) for refusal in report.refusals],
-            measurements=[MeasurementOut.of(one) for one in report.measurements],
-        )
-
-
-class ReadFindingOut(_Model):
-    """One statement of the machine."""
-
-    id: str
-    key: str
-    names: Texts
-    presence: Presence
-    probability: float
-    operating_point: float
-    calibration: str
-    tier: Tier
-    algorithm_name: str
-    algorithm_version: str
-    sop_instance_uid: str
-    boxes: list[BoxModel]
-    heatmap: str | None
-
-    @classmethod
-    def of(cls, finding: Finding, identity: str, heatmap: str | None) -> ReadFindingOut:
-        """From the record; `heatmap`: where its picture is."""
-        term = codes.FINDINGS.get(finding.key)
-        return cls(
-            id=identity,
-            key=finding.key,
-            names=dict(term.display) if term else {"vi": finding.key, "en": finding.key},
-            presence=finding.presence,
-            probability=finding.probability,
-            operating_point=finding.operating_point,
-            calibration=finding.calibration,
-            tier=finding.tier,
-            algorithm_name=finding.algorithm_name,
-            algorithm_version=finding.algorithm_version,
-            sop_instance_uid=finding.sop_instance_uid,
-            boxes=_boxes(finding),
-            heatmap=heatmap,
-        )
-
-
-def _boxes(finding: Finding) -> list[BoxModel]:
-    boxes = []
-    for one in finding.evidence:
-        columns, rows = one.graphic_data[0::2], one.graphic_data[1::2]
-        if one.graphic_type is not GraphicType.POLYLINE or len(columns) < 3 or len(columns) != len(rows):
-            continue
-        left, top = max(0.0, min(columns)), max(0.0, min(rows))
-        width, height = max(columns) - left, max(rows) - top
-        if width > 0 and height > 0:
-            boxes.append(
-                BoxModel(
-                    sop_instance_uid=one.referenced_sop_instance_uid,
-                    column=left,
-                    row=top,
-                    width=width,
-                    height=height,
-                )
-            )
-    return boxes
 
 
 class ImageOut(_Model):
@@ -278,6 +173,7 @@ class DraftOut(_Model):
     seconds_spent: int
     updated_at: datetime
     author: str
+    volumes: list[VolumeJudgementModel] = []
 
     @classmethod
     def of(cls, draft: ReviewDraft) -> DraftOut:
@@ -289,6 +185,7 @@ class DraftOut(_Model):
             seconds_spent=draft.seconds_spent,
             updated_at=draft.updated_at,
             author=draft.author,
+            volumes=[VolumeJudgementModel(**one) for one in volumes_json(draft.volumes)],
         )
 
 
@@ -306,6 +203,7 @@ class SignedOut(_Model):
     reason: str
     judgements: list[JudgementModel]
     sections: SectionsModel
+    volumes: list[VolumeJudgementModel] = []
 
     @classmethod
     def of(cls, review: Review, status: ReportStatus) -> SignedOut:
@@ -322,6 +220,7 @@ class SignedOut(_Model):
             reason=review.reason,
             judgements=[JudgementModel(**one) for one in judgements_json(review.judgements)],
             sections=SectionsModel.of(review.sections),
+            volumes=[VolumeJudgementModel(**one) for one in volumes_json(review.volumes)],
         )
 
 

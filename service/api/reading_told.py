@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from hoichan.privacy import Phi
 from hoichan.reporting.reviews import LARGEST_MM, LONGEST_NOTE, LONGEST_TEXT, MOST_BOXES, MOST_JUDGEMENTS
 from hoichan.reporting.sealing import normal, sections_json
+from hoichan.reporting.volume_verdicts import LARGEST_ML
 from hoichan.types import (
     Box,
     Judgement,
@@ -21,6 +22,7 @@ from hoichan.types import (
     Side,
     SOPInstanceUID,
     Verdict,
+    VolumeJudgement,
 )
 
 Texts = Mapping[str, str]  # language -> text
@@ -88,6 +90,24 @@ class JudgementModel(Told):
         )
 
 
+class VolumeJudgementModel(Told):
+    """One verdict of a person about a volume of the machine: confirmed, corrected or rejected."""
+
+    measurement_id: Annotated[str, Field(max_length=64)]
+    verdict: Literal[Verdict.ACCEPTED, Verdict.EDITED, Verdict.REJECTED]
+    value_ml: Annotated[float, Field(gt=0, le=LARGEST_ML, allow_inf_nan=False)] | None = None
+    reason: Annotated[str, Field(max_length=LONGEST_NOTE)] = ""
+
+    def said(self) -> VolumeJudgement:
+        """As our own word."""
+        return VolumeJudgement(
+            measurement_id=self.measurement_id,
+            verdict=self.verdict,
+            value_ml=self.value_ml,
+            reason=normal(self.reason),
+        )
+
+
 Judgements = Annotated[list[JudgementModel], Field(max_length=MOST_JUDGEMENTS)]
 Words = Annotated[str, Field(max_length=LONGEST_TEXT)]
 
@@ -122,6 +142,7 @@ class DraftIn(_Asked):
     version: Annotated[int, Field(ge=0, le=2**31 - 1)]
     judgements: Judgements = []
     sections: SectionsModel = SectionsModel()
+    volumes: Annotated[list[VolumeJudgementModel], Field(max_length=MOST_JUDGEMENTS)] = []
     seconds_spent: Seconds = 0
     report_uid: Annotated[str, Field(max_length=64)] | None = None  # that was read; None: the newest
 

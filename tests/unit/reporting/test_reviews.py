@@ -45,6 +45,7 @@ from hoichan.types import (
     ReviewKind,
     Side,
     Verdict,
+    VolumeJudgement,
 )
 
 STUDY = a_study()
@@ -253,6 +254,7 @@ def test_the_hash_covers_every_field() -> None:
         "sections": replace(review.sections, comparison=Phi("")),
         "may_train": False,
         "seconds_spent": 1,
+        "volumes": (VolumeJudgement(measurement_id="m", verdict=Verdict.REJECTED, reason="other"),),
     }
     for field in fields(Review):
         if field.name == "content_sha256":

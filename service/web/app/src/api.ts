@@ -26,7 +26,7 @@ export class Api {
   }
 
   reading = (): Promise<Reading> => this.ask("GET", "/reading");
-  saveDraft = (draft: Pick<Draft, "version" | "judgements" | "sections" | "seconds_spent" | "report_uid">): Promise<{ version: number; updated_at: string }> =>
+  saveDraft = (draft: Pick<Draft, "version" | "judgements" | "sections" | "volumes" | "seconds_spent" | "report_uid">): Promise<{ version: number; updated_at: string }> =>
     this.ask("PUT", "/draft", draft);
   dropDraft = (): Promise<void> => this.ask("DELETE", "/draft");
   write = async (judgements: Judgement[], language: Language): Promise<Partial<Sections>> =>

@@ -5,17 +5,19 @@ import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks"
 import type { Api } from "./api";
 import { redrafted } from "./judgements";
 import { Saver, type SaveState } from "./saver";
-import type { Draft, Judgement, Reading, SectionKey, Sections } from "./types";
+import type { Content, Judgement, Reading, SectionKey, Sections, VolumeJudgement } from "./types";
 import type { Kept, Vault } from "./vault";
 import { language } from "./words";
 
 export interface Desk {
   judgements: Judgement[];
   sections: Partial<Sections>;
+  volumes: VolumeJudgement[];
   save: SaveState;
   restored: boolean; // what this browser had kept came back
   drafting: boolean;
   judge: (next: (all: Judgement[]) => Judgement[]) => void;
+  weigh: (next: (all: VolumeJudgement[]) => VolumeJudgement[]) => void;
   write: (key: SectionKey, text: string) => void;
   fill: (sections: Partial<Sections>) => void;
   draftText: () => Promise<void>;
@@ -24,20 +26,25 @@ export interface Desk {
   signed: () => Promise<void>;
 }
 
-const EMPTY: Pick<Draft, "judgements" | "sections"> = { judgements: [], sections: {} };
+const EMPTY: Content = { judgements: [], sections: {}, volumes: [] };
 const DRAFT_MS = 500;
 
 /** What stands signed, to begin a change with; empty where nothing does. */
-function asSigned(reading: Reading): Pick<Draft, "judgements" | "sections"> {
+function asSigned(reading: Reading): Content {
   const last = reading.history.at(-1);
   if (!last || last.kind === "withdrawal") return EMPTY;
   const known = new Set(reading.findings.map((one) => one.id));
-  return { judgements: last.judgements.filter((one) => one.finding_id === null || known.has(one.finding_id)), sections: last.sections };
+  const measured = new Set(reading.report?.measurements?.map((one) => one.id));
+  return {
+    judgements: last.judgements.filter((one) => one.finding_id === null || known.has(one.finding_id)),
+    sections: last.sections,
+    volumes: last.volumes?.filter((one) => measured.has(one.measurement_id)),
+  };
 }
 
 export function useDesk(api: Api, vault: Vault, reading: Reading): Desk {
   const first = reading.draft ?? { ...asSigned(reading), version: 0, seconds_spent: 0 };
-  const [content, setContent] = useState<Pick<Draft, "judgements" | "sections">>({ judgements: first.judgements, sections: first.sections });
+  const [content, setContent] = useState<Content>({ judgements: first.judgements, sections: first.sections, volumes: first.volumes });
   const [save, setSave] = useState<SaveState>(reading.draft ? { kind: "saved", at: reading.draft.updated_at ?? "" } : { kind: "none" });
   const [restored, setRestored] = useState(false);
   const [drafting, setDrafting] = useState(false);
@@ -49,7 +56,7 @@ export function useDesk(api: Api, vault: Vault, reading: Reading): Desk {
   const saver = useMemo(() => new Saver(first.version, { send: (draft) => api.saveDraft({ ...draft, report_uid: reading.report?.report_uid }), vault, told: setSave }), [api, vault, reading]);
 
   const put = useCallback(
-    (next: Pick<Draft, "judgements" | "sections">) => {
+    (next: Content) => {
       now.current = next;
       setContent(next);
       saver.write({ ...next, seconds_spent: Math.round(before.current + (Date.now() - began.current) / 1000) });
@@ -74,7 +81,7 @@ export function useDesk(api: Api, vault: Vault, reading: Reading): Desk {
   useEffect(() => {
     void vault.kept().then((kept: Kept | null) => {
       if (!kept || !reading.may.review) return;
-      now.current = { judgements: kept.judgements, sections: kept.sections };
+      now.current = { judgements: kept.judgements, sections: kept.sections, volumes: kept.volumes };
       before.current = kept.seconds_spent;
       setContent(now.current);
       setRestored(true);
@@ -93,6 +100,7 @@ export function useDesk(api: Api, vault: Vault, reading: Reading): Desk {
 
   return {
     ...content,
+    volumes: content.volumes ?? [],
     save,
     restored,
     drafting,
@@ -102,6 +110,7 @@ export function useDesk(api: Api, vault: Vault, reading: Reading): Desk {
       clearTimeout(textTimer.current);
       textTimer.current = setTimeout(() => void draftText(), DRAFT_MS);
     },
+    weigh: (next) => put({ ...now.current, volumes: next(now.current.volumes ?? []) }),
     write: (key, text) => put({ ...now.current, sections: { ...now.current.sections, [key]: text } }),
     fill: (sections) => put({ ...now.current, sections }),
     ready: async () => {
@@ -113,7 +122,7 @@ export function useDesk(api: Api, vault: Vault, reading: Reading): Desk {
     resolve: async (mine) => {
       const theirs = save.kind === "changed" ? save.theirs : null;
       if (!mine) {
-        now.current = theirs ? { judgements: theirs.judgements, sections: theirs.sections } : EMPTY;
+        now.current = theirs ? { judgements: theirs.judgements, sections: theirs.sections, volumes: theirs.volumes } : EMPTY;
         setContent(now.current);
       }
       await saver.resolve(mine, theirs);

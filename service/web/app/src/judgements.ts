@@ -1,6 +1,6 @@
 // What the reader says of each finding. Pure: a list goes in, a list comes out.
 
-import type { Box, Draft, Finding, Judgement, SectionKey, Sections, Verdict } from "./types";
+import type { Box, Content, Finding, Judgement, Measured, SectionKey, Sections, Verdict, VolumeJudgement } from "./types";
 
 export const SECTIONS: readonly SectionKey[] = ["description", "comparison", "conclusion", "recommendation"];
 
@@ -35,13 +35,23 @@ export const asks = (finding: Finding): boolean => finding.presence !== "absent"
 export const open = (findings: readonly Finding[], all: readonly Judgement[]): Finding[] => findings.filter((one) => asks(one) && !all.some((judgement) => judgement.finding_id === one.id));
 
 /** What is wrong with a draft before it can be signed: keys below room.missing. */
-export function missing(findings: readonly Finding[], draft: Pick<Draft, "judgements" | "sections">): string[] {
+export function missing(findings: readonly Finding[], draft: Content): string[] {
   const found: string[] = [];
   if (open(findings, draft.judgements).length) found.push("verdict");
-  if (draft.judgements.some((one) => one.verdict === "rejected" && !one.reason.trim())) found.push("reason");
+  if ([...draft.judgements, ...(draft.volumes ?? [])].some((one) => one.verdict === "rejected" && !one.reason.trim())) found.push("reason");
   if (!draft.sections.conclusion?.trim()) found.push("conclusion");
   return found;
 }
+
+/** A verdict about a volume; the same one again takes it back. What is confirmed is the machine's number. */
+export function weighed(all: readonly VolumeJudgement[], measured: Measured, verdict: VolumeJudgement["verdict"]): VolumeJudgement[] {
+  const before = all.find((one) => one.measurement_id === measured.id);
+  const others = all.filter((one) => one !== before);
+  if (before?.verdict === verdict) return others;
+  return [...others, { measurement_id: measured.id, verdict, value_ml: verdict === "rejected" ? null : measured.value, reason: "" }];
+}
+
+export const reweighed = (all: readonly VolumeJudgement[], id: string, change: Partial<VolumeJudgement>): VolumeJudgement[] => all.map((one) => (one.measurement_id === id ? { ...one, ...change } : one));
 
 /** Newly drafted text goes in where the reader has not written: an empty section, or one that is still as drafted. */
 export function redrafted(now: Partial<Sections>, before: Partial<Sections>, fresh: Partial<Sections>): Partial<Sections> {

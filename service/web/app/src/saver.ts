@@ -2,7 +2,7 @@
 // is `state`; nothing is called saved before the service said so.
 
 import { NoLine, Problem } from "./api";
-import type { Draft } from "./types";
+import type { Content as Written, Draft } from "./types";
 import type { Kept, Vault } from "./vault";
 
 export type SaveState =
@@ -14,7 +14,7 @@ export type SaveState =
   | { kind: "changed"; theirs: Draft | null } // somebody else's, or another tab's, is newer
   | { kind: "refused"; code: string };
 
-type Content = Pick<Draft, "judgements" | "sections" | "seconds_spent">;
+type Content = Written & Pick<Draft, "seconds_spent">;
 
 export interface Ports {
   send: (draft: Content & { version: number }) => Promise<{ version: number; updated_at: string }>;
@@ -27,10 +27,11 @@ export interface Ports {
 
 /** Whether the service has this very draft; an empty section and none are the same. */
 function isSame(mine: Content, theirs: Draft): boolean {
-  const plain = (one: Pick<Draft, "judgements" | "sections">): string =>
+  const plain = (one: Written): string =>
     JSON.stringify([
       one.judgements.map((judged) => Object.entries(judged).filter(([, value]) => value !== null && value !== "").sort()),
       Object.entries(one.sections).filter(([, text]) => text).sort(),
+      (one.volumes ?? []).map((judged) => [judged.measurement_id, judged.verdict, judged.value_ml, judged.reason]),
     ]);
   return plain(mine) === plain(theirs);
 }

@@ -73,11 +73,30 @@ export interface Judgement {
   boxes: Box[];
 }
 
+/** A volume that the machine measured; no reference by age or sex exists for it. */
+export interface Measured {
+  id: string;
+  display: Named;
+  code: string;
+  value: number;
+  unit: string;
+  note: Named;
+  series_instance_uid: string;
+}
+
+export interface VolumeJudgement {
+  measurement_id: string;
+  verdict: Exclude<Verdict, "added">;
+  value_ml: number | null; // null of a rejection
+  reason: string;
+}
+
 export interface Draft {
   report_uid?: string; // that was read
   version: number;
   judgements: Judgement[];
   sections: Partial<Sections>;
+  volumes?: VolumeJudgement[];
   seconds_spent: number;
   updated_at?: string;
   author?: string;
@@ -101,7 +120,11 @@ export interface Signed {
   reason: string;
   judgements: Judgement[];
   sections: Partial<Sections>;
+  volumes?: VolumeJudgement[];
 }
+
+/** What of a draft the reader writes. */
+export type Content = Pick<Draft, "judgements" | "sections" | "volumes">;
 
 export interface Site {
   key: string;
@@ -142,7 +165,7 @@ export interface Reading {
     created_at: string;
     models: { name: string; version: string; digest: string }[];
     refusals: { code: string; text: Named; algorithm_name: string | null }[];
-    measurements?: { display: Named; code: string; value: number; unit: string; note: Named; series_instance_uid: string }[];
+    measurements?: Measured[];
   };
   findings: Finding[];
   images: Series[];

@@ -7,7 +7,7 @@
 import type { Draft } from "./types";
 
 const PREFIX = "hoichan.draft.";
-export type Kept = Pick<Draft, "version" | "judgements" | "sections" | "seconds_spent"> & { at: number };
+export type Kept = Pick<Draft, "version" | "judgements" | "sections" | "volumes" | "seconds_spent"> & { at: number };
 
 interface Store {
   getItem(key: string): string | null;

@@ -4,13 +4,13 @@ import { beforeEach, describe, expect, test, vi } from "vitest";
 
 import { NoLine, Problem } from "../src/api";
 import { apply, boxBetween, cardiothoracic, inverse, length, placed, through, zoomedAbout, type Placement, type Point } from "../src/geometry";
-import { added, asks, changed, filled, judged, keyOf, missing, open, redrafted, withdrawn } from "../src/judgements";
+import { added, asks, changed, filled, judged, keyOf, missing, open, redrafted, reweighed, weighed, withdrawn } from "../src/judgements";
 import { isoDay, noticesHere } from "../src/follow";
 import { deedOf, KEYS } from "../src/keys";
 import { isFast } from "../src/line";
 import { apart } from "../src/viewer/labels";
 import { Saver, type SaveState } from "../src/saver";
-import type { Finding, Judgement } from "../src/types";
+import type { Finding, Judgement, Measured } from "../src/types";
 import { Vault } from "../src/vault";
 import { firstFrame, framesOf, previewOf } from "../src/viewer/frames";
 import { FRESH, linked, scrolled, turned } from "../src/viewer/view";
@@ -75,6 +75,28 @@ describe("window", () => {
   });
   test("a CT preset is in Hounsfield units whatever the image's own window", () => expect(rangeOf(presetsOf("CT")[1]?.grey ?? OWN, own)).toEqual({ lower: -1350, upper: 150 }));
   test("there are nine presets for each kind", () => expect(["CT", "DX", "MR"].map((one) => presetsOf(one).length)).toEqual([9, 9, 9]));
+});
+
+describe("volumes", () => {
+  const measured: Measured = { id: "m1", display: { vi: "Phần trước" }, code: "front", value: 1.524, unit: "ml", note: {}, series_instance_uid: "1.2" };
+  test("what is confirmed is the machine's number, and the same verdict again takes it back", () => {
+    const one = weighed([], measured, "accepted");
+    expect(one).toEqual([{ measurement_id: "m1", verdict: "accepted", value_ml: 1.524, reason: "" }]);
+    expect(weighed(one, measured, "accepted")).toEqual([]);
+  });
+  test("a corrected number does not stay where it is confirmed or rejected after all", () => {
+    const own = reweighed(weighed([], measured, "edited"), "m1", { value_ml: 1.4 });
+    expect(own[0]?.value_ml).toBe(1.4);
+    expect(weighed(own, measured, "accepted")[0]?.value_ml).toBe(1.524);
+    expect(weighed(own, measured, "rejected")).toEqual([{ measurement_id: "m1", verdict: "rejected", value_ml: null, reason: "" }]);
+    expect(reweighed(own, "another", { value_ml: 9 })).toEqual(own);
+  });
+  test("a rejection needs a reason before it is signed, and a volume needs no verdict", () => {
+    const draft = { judgements: [], sections: { conclusion: "x" } };
+    expect(missing([], draft)).toEqual([]);
+    expect(missing([], { ...draft, volumes: weighed([], measured, "rejected") })).toEqual(["reason"]);
+    expect(missing([], { ...draft, volumes: reweighed(weighed([], measured, "rejected"), "m1", { reason: "other" }) })).toEqual([]);
+  });
 });
 
 describe("judgements", () => {

@@ -8,6 +8,8 @@ import { Icon } from "../icons";
 import { asks, changed, judged, keyOf, of, withdrawn } from "../judgements";
 import type { Finding, FindingChoice, Judgement, Laterality, Reading } from "../types";
 import { decimal, knows, named, t } from "../words";
+import { Reason, reasonText } from "./reason";
+import { Volumes } from "./volumes";
 
 export interface Overlay {
   heat: boolean;
@@ -75,17 +77,7 @@ export function Findings(props: FindingsProps): JSX.Element {
           </ul>
         </details>
       )}
-      {(reading.report?.measurements?.length ?? 0) > 0 && (
-        <ul class="absent measured">
-          {reading.report?.measurements?.map((one) => (
-            <li key={`${one.series_instance_uid}${one.code}`}>
-              <span>{named(one.display, one.code)}</span>
-              <span>{new Intl.NumberFormat(document.documentElement.lang || "vi", { minimumFractionDigits: 2, maximumFractionDigits: 2 }).format(one.value)} {one.unit}</span>
-            </li>
-          ))}
-          <li>{named(reading.report?.measurements?.[0]?.note ?? {}, "")}</li>
-        </ul>
-      )}
+      <Volumes reading={reading} desk={desk} editing={props.editing} edit={props.edit} />
       {reading.report?.refusals.map((one) => (
         <p key={`${one.algorithm_name}${one.code}`} class="refusal">{named(one.text, one.code)}</p>
       ))}
@@ -134,7 +126,7 @@ function Card({ finding, judgement, reading, desk, chosen, choose, editing, edit
           <input type="range" min="5" max="100" step="5" aria-label={t("findings.opacity", { name })} value={Math.round((shown?.opacity ?? 0.45) * 100)} onInput={(event) => overlay(finding.id, { heat: true, opacity: Number(event.currentTarget.value) / 100 })} />
         </div>
       )}
-      {judgement?.verdict === "rejected" && editing === finding.id && reading.may.review && <Reason judgement={judgement} id={finding.id} desk={desk} reasons={reading.rejection_reasons} done={() => edit("")} />}
+      {judgement?.verdict === "rejected" && editing === finding.id && reading.may.review && <Reason reason={judgement.reason} say={(reason) => desk.judge((all) => changed(all, finding.id, { reason }))} reasons={reading.rejection_reasons} done={() => edit("")} />}
       {judgement?.verdict === "edited" && editing === finding.id && reading.may.review && <Details judgement={judgement} id={finding.id} desk={desk} choices={reading.finding_choices} done={() => edit("")} />}
     </li>
   );
@@ -173,35 +165,11 @@ function AddedCard({ judgement, id, reading, desk, chosen, choose, editing, edit
   );
 }
 
-const reasonText = (reason: string, reading: Reading): string => {
-  const [code = "", text = ""] = reason.split(/: (.*)/s);
-  return [named(reading.rejection_reasons.find((one) => one.key === code)?.names, code), text].filter(Boolean).join(" – ");
-};
-
 function summary(one: Judgement, reading: Reading): string {
   const site = reading.finding_choices.find((choice) => choice.key === one.key)?.sites.find((place) => place.key === one.site);
   const parts = [one.laterality ? t(`laterality.${one.laterality}`) : "", site ? named(site.names, site.key) : "", one.size_mm ? `${decimal(one.size_mm, 0)} mm` : "", one.text];
   const said = parts.filter(Boolean).join(", ");
   return said ? `: ${said}` : "";
-}
-
-function Reason({ judgement, id, desk, reasons, done }: { judgement: Judgement; id: string; desk: Desk; reasons: Reading["rejection_reasons"]; done: () => void }): JSX.Element {
-  const [code = "", text = ""] = judgement.reason.split(/: (.*)/s);
-  const say = (nextCode: string, nextText: string) => desk.judge((all) => changed(all, id, { reason: nextText.trim() ? `${nextCode || "other"}: ${nextText}` : nextCode }));
-  return (
-    <fieldset class="form">
-      <legend>{t("findings.why")}</legend>
-      <div class="chips">
-        {reasons.map((one) => (
-          <button key={one.key} type="button" class="chip" aria-pressed={code === one.key} onClick={() => say(one.key, text)}>
-            {named(one.names, one.key)}
-          </button>
-        ))}
-      </div>
-      <input value={text} maxLength={300} aria-label={t("findings.why_text")} placeholder={t("findings.why_text")} onInput={(event) => say(code, event.currentTarget.value)} />
-      <button type="button" class="small" onClick={done}>{t("done")}</button>
-    </fieldset>
-  );
 }
 
 const SIDES: readonly Laterality[] = ["right", "left", "bilateral"]; // as one stands before the film
