@@ -63,7 +63,7 @@ function Volume({ reading, desk, editing, edit, measured, place }: VolumesProps 
           <button type="button" class="verb verb-reject" aria-pressed={verdict === "rejected"} onClick={() => weigh("rejected")}>
             <Icon of="cross" /> {t("verbs.reject")}
           </button>
-          <button type="button" class="verb" aria-pressed={verdict === "edited"} onClick={() => (verdict === "edited" && !isOpen ? edit(measured.id) : weigh("edited"))}>
+          <button type="button" class="verb" aria-pressed={verdict === "edited"} onClick={() => (verdict === "edited" ? edit(isOpen ? "" : measured.id) : weigh("edited"))}>
             <Icon of="pencil" /> {t("verbs.edit")}
           </button>
         </div>
