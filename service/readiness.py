@@ -18,6 +18,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from hoichan.adapters import database
+from hoichan.adapters.audit_feed_sql import SOURCES, AuditFeedSql
 from hoichan.adapters.clock import SystemClock
 from hoichan.adapters.drift_sql import DriftSql
 from hoichan.adapters.figures_sql import FiguresSql
@@ -67,6 +68,7 @@ class Premises:
     drift: DriftSql
     notices: NoticesSql
     aside: SetAsideSql
+    feed: AuditFeedSql
     now: Callable[[], datetime]
     survey: Callable[[], tuple[int | None, int]]  # files and bytes of the spool, as of the last walk
 
@@ -92,6 +94,7 @@ def premises(
         drift=DriftSql(engine),
         notices=NoticesSql(engine, SystemClock()),
         aside=SetAsideSql(engine, SystemClock()),
+        feed=AuditFeedSql(engine, SystemClock()),
         now=now,
         survey=Surveyor(spool_root).look,
     )
@@ -106,6 +109,7 @@ def examine(site: Premises) -> list[Finding]:
             found.append(_deliveries(site))
             found.append(_drift(site))
             found.append(_set_aside(site))
+            found += _audit_feed(site)
         except RecordsUnavailable:
             found[0] = _AWAY
     return [*found, _certificates(site)]
@@ -130,6 +134,26 @@ def _drift(site: Premises) -> Finding:
         "freeze the model with `hoichan model freeze NAME`.",
         blocks=False,
     )
+
+
+def _audit_feed(site: Premises) -> list[Finding]:
+    """Whether each audit repository has what is older than an hour."""
+    found = []
+    for one in site.settings.audit_repositories:
+        waits = [site.feed.behind(one.name, source) for source in SOURCES[: 1 + one.machine]]
+        oldest = min((each.oldest for each in waits if each.oldest is not None), default=None)
+        late = oldest is not None and (site.now() - oldest).total_seconds() > OLD_SECONDS
+        found.append(
+            Finding(
+                name=f"audit repository {one.name}",
+                ok=not late,
+                reason="audit_feed_behind" if late else "",
+                detail=f"{sum(each.records for each in waits)} records wait" if late else "",
+                to_do="Look for audit_feed_waits in the worker's log; nothing is lost." if late else "",
+                blocks=False,
+            )
+        )
+    return found
 
 
 def _set_aside(site: Premises) -> Finding:

@@ -34,6 +34,7 @@ from hoichan.settings import Settings
 from hoichan.types import Study, StudyInstanceUID
 from service import (
     aside,
+    audit_feed,
     audit_heads,
     background,
     backup,
@@ -217,6 +218,14 @@ class Worker:
             stop=stop,
             pause_seconds=audit_heads.STEP_SECONDS,
         )
+        if self._settings.audit_repositories:
+            background.start(
+                "audit-feed",
+                audit_feed.AuditFeed.of_house(self._house).step,
+                leads=lambda: self._leads,
+                stop=stop,
+                pause_seconds=audit_feed.STEP_SECONDS,
+            )
         background.start(
             "observer",
             self._observing.step,

@@ -49,7 +49,7 @@ def note_step(connection: sa.Connection, study: str, revision: int, at: datetime
     if row is None:
         return
     job = {"study_instance_uid": study, "revision": revision, "run": row["runs"]}
-    state = state_of(row)
+    state = state_of(dict(row))
     before = connection.execute(
         sa.select(ups_steps.c.state)
         .where(*(ups_steps.c[name] == value for name, value in job.items()))

@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from hoichan.errors import ConfigurationError
 from hoichan.settings.access import Access, Facility, Oidc, check_facilities
+from hoichan.settings.audit import AuditRepository, check_repositories
 from hoichan.settings.base import Section, is_loopback
 from hoichan.settings.destinations import AnyDestination, Destination, FolderDestination
 from hoichan.settings.forwarding import Forward, check_rules
@@ -51,6 +52,7 @@ class Settings(Section):
     sources: tuple[Source, ...] = ()
     models: Models = Models()
     notices: tuple[Channel, ...] = ()
+    audit_repositories: tuple[AuditRepository, ...] = ()
     pades: Pades | None = None
     receivers: Receivers = Receivers()
     credentials: Mapping[CredentialsName, Credentials] = Field(default_factory=dict)
@@ -75,6 +77,7 @@ class Settings(Section):
             raise ValueError("destinations: two of them have the same name")
         check_facilities(self.facilities)
         check_channels(self.notices)
+        check_repositories(self.audit_repositories)
         check_rules(self.forward, self.destinations)
         sources = [source.name for source in self.sources]
         if len(sources) != len(set(sources)):

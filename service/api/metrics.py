@@ -24,6 +24,7 @@ from prometheus_client.registry import Collector
 from starlette.responses import PlainTextResponse, Response
 
 from hoichan import __version__
+from hoichan.adapters.audit_feed_sql import SOURCES
 from hoichan.adapters.engine_queued import ANALYSE, DELIVER, queued
 from hoichan.adapters.figures_sql import Waiting
 from hoichan.adapters.vitals_disk import Told, told
@@ -128,6 +129,20 @@ def _record(site: Premises) -> Iterator[Metric]:
     yield from _told(site)
     yield from _notices(site)
     yield from _drift(site)
+    yield from _audit_feed(site)
+
+
+def _audit_feed(site: Premises) -> Iterator[Metric]:
+    behind = _gauge("audit_feed_behind", "Records that a repository has not taken.", ["repository", "source"])
+    age = _gauge("audit_feed_age_seconds", "Since when the oldest of them waits.", ["repository", "source"])
+    for one in site.settings.audit_repositories:
+        for source in SOURCES[: 1 + one.machine]:
+            waits = site.feed.behind(one.name, source)
+            behind.add_metric([one.name, source], waits.records)
+            since = (site.now() - waits.oldest).total_seconds() if waits.oldest else 0.0
+            age.add_metric([one.name, source], max(0.0, since))
+    yield behind
+    yield age
 
 
 def _notices(site: Premises) -> Iterator[Metric]:
