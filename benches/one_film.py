@@ -124,7 +124,7 @@ class OneHouse:
         roster = wiring.roster(house)
         studies: Any = Timed(house.studies, self.watch, save="save")
         runner: Any = Timed(
-            OpenRunner(OnnxRunner(lambda path: Path(house.spool.file(path)), house.clock, threads=threads)),
+            OpenRunner(self._onnx(threads)),
             self.watch,
             run="score",
         )
@@ -154,6 +154,12 @@ class OneHouse:
             house.clock,
             self.settings.work,
             house.work,
+        )
+
+    def _onnx(self, threads: int) -> Runner:
+        house = self.house
+        return OnnxRunner(
+            lambda path: Path(house.spool.file(path)), house.clock, threads=threads, films=house.films
         )
 
     def one(self, film: Dataset) -> dict[str, float]:

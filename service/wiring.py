@@ -15,6 +15,7 @@ from hoichan.adapters.changes_sql import ChangesSql
 from hoichan.adapters.clock import SystemClock
 from hoichan.adapters.corrections_sql import CorrectionsSql
 from hoichan.adapters.database import migrate, open_database
+from hoichan.adapters.films_read import PIXELS_OF_A_FILM, FilmsRead
 from hoichan.adapters.governance_sql import GovernanceSql
 from hoichan.adapters.links_sql import LinksSql
 from hoichan.adapters.matches_sql import MatchesSql
@@ -80,6 +81,7 @@ class House:
     spool: SharedSpool
     work: WorkSql
     steering: SteeringSql
+    films: FilmsRead  # between a study's models and its picture
 
 
 def open_house(settings: Settings, *, as_they_are: bool = False) -> House:
@@ -107,6 +109,7 @@ def open_house(settings: Settings, *, as_they_are: bool = False) -> House:
         work=WorkSql(engine, clock),
         steering=SteeringSql(engine, objects, clock),
         spool=open_spool(settings, engine),
+        films=FilmsRead(pixels=PIXELS_OF_A_FILM * settings.work.concurrency),
     )
 
 
@@ -151,8 +154,8 @@ def runner(house: House) -> Runner:
 
     remote = house.settings.models.remote
     return routed(
-        OnnxRunner(locate, house.clock),
-        [(one.package, KserveRunner(one, locate, house.clock)) for one in remote],
+        OnnxRunner(locate, house.clock, films=house.films),
+        [(one.package, KserveRunner(one, locate, house.clock, films=house.films)) for one in remote],
     )
 
 
@@ -177,7 +180,7 @@ def encoder(house: House) -> Encoder:
     """What writes documents."""
     from hoichan.adapters.encoder import DocumentEncoder  # noqa: PLC0415  only workers pay for it
 
-    return DocumentEncoder(house.spool, house.settings, report_objects(house.engine))
+    return DocumentEncoder(house.spool, house.settings, report_objects(house.engine), house.films)
 
 
 def analyst(house: House) -> Analyst:

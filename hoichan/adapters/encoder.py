@@ -12,6 +12,7 @@ from pydicom import Dataset, config, dcmread
 from pydicom.errors import InvalidDicomError
 
 from hoichan import __version__
+from hoichan.adapters.films_read import FilmsRead
 from hoichan.analysis.imaging import DECODING_ERRORS, read_film
 from hoichan.encoding.captions import Caption, caption
 from hoichan.encoding.overlay import Grey, Picture, jpeg, render
@@ -32,10 +33,18 @@ class DocumentEncoder:
     """Encodes for one site. The same study and report give the same bytes."""
 
     def __init__(
-        self, spool: Spool, settings: Settings, former: Callable[[str], Sequence[ReportObject]] | None = None
+        self,
+        spool: Spool,
+        settings: Settings,
+        former: Callable[[str], Sequence[ReportObject]] | None = None,
+        films: FilmsRead | None = None,
     ) -> None:
-        """`former`: the objects of an earlier report, by its UID; None: its SR and first picture alone."""
+        """`former`: the objects of an earlier report, by its UID; None: its SR and first picture alone.
+
+        `films`: those that the models read.
+        """
         self._spool = spool
+        self._films_read = films
         self._former = former
         self._site = settings.site
         self._pades = settings.pades
@@ -74,8 +83,8 @@ class DocumentEncoder:
                 segmentations=self._segmentations,
             )
             if report.review is not None:
-                return tuple(self._signed(context, report.review, _film(source)))
-            pictures = self._drawn(context, _film(source))
+                return tuple(self._signed(context, report.review, self._film(context)))
+            pictures = self._drawn(context)
             picture = pictures[0][2]
             page = self._page(context, [one for _, _, one in pictures])
             report_sr = _dicom_document(DocumentKind.SR, encode_sr(context))
@@ -114,10 +123,10 @@ class DocumentEncoder:
         for destination in self._hl7_destinations:
             yield hl7_document(context, destination, page)
 
-    def _drawn(self, context: DocumentContext, film: Grey | None) -> list[Drawn]:
-        """The picture of each film with its place in the study, the key image's first. `film`: of that."""
+    def _drawn(self, context: DocumentContext) -> list[Drawn]:
+        """The picture of each film with its place in the study, the key image's first."""
         made = [
-            (of_film, number, _picture(of_film, film if of_film is context else _film(of_film.source)))
+            (of_film, number, _picture(of_film, self._film(of_film)))
             for number, of_film in enumerate(self._films(context), start=1)
         ]
         return sorted(made, key=lambda one: one[0] is not context)
@@ -177,6 +186,13 @@ class DocumentEncoder:
             if kind in self._wanted and context.report.volumes:
                 for part, one in enumerate(encode_segmentations(context, self._spool, form), start=1):
                     yield replace(_dicom_document(kind, one), part=part)
+
+    def _film(self, context: DocumentContext) -> Grey | None:
+        """The film of the context's image, as the models saw it where they looked at it just now."""
+        read = None
+        if self._films_read is not None and context.source is not None and context.key is not None:
+            read = self._films_read.take(self._spool.file(context.key.instance.path))
+        return read.pixels if read is not None else _film(context.source)
 
     def _read(self, key: KeyImage | None) -> Dataset | None:
         if key is None:

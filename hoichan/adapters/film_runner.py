@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
 
+from hoichan.adapters.films_read import FilmsRead
 from hoichan.analysis.gate import check_gate, check_pixels
 from hoichan.analysis.imaging import DECODING_ERRORS, Film, film_map, read_film, to_model_input
 from hoichan.analysis.manifests import Scores
@@ -40,10 +41,16 @@ SMALLEST_PROBABILITY = 1e-6  # a model that gives probabilities instead of logit
 class FilmRunner(ABC):
     """The `Runner` port for films. Safe to share between threads."""
 
-    def __init__(self, locate: Callable[[PurePosixPath], Path], clock: Clock) -> None:
-        """`locate` turns an instance's path inside the spool into a place on this machine."""
+    def __init__(
+        self, locate: Callable[[PurePosixPath], Path], clock: Clock, films: FilmsRead | None = None
+    ) -> None:
+        """`locate` turns an instance's path inside the spool into a place on this machine.
+
+        `films`: shared with others that need the same films; None: none are kept.
+        """
         self._locate = locate
         self._clock = clock
+        self._films = films or FilmsRead(pixels=0)
 
     def run(self, manifest: ModelManifest, study: Study, instance: Instance) -> InferenceResult:
         """Numbers and maps of one image: decode, look, run.
@@ -52,7 +59,7 @@ class FilmRunner(ABC):
         a retry) or RunnerFailed (worth one).
         """
         started_at = self._clock.now()
-        film = read_film(_read(self._locate(instance.path)))
+        film = self._films.read(self._locate(instance.path), _film)
         check_pixels(film)
         scores = self.score(manifest, film)
         gate, warnings = 1.0, film.warnings
@@ -117,6 +124,10 @@ class FilmRunner(ABC):
     @abstractmethod
     def _infer(self, manifest: ModelManifest, square: NDArray[np.float32]) -> tuple[Named, str]:
         """(1, 1, S, S) -> the graph's outputs by name, and what ran. Raises RunnerFailed."""
+
+
+def _film(path: Path) -> Film:
+    return read_film(_read(path))
 
 
 def _read(path: Path) -> Dataset:

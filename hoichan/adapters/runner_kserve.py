@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hoichan.adapters.film_runner import FilmRunner, Named
+from hoichan.adapters.films_read import FilmsRead
 from hoichan.adapters.kserve_wire import BINARY_EXTENSION, WireError, decode_answer, encode_request
 from hoichan.adapters.tls import client_context
 from hoichan.analysis.manifests import check_golden
@@ -46,9 +47,10 @@ class KserveRunner(FilmRunner):
         *,
         transport: httpx2.BaseTransport | None = None,
         pause: Callable[[float], None] = time.sleep,
+        films: FilmsRead | None = None,
     ) -> None:
         """`locate` turns an instance's path inside the spool into a place on this machine."""
-        super().__init__(locate, clock)
+        super().__init__(locate, clock, films)
         self._remote = remote
         self._transport = transport
         self._pause = pause

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hoichan.adapters.film_runner import FilmRunner, Named
+from hoichan.adapters.films_read import FilmsRead
 from hoichan.adapters.onnx_sessions import ORT_ERRORS, PROVIDER, Session, open_session
 from hoichan.errors import RunnerFailed
 from hoichan.ports import Clock
@@ -26,10 +27,15 @@ class OnnxRunner(FilmRunner):
     """Runs `onnx` packages on the processor. Safe to share between threads."""
 
     def __init__(
-        self, locate: Callable[[PurePosixPath], Path], clock: Clock, *, threads: int | None = None
+        self,
+        locate: Callable[[PurePosixPath], Path],
+        clock: Clock,
+        *,
+        threads: int | None = None,
+        films: FilmsRead | None = None,
     ) -> None:
         """`locate` turns an instance's path inside the spool into a place on this machine."""
-        super().__init__(locate, clock)
+        super().__init__(locate, clock, films)
         self._threads = threads or max(1, (os.cpu_count() or 2) - 1)
         self._sessions: dict[Sha256, Session] = {}
         self._lock = threading.Lock()
