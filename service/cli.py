@@ -21,6 +21,7 @@ from service import (
     cli_audit,
     cli_backup,
     cli_codes,
+    cli_config,
     cli_deidentify,
     cli_film,
     cli_forward,
@@ -70,6 +71,7 @@ app.add_typer(cli_tokens.app, name="token")
 app.add_typer(cli_codes.app, name="codes")
 app.add_typer(cli_forward.app, name="forward")
 app.command("try")(cli_trial.try_destination)
+app.command("config")(cli_config.show_config)
 
 Config = Annotated[Path | None, typer.Option("--config", help="Configuration file (TOML).")]
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Folder for everything that is kept.")]

@@ -60,9 +60,10 @@ def try_destination(
 ) -> None:
     """Send a test study in every form to a PACS, EMR or RIS, and write down what it shows."""
     from hoichan.analysis.manifests import discover, shelf_roots  # noqa: PLC0415
+    from service.receivers import at_the_next_start  # noqa: PLC0415
     from service.trial import profile, trial  # noqa: PLC0415
 
-    settings = load(config, data_dir=data_dir)
+    settings = at_the_next_start(load(config, data_dir=data_dir)).settings
     destination = _destination(settings, name)
     manifests = discover(shelf_roots(settings.storage.data_dir)).manifests
     if not manifests:

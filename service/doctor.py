@@ -32,6 +32,7 @@ from hoichan.settings import (
 from service import readiness
 from service.causes import cause_of
 from service.readiness import is_running, premises
+from service.receivers import at_the_next_start
 from service.web.rendering import catalogue
 from service.web.words import Words
 
@@ -47,6 +48,8 @@ class Check:
 
 def examine(settings: Settings) -> list[Check]:
     """Every check, in the order in which a start would need them."""
+    laid = at_the_next_start(settings)
+    settings = laid.settings
     checks: list[Callable[[Settings], Check | Iterator[Check]]] = [
         _data_dir,
         _space,
@@ -65,6 +68,9 @@ def examine(settings: Settings) -> list[Check]:
     for check in checks:
         result = check(settings)
         found.extend([result] if isinstance(result, Check) else result)
+    for one in laid.passed_over:
+        detail = f"does not count ({one.code} {one.detail}".rstrip() + "): see /receivers"
+        found.append(Check(name=f"receiver {one.name} of the page", passed=False, detail=detail))
     return found
 
 

@@ -17,16 +17,18 @@ log = structlog.get_logger()
 
 
 def in_force(settings: Settings, engine: sa.Engine, clock: Clock) -> Overlaid:
-    """The file's settings with what the page says of receivers. Raises RecordsUnavailable.
-
-    What cannot be followed is told in the log and passed over.
-    """
+    """The file's settings with what the page says of receivers. Raises RecordsUnavailable."""
     rows = ReceiversSql(engine, clock)
     versions = rows.versions()
-    laid = overlay(settings, versions, rows.owed()) if versions else of_file(settings)
+    return overlay(settings, versions, rows.owed()) if versions else of_file(settings)
+
+
+def tell(laid: Overlaid) -> None:
+    """Into the log of a process that starts: with which version, and what of it does not count."""
+    if laid.version:
+        log.info("receivers_of_the_page", version=laid.version)
     for one in laid.passed_over:
         log.warning("receiver_passed_over", part=one.part, entry=one.name, code=one.code)
-    return laid
 
 
 def at_the_next_start(settings: Settings) -> Overlaid:

@@ -34,6 +34,7 @@ from service.api.desk import Desk
 from service.api.stow import Admit, StowDoor, stow_app
 from service.api.stow_access import StowAccess
 from service.processes import announce, stop_event
+from service.receivers import tell
 from service.told_at_start import SessionEnds, tell_start
 from service.wiring import House, open_house
 
@@ -86,6 +87,7 @@ def serve(settings: Settings, door: socket.socket, *, ready_file: Path | None, l
     logs.configure("web")
     house = open_house(settings)
     of_file, settings = settings, house.settings
+    tell(house.receivers)
     check_people(house)
     house.audit.check()
     app = create_app(

@@ -57,7 +57,7 @@ from service.order_of_work import Line
 from service.outbox import Outbox
 from service.probing import Prober
 from service.processes import announce, only_one
-from service.receivers import Awaited
+from service.receivers import Awaited, tell
 from service.valve import Valve
 
 log = structlog.get_logger()
@@ -79,6 +79,7 @@ class Worker:
     def __init__(self, settings: Settings) -> None:
         self._house = wiring.open_house(settings)
         self._settings = settings = self._house.settings
+        tell(self._house.receivers)
         self._studies = self._house.studies
         self._name = executor_id(settings)
         self._roster = wiring.roster(self._house, lambda now: self._metering.changed(now.manifests()))

@@ -8,7 +8,7 @@ it has arrived.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -51,6 +51,7 @@ class PassedOver:
 class Overlaid:
     """Settings with what the page says, and where each entry came from."""
 
+    file: Settings  # without the page
     settings: Settings
     version: int = 0  # of the page; 0: nothing was ever written there
     places: Mapping[tuple[Part, str], Place]
@@ -64,7 +65,7 @@ def of_file(settings: Settings) -> Overlaid:
         for one in settings.effective_destinations
     }
     places |= {("forward", one.name): "file" for one in settings.forward}
-    return Overlaid(settings=settings, places=places)
+    return Overlaid(file=settings, settings=settings, places=places)
 
 
 def overlay(settings: Settings, versions: Sequence[ReceiverVersion], owed: Owed | None = None) -> Overlaid:
@@ -73,7 +74,7 @@ def overlay(settings: Settings, versions: Sequence[ReceiverVersion], owed: Owed 
         return of_file(settings)
     if not settings.receivers.at_page:
         alone = of_file(settings)
-        return Overlaid(settings=settings, version=versions[0].version, places=alone.places)
+        return replace(alone, version=versions[0].version)
     laid = _Laid(settings)
     laid.add(versions[0].destinations, versions[0].forward, "page")
     owed = owed or Owed()
@@ -146,6 +147,7 @@ class _Laid:
         if not self._settings.destinations:
             self._places["destinations", "outbox"] = "default"
         return Overlaid(
+            file=self._settings,
             settings=self._settings.model_copy(
                 update={"destinations": tuple(self._destinations), "forward": tuple(self._forward)}
             ),

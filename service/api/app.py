@@ -50,6 +50,7 @@ from service.api import (
     problems,
     questions,
     reading,
+    receivers,
     retraction,
     routing,
     search,
@@ -128,6 +129,7 @@ PAGE_ROUTERS = (
     drift_page.page_router,
     retraction.page_router,
     routing.page_router,
+    receivers.page_router,
     trial.page_router,
 )
 

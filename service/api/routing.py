@@ -165,7 +165,7 @@ def trial(desk: Desk, study: Study) -> TrialOut:
             DestinationTrialOut(
                 name=one.name,
                 gets=_forms(wanted(one)) if one.name in chosen else [],
-                why=_why(one.name, route, chosen),
+                why=_why(one.name, route, chosen) if one.active or one.name in chosen else "off",
             )
             for one in receivers
         ],

@@ -203,6 +203,7 @@ LOOKS = {
     "/drift": (Look(who="ky.su"),),
     "/trial": (Look(who="it.nam"),),
     f"{STUDY}/retraction": (Look(who="bs.chau"),),
+    "/receivers": (Look(who="it.nam", path="/receivers?kind=dicom"),),
     "/routing": (Look(who="it.nam"),),
 }
 NO_PAGES = {"/login/oidc", "/login/oidc/back"}  # they lead to the issuer and back; tests/peers/test_oidc.py
