@@ -77,6 +77,10 @@ class Outbox:
             bound.warning("delivery_withdrawn", reason="overtaken")
             self._studies.withdrawn(idempotency_key, reason="overtaken")
             return
+        if self._studies.passed(idempotency_key):  # its try waited longer than the newer one's
+            later = now + timedelta(seconds=self._settings.first_retry_seconds)
+            self._studies.postponed(idempotency_key, detail="overtaking", until=later, not_taken=True)
+            return
         try:
             acknowledgement = sink.deliver(delivery, self._studies.documents(delivery))
         except Unreachable as error:
@@ -92,7 +96,10 @@ class Outbox:
                 return
             bound.warning("delivery_postponed", detail=error.detail, seconds=pause)
             self._studies.postponed(
-                idempotency_key, detail=error.detail, until=self._clock.now() + timedelta(seconds=pause)
+                idempotency_key,
+                detail=error.detail,
+                until=self._clock.now() + timedelta(seconds=pause),
+                not_taken=error.not_taken,
             )
             if self._work is not None:
                 self._work.suspect(delivery.destination, error.detail)

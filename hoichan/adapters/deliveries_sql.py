@@ -112,13 +112,18 @@ class DeliveriesSql:
             return [rows.delivery(row) for row in found]
 
     def overtaken(self, idempotency_key: str) -> bool:
-        """Whether the receiver already has a newer report of the study: this one must not follow it."""
+        """Whether the receiver already has a newer report of the study: this one must not follow it.
+
+        It may have one that was refused at last, too, where an earlier try of that had no answer.
+        """
         newer, own = deliveries.alias(), deliveries.alias()
+        may_be_there = sa.and_(newer.c.state == DeliveryState.DEAD, newer.c.attempts > 1, _not_taken(own))
+        is_there = sa.or_(newer.c.state == DeliveryState.SENT, may_be_there)
         with transaction(self._engine) as connection:
             found = connection.execute(
                 sa.select(newer.c.idempotency_key)
                 .select_from(own)
-                .join(newer, sa.and_(*_before(own, newer), newer.c.state == DeliveryState.SENT))
+                .join(newer, sa.and_(*_before(own, newer), is_there))
                 .where(
                     is_report(newer),
                     own.c.idempotency_key == idempotency_key,
@@ -177,13 +182,29 @@ class DeliveriesSql:
             after,
         )
 
-    def postponed(self, idempotency_key: str, *, detail: str, until: datetime) -> None:
-        """No answer; try again at `until`."""
+    def passed(self, idempotency_key: str) -> bool:
+        """Whether the receiver may have a newer report of the study already, by a try without an answer."""
+        newer, own = deliveries.alias(), deliveries.alias()
+        tried = sa.and_(newer.c.state == DeliveryState.PENDING, newer.c.attempts > 0, ~_not_taken(newer))
+        with transaction(self._engine) as connection:
+            found = connection.execute(
+                sa.select(newer.c.idempotency_key)
+                .select_from(own)
+                .join(newer, sa.and_(*_before(own, newer), tried))
+                .where(own.c.idempotency_key == idempotency_key, _not_taken(own), is_report(newer))
+                .limit(1)
+            ).scalar()
+        return found is not None
+
+    def postponed(
+        self, idempotency_key: str, *, detail: str, until: datetime, not_taken: bool = False
+    ) -> None:
+        """No answer, or `not_taken` for certain: then newer reports go first. Try again at `until`."""
         self._settle(
             idempotency_key,
             "delivery_postponed",
             {"detail": detail, "until": until.isoformat(timespec="seconds")},
-            {"next_attempt_at": until, "acknowledgement": detail[:256]},
+            {"next_attempt_at": until, "acknowledgement": detail[:256], "not_taken": not_taken},
         )
 
     def refused(self, idempotency_key: str, *, status: str) -> None:
@@ -320,6 +341,22 @@ def _before(older: sa.FromClause, newer: sa.FromClause) -> tuple[sa.ColumnElemen
     )
 
 
+def _not_taken(table: sa.FromClause) -> sa.ColumnElement[bool]:
+    """That the receiver said of the last try that it took nothing. What takes a report back has to arrive."""
+    withdrawals = sa.select(reports.c.report_uid).where(reports.c.status == ReportStatus.WITHDRAWN)
+    return sa.and_(sa.func.coalesce(table.c.not_taken, sa.false()), table.c.report_uid.not_in(withdrawals))
+
+
+def _gives_way() -> sa.ColumnElement[bool]:
+    """That a delivery was not taken, and a newer report waits for the same receiver: that one is next.
+
+    Once it was taken, this one is `overtaken` and never sent. Where it is refused, this one is due again.
+    """
+    newer = deliveries.alias()
+    waits = sa.and_(newer.c.state == DeliveryState.PENDING, *_before(deliveries, newer), is_report(newer))
+    return sa.and_(_not_taken(deliveries), sa.exists().where(waits).correlate(deliveries))
+
+
 def _due(now: datetime, each: int | None, but: Collection[str]) -> sa.Select[Any]:
     """In one pass over what is pending: whose turn it is in its study, then the order of each receiver."""
     turn = sa.func.row_number().over(
@@ -335,7 +372,11 @@ def _due(now: datetime, each: int | None, but: Collection[str]) -> sa.Select[Any
             deliveries.c.next_attempt_at,
             turn.label("turn"),
         )
-        .where(deliveries.c.state == DeliveryState.PENDING, deliveries.c.destination.not_in(list(but)))
+        .where(
+            deliveries.c.state == DeliveryState.PENDING,
+            deliveries.c.destination.not_in(list(but)),
+            ~_gives_way(),
+        )
         .subquery()
     )
     order = (band(), pending.c.created_at, pending.c.idempotency_key)

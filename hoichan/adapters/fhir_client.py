@@ -16,6 +16,8 @@ from hoichan.settings import FhirDestination
 
 # "Later": the same body may succeed then. 409 is what a server says when two transactions met (R4 3.1.0.7.1).
 RETRYABLE = frozenset({408, 409, 425, 429})
+# Of a transaction: nothing of it was kept. Not 502 and 504: the server behind a gateway may still be at it.
+NOT_TAKEN = frozenset({409, 425, 429, 500, 503})
 REDIRECTS = frozenset({307, 308})  # those that keep method and body
 MOST_REDIRECTS = 3
 MOST_FOUND = 5  # more than one is already too many

@@ -205,6 +205,9 @@ deliveries = sa.Table(
     sa.Column("next_attempt_at", UtcDateTime, nullable=False),
     sa.Column("delivered_at", UtcDateTime),
     sa.Column("acknowledgement", sa.String(256)),
+    sa.Column(
+        "not_taken", sa.Boolean
+    ),  # the last answer said so: a newer report need not wait behind this (0022)
     sa.Column("committed_at", UtcDateTime),  # the PACS took responsibility (PS3.4 annex J)
     sa.Index("ix_deliveries_state_next_attempt_at", "state", "next_attempt_at"),
     sa.Index("ix_deliveries_state_destination_created_at", "state", "destination", "created_at"),

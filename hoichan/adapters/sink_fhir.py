@@ -14,7 +14,7 @@ from typing import Protocol
 import httpx2
 import structlog
 
-from hoichan.adapters.fhir_client import RETRYABLE, FhirClient
+from hoichan.adapters.fhir_client import NOT_TAKEN, RETRYABLE, FhirClient
 from hoichan.adapters.matches_sql import NO_MATCH
 from hoichan.encoding.fhir import addressed_to, has_patient
 from hoichan.encoding.fhir_checks import faults
@@ -219,7 +219,7 @@ class FhirSink:
         if response.is_success:
             return str(status)
         if status in RETRYABLE or status >= 500:
-            raise Unreachable(self._destination.name, f"HTTP {status}")
+            raise Unreachable(self._destination.name, f"HTTP {status}", not_taken=status in NOT_TAKEN)
         codes = ", ".join(issue_codes(response.content))
         raise Refused(self._destination.name, f"HTTP {status}" + (f" ({codes})" if codes else ""))
 

@@ -56,16 +56,20 @@ class DeliveryError(HoichanError):
 
 
 class Unreachable(DeliveryError):
-    """The receiver did not answer, or answered "later" (`answered`); the delivery is tried again."""
+    """The receiver did not answer, or answered "later" (`answered`); the delivery is tried again.
+
+    `not_taken`: the answer says that nothing was taken, and that nothing of this try can still come about.
+    """
 
     code = "delivery.unreachable"
     retryable = True
 
-    def __init__(self, target: str, detail: str, *, answered: bool = False) -> None:
+    def __init__(self, target: str, detail: str, *, answered: bool = False, not_taken: bool = False) -> None:
         super().__init__(f"{target} cannot be reached: {detail}")
         self.target = target
         self.detail = detail
         self.answered = answered
+        self.not_taken = answered or not_taken
 
 
 class Refused(DeliveryError):

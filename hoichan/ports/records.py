@@ -134,8 +134,10 @@ class Studies(Protocol):
         """The receiver has it. The study becomes `delivered` with its last delivery."""
         ...
 
-    def postponed(self, idempotency_key: str, *, detail: str, until: datetime) -> None:
-        """No answer; try again at `until`."""
+    def postponed(
+        self, idempotency_key: str, *, detail: str, until: datetime, not_taken: bool = False
+    ) -> None:
+        """No answer, or `not_taken` for certain: then newer reports go first. Try again at `until`."""
         ...
 
     def refused(self, idempotency_key: str, *, status: str) -> None:
@@ -148,6 +150,10 @@ class Studies(Protocol):
 
     def followed(self, idempotency_key: str) -> bool:
         """Whether a newer report of the study waits behind this one for the same receiver."""
+        ...
+
+    def passed(self, idempotency_key: str) -> bool:
+        """Whether the receiver may have a newer report of the study already, by a try without an answer."""
         ...
 
     def withdrawn(self, idempotency_key: str, *, reason: str) -> None:

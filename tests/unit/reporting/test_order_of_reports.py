@@ -18,7 +18,7 @@ from hoichan.testing.reading import DESTINATIONS, a_record, arrive, assemble, re
 from hoichan.types import DeliveryState
 from service.outbox import GIVES_WAY, Outbox
 
-ANSWERS = ("ok", "silent", "refused")
+ANSWERS = ("ok", "silent", "unheard", "later", "refused")
 STEPS = st.lists(
     st.one_of(
         st.just(("report",)),
@@ -42,6 +42,11 @@ class Receiver:
 
     def deliver(self, delivery, documents):
         if self.answer == "silent":
+            raise Unreachable(delivery.destination, "timeout")
+        if self.answer == "later":
+            raise Unreachable(delivery.destination, "HTTP 500", not_taken=True)
+        if self.answer == "unheard":  # it took it, and its answer got lost
+            self.got.append(delivery)
             raise Unreachable(delivery.destination, "timeout")
         if self.answer == "refused":
             raise Refused(delivery.destination, "0xC000")
@@ -174,6 +179,75 @@ def test_after_a_silence_all_that_waits_is_due_at_once(record):
     assert house.work.answers(name) >= sum(one.next_attempt_at > house.clock.now() for one in waits)
     due = [one for one in house.studies.due(house.clock.now()) if one.study_instance_uid == house.uid]
     assert name in {one.destination for one in due}
+
+
+def test_a_report_that_was_not_taken_holds_no_newer_one(record):
+    house = House(record)
+    name = DESTINATIONS[0].name
+    (first,) = [one for one in house.studies.deliveries(house.uid) if one.destination == name]
+    house.receiver.answer = "later"
+    house.outbox.deliver(first.idempotency_key)
+    house.new_report()
+    house.enqueue()
+    due = [house.studies.delivery(key) for key in house.waiting]
+    (newer,) = [one for one in due if one.destination == name]
+    assert newer.idempotency_key != first.idempotency_key
+    house.finish()
+    got = [one.idempotency_key for one in house.receiver.got if one.destination == name]
+    assert got == [newer.idempotency_key]
+    row = house.studies.delivery(first.idempotency_key)
+    assert (row.state, row.acknowledgement) == (DeliveryState.CANCELLED, "overtaken")
+
+
+def test_one_that_was_not_taken_has_its_turn_where_the_newer_one_is_refused(record):
+    house = House(record)
+    name = DESTINATIONS[0].name
+    (first,) = [one for one in house.studies.deliveries(house.uid) if one.destination == name]
+    house.receiver.answer = "later"
+    house.outbox.deliver(first.idempotency_key)
+    house.new_report()
+    (newer,) = [
+        one
+        for one in house.studies.due(house.clock.now())
+        if one.destination == name and one.study_instance_uid == house.uid
+    ]
+    house.receiver.answer = "refused"
+    house.outbox.deliver(newer.idempotency_key)
+    house.finish()
+    assert first.idempotency_key in [one.idempotency_key for one in house.receiver.got]
+
+
+def test_one_without_an_answer_may_have_arrived_and_keeps_its_turn(record):
+    house = House(record)
+    name = DESTINATIONS[0].name
+    (first,) = [one for one in house.studies.deliveries(house.uid) if one.destination == name]
+    house.receiver.answer = "silent"
+    house.outbox.deliver(first.idempotency_key)
+    house.new_report()
+    due = [one for one in house.studies.due(house.clock.now()) if one.study_instance_uid == house.uid]
+    assert name not in {one.destination for one in due}
+
+
+def test_a_try_that_waited_too_long_does_not_follow_one_whose_answer_got_lost(record):
+    house = House(record)
+    name = DESTINATIONS[0].name
+    (first,) = [one for one in house.studies.deliveries(house.uid) if one.destination == name]
+    house.receiver.answer = "later"
+    house.outbox.deliver(first.idempotency_key)
+    house.new_report()
+    house.clock.advance(86400)
+    (newer,) = [
+        one
+        for one in house.studies.due(house.clock.now())
+        if one.destination == name and one.study_instance_uid == house.uid
+    ]
+    house.receiver.answer = "unheard"
+    house.outbox.deliver(newer.idempotency_key)
+    house.receiver.answer = "ok"
+    house.outbox.deliver(first.idempotency_key)
+    assert [one.idempotency_key for one in house.receiver.got if one.destination == name] == [
+        newer.idempotency_key
+    ]
 
 
 def test_a_report_that_a_receiver_cannot_take_gives_way_to_a_newer_one(record):

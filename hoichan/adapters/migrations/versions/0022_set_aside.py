@@ -1,4 +1,4 @@
-"""What was set aside, on every machine, and which words meet in names.
+"""What was set aside, on every machine; which words meet in names; deliveries that were not taken.
 
 pre: run before the new program starts; adds only.
 """
@@ -47,6 +47,7 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     _fill(pairs)
+    op.add_column("deliveries", sa.Column("not_taken", sa.Boolean(), nullable=True))
     op.create_index(op.f("ix_quarantined_sop_instance_uid"), "quarantined", ["sop_instance_uid"])
 
 
@@ -66,6 +67,7 @@ def _fill(pairs: sa.Table) -> None:
 
 def downgrade() -> None:
     """Take them back."""
+    op.drop_column("deliveries", "not_taken")
     op.drop_table("name_pairs")
     op.drop_table("quarantined")
     op.drop_table("set_aside")
