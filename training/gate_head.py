@@ -30,6 +30,7 @@ from rich.progress import track
 from torch import Tensor
 
 from hoichan.analysis.gate import GATE_CLASSES, OLD_GATE_CLASSES
+from training.calibrate import CHOICE_FILE
 from training.dataset import FINDINGS, FRONTAL, MIRRORED, Array, gate_negatives, load_films, load_split
 from training.networks import FilmNet, build, device
 from training.package_net import from_package
@@ -122,7 +123,8 @@ def renew(
 ) -> FilmNet:
     """The package's network with another gate, in a run folder of its own. `films`: so many, for tests."""
     started = time.monotonic()
-    settings: dict[str, Any] = json.loads((package / "evaluation.json").read_text(encoding="utf-8"))["recipe"]
+    former: dict[str, Any] = json.loads((package / "evaluation.json").read_text(encoding="utf-8"))
+    settings = former["recipe"]
     settings |= tomllib.loads(recipe.read_text(encoding="utf-8"))
     rules = Gating(
         count=settings["gate_count"],
@@ -137,6 +139,8 @@ def renew(
     val_features = trunk_features(net, load_films(val.paths, settings["size"]), keep, "val")
     loss = regate(net, rules, squares, val_features, data, keep)
     run.mkdir(parents=True, exist_ok=True)
+    # calibration and thresholds belong to the findings, which stay
+    (run / CHOICE_FILE).write_text(json.dumps(former["chosen_on_val"], indent=1) + "\n", encoding="utf-8")
     told = {"gate_loss": loss, "seconds": round(time.monotonic() - started), "torch": torch.__version__}
     settings["start"] = f"{package.name} {version_of(package)}"
     (run / "settings.json").write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")

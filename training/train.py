@@ -29,7 +29,6 @@ from rich.progress import track
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from hoichan.analysis.gate import GATE_CLASSES
 from training.dataset import FINDINGS, Array, Samples, load_films, load_split
 from training.evaluate import auroc, within_group_auroc
 from training.gate_head import Gating, regate
@@ -62,6 +61,7 @@ class Settings:
     gate_count: int = 700  # pictures a class that the gate learns to refuse
     gate_epochs: int = 30
     gate_learning_rate: float = 1e-3
+    gate_mirrored: bool = True  # whether mirrored films are a class of their own
     start: str = ""  # a package whose network is gone on with, instead of training the last blocks anew
     also: str = ""  # an export of signed reviews whose films of split train are trained on beside the others
     tap_strength: float = 7.0  # of the ridge penalty, in units of a film's mean variance
@@ -251,7 +251,7 @@ def train(settings: Settings, data: Path, run: Path, keep: Path | None = None) -
     random.seed(settings.seed)
     torch.manual_seed(settings.seed)
     started = time.monotonic()
-    net = build(len(FINDINGS), len(GATE_CLASSES), dropout=settings.dropout).to(
+    net = build(len(FINDINGS), len(gating(settings).classes), dropout=settings.dropout).to(
         memory_format=torch.channels_last
     )
 
@@ -281,6 +281,17 @@ def train(settings: Settings, data: Path, run: Path, keep: Path | None = None) -
     return net
 
 
+def gating(settings: Settings) -> Gating:
+    """How the gate of a recipe is fitted."""
+    return Gating(
+        count=settings.gate_count,
+        epochs=settings.gate_epochs,
+        learning_rate=settings.gate_learning_rate,
+        seed=settings.seed,
+        mirrored=settings.gate_mirrored,
+    )
+
+
 def train_tail_and_gate(
     net: FilmNet,
     settings: Settings,
@@ -301,8 +312,7 @@ def train_tail_and_gate(
     net, history = train_findings(
         net, settings, samples, features, val[0], val_features, run / "checkpoint.pt"
     )
-    rules = Gating(settings.gate_count, settings.gate_epochs, settings.gate_learning_rate, settings.seed)
-    return net, history, regate(net, rules, films, val_features, data, keep)
+    return net, history, regate(net, gating(settings), films, val_features, data, keep)
 
 
 def main() -> None:

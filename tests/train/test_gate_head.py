@@ -88,4 +88,6 @@ def test_a_package_gets_another_gate_in_a_run_folder_that_can_be_evaluated(tmp_p
     net, settings = evaluate.load_net(tmp_path / "run")
     assert (settings["version"], settings["start"].split()[0]) == ("7.0.0", "cxr-demo")
     assert len(net.gate_out.bias) == len(classes)
+    former = json.loads((PACKAGE / "evaluation.json").read_text(encoding="utf-8"))
+    assert evaluate.read_choice(tmp_path / "run") == former["chosen_on_val"]
     assert json.loads((tmp_path / "run" / "environment.json").read_text())["packages"]["torch"]
