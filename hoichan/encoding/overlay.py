@@ -120,15 +120,17 @@ def _film_with_map(film: Grey, size: tuple[int, int], marks: Sequence[Mark]) -> 
     grey = Image.fromarray(np.ascontiguousarray(film, dtype=np.float32)).resize(
         size, Image.Resampling.BOX if film.shape[0] > 2 * size[1] else Image.Resampling.BICUBIC
     )
-    base = np.clip(np.asarray(grey, dtype=np.float32), 0.0, 1.0)[..., None] * np.float32(255)
-    colour = np.repeat(base, 3, axis=2)
+    base = np.clip(np.asarray(grey, dtype=np.float32), 0.0, 1.0) * np.float32(255)
+    picture = np.repeat(np.rint(base).astype(np.uint8)[..., None], 3, axis=2)
     maps = [_enlarged(mark.heatmap, size) for mark in marks if mark.heatmap is not None]
     if maps:
         strength = np.maximum.reduce(maps)
-        weight = np.clip((strength - MAP_FLOOR) / (1 - MAP_FLOOR), 0.0, 1.0)
-        colour = _tinted(colour, weight)
-        colour = _blend(colour, CONTOUR, _contour(strength >= CONTOUR_AT) * CONTOUR_OPACITY)
-    return Image.fromarray(np.rint(colour).astype(np.uint8))
+        under = strength > MAP_FLOOR  # elsewhere the film stays as it is
+        weight = np.clip((strength[under] - MAP_FLOOR) / (1 - MAP_FLOOR), 0.0, 1.0)
+        colour = _tinted(np.repeat(base[under][:, None], 3, axis=1), weight)
+        edge = _contour(strength >= CONTOUR_AT)[under] * CONTOUR_OPACITY
+        picture[under] = np.rint(_blend(colour, CONTOUR, edge)).astype(np.uint8)
+    return Image.fromarray(picture)
 
 
 def _enlarged(heatmap: NDArray[np.float32], size: tuple[int, int]) -> Grey:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFont
 
 from hoichan import codes
+from hoichan.encoding import overlay
 from hoichan.encoding.captions import caption
 from hoichan.encoding.overlay import BANNER, HEIGHT, WIDTH, _font, _wrap, jpeg, render
 from hoichan.testing import a_finding, a_refused_report, a_report, a_study
@@ -106,3 +108,28 @@ def test_jpeg_is_a_picture_of_the_same_size():
     picture = render(FILM, words(a_report(STUDY)))
     with Image.open(BytesIO(jpeg(picture))) as image:
         assert image.size == (picture.shape[1], picture.shape[0])
+
+
+@pytest.mark.parametrize("peaks", [(), (1.0,), (0.9, 0.55), (0.36,), (0.3,)])
+def test_a_map_is_laid_where_it_is_and_as_if_it_were_laid_everywhere(peaks):
+    """The film is only worked on under the map; the picture is that of the long way, to the last bit."""
+    rng = np.random.default_rng(0)
+    film = rng.random((900, 700), dtype=np.float32)
+    rows, columns = np.mgrid[0:13, 0:10].astype(np.float32)
+    blobs = [
+        np.float32(peak) * np.exp(-((rows - 3 - 4 * at) ** 2 + (columns - 4) ** 2) / 9).astype(np.float32)
+        for at, peak in enumerate(peaks)
+    ]
+    (some, *_) = words(a_report(STUDY)).marks
+    marks = [replace(some, heatmap=blob) for blob in blobs]
+    size = (350, 450)
+    grey = np.asarray(Image.fromarray(film).resize(size, Image.Resampling.BICUBIC))
+    colour = np.repeat(np.clip(grey, 0, 1)[..., None] * np.float32(255), 3, axis=2)
+    if blobs:
+        strength = np.maximum.reduce([overlay._enlarged(blob, size) for blob in blobs])
+        weight = np.clip((strength - overlay.MAP_FLOOR) / (1 - overlay.MAP_FLOOR), 0, 1)
+        edge = overlay._contour(strength >= overlay.CONTOUR_AT) * overlay.CONTOUR_OPACITY
+        colour = overlay._blend(overlay._tinted(colour, weight), overlay.CONTOUR, edge)
+    expected = np.rint(colour).astype(np.uint8)
+    np.testing.assert_array_equal(np.asarray(overlay._film_with_map(film, size, marks)), expected)
+    assert (expected[..., 0] != expected[..., 2]).any() == any(peak > overlay.MAP_FLOOR for peak in peaks)
