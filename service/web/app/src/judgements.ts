@@ -51,6 +51,10 @@ export function weighed(all: readonly VolumeJudgement[], measured: Measured, ver
   return [...others, { measurement_id: measured.id, verdict, value_ml: verdict === "rejected" ? null : measured.value, reason: "" }];
 }
 
+/** The same from the keyboard, where a key pressed twice takes nothing back. */
+export const weighedOnce = (all: readonly VolumeJudgement[], measured: Measured, verdict: VolumeJudgement["verdict"]): VolumeJudgement[] =>
+  all.some((one) => one.measurement_id === measured.id && one.verdict === verdict) ? [...all] : weighed(all, measured, verdict);
+
 export const reweighed = (all: readonly VolumeJudgement[], id: string, change: Partial<VolumeJudgement>): VolumeJudgement[] => all.map((one) => (one.measurement_id === id ? { ...one, ...change } : one));
 
 /** Newly drafted text goes in where the reader has not written: an empty section, or one that is still as drafted. */

@@ -6,7 +6,7 @@ import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks"
 import { Problem, type Api } from "./api";
 import { useDesk, type Desk } from "./desk";
 import { Icon } from "./icons";
-import { added, asks, judged, keyOf, of, open } from "./judgements";
+import { added, asks, judged, keyOf, of, open, weighedOnce } from "./judgements";
 import { deedOf, type Deed } from "./keys";
 import type { Start } from "./main";
 import { FollowUps, Notices } from "./panel/follow";
@@ -140,7 +140,9 @@ function Reading_({ start, api, vault, reading, firstPicture, again }: RoomProps
     setRevealed(true);
   };
   const run = (deed: Deed, key = "") => {
-    const order = [...reading.findings.filter(asks).map((one) => one.id), ...desk.judgements.filter((one) => one.finding_id === null).map((one) => keyOf(one, desk.judgements))];
+    const volumes = reading.report?.measurements ?? [];
+    const measured = volumes.find((one) => one.id === chosen);
+    const order = [...reading.findings.filter(asks).map((one) => one.id), ...volumes.map((one) => one.id), ...desk.judgements.filter((one) => one.finding_id === null).map((one) => keyOf(one, desk.judgements))];
     const finding = reading.findings.find((one) => one.id === chosen);
     const may = reading.may.review;
     const step = (by: number) => order.length && choose(order[(order.indexOf(chosen) + by + order.length) % order.length] ?? chosen);
@@ -152,16 +154,28 @@ function Reading_({ start, api, vault, reading, firstPicture, again }: RoomProps
       next_finding: () => step(1),
       previous_finding: () => step(-1),
       accept: () => {
+        if (may && measured && revealed) {
+          desk.weigh((all) => weighedOnce(all, measured, "accepted"));
+          setEditing("");
+          step(1);
+          return;
+        }
         if (!may || !finding || !revealed) return;
         desk.judge((all) => judged(all, finding, "accepted"));
         setEditing("");
         const left = open(reading.findings, desk.judgements).filter((one) => one.id !== finding.id);
         if (left[0]) choose(left[0].id);
       },
-      reject: () => may && finding && revealed && (desk.judge((all) => judged(all, finding, "rejected")), setEditing(finding.id)),
+      reject: () => {
+        if (!may || !revealed) return;
+        if (finding) desk.judge((all) => judged(all, finding, "rejected"));
+        if (measured) desk.weigh((all) => weighedOnce(all, measured, "rejected"));
+        if (finding || measured) setEditing(chosen);
+      },
       edit: () => {
         if (!may || !revealed) return;
         if (finding) desk.judge((all) => judged(all, finding, "edited"));
+        if (measured) desk.weigh((all) => weighedOnce(all, measured, "edited"));
         setEditing(chosen);
       },
       add: () => may && startBox(),

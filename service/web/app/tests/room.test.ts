@@ -4,7 +4,7 @@ import { beforeEach, describe, expect, test, vi } from "vitest";
 
 import { NoLine, Problem } from "../src/api";
 import { apply, boxBetween, cardiothoracic, inverse, length, placed, through, zoomedAbout, type Placement, type Point } from "../src/geometry";
-import { added, asks, changed, filled, judged, keyOf, missing, open, redrafted, reweighed, weighed, withdrawn } from "../src/judgements";
+import { added, asks, changed, filled, judged, keyOf, missing, open, redrafted, reweighed, weighed, weighedOnce, withdrawn } from "../src/judgements";
 import { isoDay, noticesHere } from "../src/follow";
 import { deedOf, KEYS } from "../src/keys";
 import { isFast } from "../src/line";
@@ -83,6 +83,11 @@ describe("volumes", () => {
     const one = weighed([], measured, "accepted");
     expect(one).toEqual([{ measurement_id: "m1", verdict: "accepted", value_ml: 1.524, reason: "" }]);
     expect(weighed(one, measured, "accepted")).toEqual([]);
+  });
+  test("a key pressed twice takes nothing back", () => {
+    const own = reweighed(weighed([], measured, "edited"), "m1", { value_ml: 1.4 });
+    expect(weighedOnce(own, measured, "edited")).toEqual(own);
+    expect(weighedOnce(own, measured, "rejected")[0]?.verdict).toBe("rejected");
   });
   test("a corrected number does not stay where it is confirmed or rejected after all", () => {
     const own = reweighed(weighed([], measured, "edited"), "m1", { value_ml: 1.4 });

@@ -77,7 +77,7 @@ export function Findings(props: FindingsProps): JSX.Element {
           </ul>
         </details>
       )}
-      <Volumes reading={reading} desk={desk} editing={props.editing} edit={props.edit} />
+      <Volumes {...props} />
       {reading.report?.refusals.map((one) => (
         <p key={`${one.algorithm_name}${one.code}`} class="refusal">{named(one.text, one.code)}</p>
       ))}

@@ -12,6 +12,8 @@ import { Reason, reasonText } from "./reason";
 interface VolumesProps {
   reading: Reading;
   desk: Desk;
+  chosen: string;
+  choose: (id: string) => void;
   editing: string;
   edit: (id: string) => void;
 }
@@ -33,7 +35,7 @@ export function Volumes(props: VolumesProps): JSX.Element | null {
   );
 }
 
-function Volume({ reading, desk, editing, edit, measured, place }: VolumesProps & { measured: Measured; place: string }): JSX.Element {
+function Volume({ reading, desk, chosen, choose, editing, edit, measured, place }: VolumesProps & { measured: Measured; place: string }): JSX.Element {
   const said = desk.volumes.find((one) => one.measurement_id === measured.id);
   const verdict = said?.verdict ?? "open";
   const name = `${named(measured.display, measured.code)}${place}`;
@@ -45,7 +47,7 @@ function Volume({ reading, desk, editing, edit, measured, place }: VolumesProps 
   const say = (change: Partial<VolumeJudgement>) => desk.weigh((all) => reweighed(all, measured.id, change));
   const isOpen = editing === measured.id && reading.may.review;
   return (
-    <li class={`card-finding is-${verdict}`} data-volume={measured.id}>
+    <li class={`card-finding is-${verdict}${chosen === measured.id ? " is-chosen" : ""}`} data-volume={measured.id} onClick={() => choose(measured.id)}>
       <div class="card-head">
         <h4>{name}</h4>
         <span class="score">{decimal(measured.value)} {measured.unit}</span>
