@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import warnings
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,13 +14,16 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from hoichan.adapters.clock import SystemClock
 from hoichan.adapters.runner_apart import ApartRunner
 from hoichan.adapters.runner_monai import MonaiRunner
+from hoichan.adapters.runner_onnx import OnnxRunner
 from hoichan.adapters.runner_volumes import VolumeRunner
-from hoichan.analysis.volume_packages import load_volume_package
+from hoichan.analysis.volume_packages import load_volume_package, verify_volume_package
 from hoichan.analysis.volumes import normalise, slide
 from hoichan.errors import RunnerFailed
 from hoichan.settings import Models
+from service.model_add import add
 
 torch = pytest.importorskip("torch", reason="torch is not installed: make test-train installs it")
 
@@ -178,6 +182,34 @@ def test_what_a_bundle_resampled_comes_back_to_the_slices(tmp_path, golden):
 def test_a_bundle_runs_in_a_process_of_its_own(tmp_path, golden):
     voxels = golden["volume"].astype(np.float32)
     found = ApartRunner(Models(volume_seconds=250), threads=1).outline(a_bundle(tmp_path), voxels, np.eye(4))
+    assert (found.labels == golden["labels"]).mean() > 0.999
+    assert found.provider == "torch cpu"
+
+
+def zipped(package, place):
+    """As the model zoo packs a bundle: everything below one folder, folders as entries of their own."""
+    with zipfile.ZipFile(place, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(package.rglob("*")):
+            archive.write(path, Path("hippocampus_v0.1", path.relative_to(package)))
+    return place
+
+
+@pytest.mark.parametrize("form", ["folder", "zip"])
+def test_a_bundle_is_added_from_a_folder_or_a_zip_file_and_runs_alike(tmp_path, golden, form):
+    package = Path(a_bundle(tmp_path / "bench").root)
+    text = (package / "volume.toml").read_text(encoding="utf-8")
+    text = text.replace('status = "research"', 'status = "shadow"')
+    (package / "volume.toml").write_text(text, encoding="utf-8")
+    source = package if form == "folder" else zipped(package, tmp_path / "hippocampus_v0.1.zip")
+    apart = ApartRunner(Models(volume_seconds=250), threads=1)
+    added = add(source, tmp_path / "models", OnnxRunner(Path, SystemClock(), threads=1), outliner=apart)
+    assert [(check.name, check.passed) for check in added.checks] == [
+        (check.name, True) for check in verify_volume_package(package, apart)
+    ]
+    assert added.manifest.runtime == "monai_bundle"
+    kept = {path.relative_to(added.folder): path.read_bytes() for path in added.folder.rglob("*.*")}
+    assert kept == {path.relative_to(package): path.read_bytes() for path in package.rglob("*.*")}
+    found = apart.outline(load_volume_package(added.folder), golden["volume"].astype(np.float32), np.eye(4))
     assert (found.labels == golden["labels"]).mean() > 0.999
     assert found.provider == "torch cpu"
 
