@@ -119,6 +119,7 @@ class Worker:
             deliver=self._outbox.deliver,
             concurrency=settings.work.concurrency,
             poll_seconds=settings.work.poll_seconds,
+            at_a_time={one.name: one.at_a_time for one in settings.effective_destinations},
         )
         self._line = Line(self._house.work, self._studies, self._engine, clock, settings, self._models_for)
         self._arrivals = Arrivals(

@@ -1,14 +1,16 @@
 """The work engine on DBOS Transact: durable queues in the same kind of database as the records.
 
 Two queues. `analyse` runs one workflow per study and revision, `deliver` one per delivery and attempt,
-one at a time per destination. A workflow's arguments are identifiers only: the engine keeps them in
-clear text. What killed the process in the middle runs again after the next start (ADR-0002).
+one at a time per destination, or per lane of one that takes several. A workflow's arguments are identifiers
+only: the engine keeps them in clear text. What killed the process in the middle runs again after the next
+start (ADR-0002).
 """
 
 from __future__ import annotations
 
 import logging
 import time
+import zlib
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
@@ -44,10 +46,15 @@ class EngineDbos:
         deliver: Deliver,
         concurrency: int,
         poll_seconds: float,
+        at_a_time: Mapping[str, int] | None = None,
         epoch: str = WORKFLOW_EPOCH,
     ) -> None:
-        """`epoch`: another one only where a test plays another version of this program."""
+        """`at_a_time`: deliveries by destination; one where nothing is said.
+
+        `epoch`: another one only where a test plays another version of this program.
+        """
         self._executor_id, self._epoch = executor_id, epoch
+        self._at_a_time = at_a_time or {}
         engine = open_database(url)
         config: DBOSConfig = {
             "name": "hoichan",
@@ -104,11 +111,17 @@ class EngineDbos:
     def enqueue_delivery(self, delivery: Delivery) -> None:
         """Have one delivery tried; the same key and number of attempts twice is one piece of work."""
         name = f"delivery:{delivery.idempotency_key}:{delivery.attempts}"
-        with SetWorkflowID(name), SetEnqueueOptions(queue_partition_key=delivery.destination):
+        with SetWorkflowID(name), SetEnqueueOptions(queue_partition_key=self._lane(delivery)):
             DBOS.enqueue_workflow(DELIVER, self._delivery, delivery.idempotency_key)
         status = DBOS.get_workflow_status(name)
         if status is not None and status.status in GAVE_UP:  # a try of long ago that found no database
             DBOS.resume_workflow(name)
+
+    def _lane(self, delivery: Delivery) -> str:
+        """The partition of the queue: all deliveries of a study to a destination are in the same."""
+        lanes = self._at_a_time.get(delivery.destination, 1)
+        lane = zlib.crc32(delivery.study_instance_uid.encode()) % lanes
+        return f"{delivery.destination}#{lane}" if lane else delivery.destination
 
     def queued(self) -> Mapping[str, int]:
         """Waiting and running pieces of work by queue."""

@@ -42,6 +42,8 @@ def not_smart(auth: Auth) -> Auth:
 class _Destination(Section):
     name: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")
     timeout_seconds: float = Field(30, gt=0)
+    # Deliveries at a time, of different studies; those of one study always go one after the other.
+    at_a_time: int = Field(1, ge=1, le=4)
     # False: gets nothing new. What it is owed and corrections of what it has still go there.
     active: bool = True
 

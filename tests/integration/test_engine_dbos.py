@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 
 import pytest
@@ -34,17 +35,18 @@ def analyse(study, revision):
     say("end", study, revision)
 
 def deliver(key):
-    while key.startswith("slow") and os.path.exists(f"{folder}/hold"):
+    while key.startswith("slow") and "free" not in key and os.path.exists(f"{folder}/hold"):
         time.sleep(0.01)
     say("deliver", key)
 
 engine = EngineDbos(f"sqlite:///{folder}/engine.sqlite", executor_id="w", analyse=analyse, deliver=deliver,
-                    concurrency=1, poll_seconds=0.05, epoch=sys.argv[4])
+                    concurrency=1, poll_seconds=0.05, epoch=sys.argv[4], at_a_time={"slowly": 4})
 for study, revision, *band in studies:
     engine.enqueue_study(study, revision, band=band[0] if band else 2)
 for key in deliveries:
     engine.enqueue_delivery(Delivery(
-        report_uid="1.2", study_instance_uid="1.2", destination=key.split("-")[0], kind="dicom", documents=(),
+        report_uid="1.2", study_instance_uid="1.2." + key.split("-")[-1], destination=key.split("-")[0],
+        kind="dicom", documents=(),
         idempotency_key=key, state=DeliveryState.PENDING, attempts=0,
         next_attempt_at=datetime.now(UTC), acknowledgement=None))
 say("enqueued", dict(engine.queued()))
@@ -215,6 +217,24 @@ def test_a_slow_receiver_delays_no_other(start, tmp_path):
     worker.end()
     done = [line.split()[1] for line in worker.lines() if line.startswith("deliver")]
     assert [key for key in done if key in slow] == slow  # one at a time, in their order
+
+
+def test_a_receiver_that_takes_several_gets_them_study_by_study(start, tmp_path):
+    """The studies 1.2.0 and 1.2.1 are in two lanes: the one goes on while the other's first is held."""
+    assert zlib.crc32(b"1.2.0") % 4 != zlib.crc32(b"1.2.1") % 4
+    (tmp_path / "hold").touch()
+    held = [f"slowly-{number}-0" for number in range(3)]
+    free = [f"slowly-free{number}-1" for number in range(3)]
+    worker = start(deliveries=[*held, *free])
+    for key in free:
+        worker.wait_for(f"deliver {key}")
+    assert not any(f"deliver {key}" in worker.lines() for key in held)
+    (tmp_path / "hold").unlink()
+    for key in held:
+        worker.wait_for(f"deliver {key}")
+    worker.end()
+    done = [line.split()[1] for line in worker.lines() if line.startswith("deliver")]
+    assert done == [*free, *held]  # of one study one after the other
 
 
 def test_the_urgent_goes_before_what_was_enqueued_before_it(start, tmp_path):
