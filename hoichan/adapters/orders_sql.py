@@ -12,7 +12,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from hoichan.adapters import rows
+from hoichan.adapters import insurance_sql, rows
 from hoichan.adapters.person_rows import PERSON, clean, person, person_row
 from hoichan.adapters.schema_orders import messages, orders, patient_events
 from hoichan.adapters.transactions import transaction
@@ -128,6 +128,8 @@ class OrdersSql:
 
     def _do(self, connection: sa.Connection, told: Told, now: datetime) -> None:
         for position, event in enumerate(told.events):
+            person = event.surviving if isinstance(event, PatientMerge) else event.patient
+            insurance_sql.keep(connection, person, message_key=told.key, at=now)
             if isinstance(event, Order):
                 _put_order(connection, event, told, position, now)
             else:
@@ -169,6 +171,9 @@ def _put_event(
         }
     connection.execute(patient_events.insert().values(message_key=told.key, at=now, **values))
     if isinstance(event, PatientMerge):
+        insurance_sql.move(
+            connection, clean(event.prior_patient_id.reveal()), clean(event.prior_issuer), event.surviving
+        )
         connection.execute(
             orders.update()
             .where(orders.c.patient_id == values["prior_patient_id"], *_of_issuer(values["prior_issuer"]))

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import sqlalchemy as sa
 
-from hoichan.adapters import patients_sql, rows
+from hoichan.adapters import insurance_sql, patients_sql, rows
 from hoichan.adapters.rejections_sql import RejectionsSql
 from hoichan.adapters.review_standing import not_over_a_signature, standing
 from hoichan.adapters.schema import (
@@ -168,7 +168,7 @@ class StudiesSql(RejectionsSql):
             .where(series.c.study_instance_uid == uid)
             .order_by(series.c.series_number, series.c.series_instance_uid)
         ).mappings()
-        return rows.study(head, list(groups), list(found), revision)
+        return rows.study(insurance_sql.insured(connection, head), list(groups), list(found), revision)
 
     def unfinished(self) -> Sequence[tuple[StudyInstanceUID, int, int]]:
         """Study, revision and run of what was assembled and has neither a report nor a failure."""

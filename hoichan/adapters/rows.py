@@ -153,6 +153,7 @@ def patient(head: Row) -> Patient:
         patient_birth_date=Phi(head["patient_birth_date"]) if head["patient_birth_date"] else None,
         patient_sex=head["patient_sex"],
         patient_age_years=head["patient_age_years"],
+        insurance_number=Phi(head["insurance_number"]) if head.get("insurance_number") else None,
     )
 
 

@@ -18,6 +18,7 @@ from hoichan import codes
 from hoichan.encoding.fhir_parts import (
     CITIZEN_ID,
     FACILITY_CODE,
+    INSURANCE_NUMBER,
     PATIENT_REFERENCE,
     Json,
     concept,
@@ -76,7 +77,7 @@ def addressed_to(
 ) -> bytes:
     """The bundle in one receiver's dialect; the same bytes when the receiver asks for nothing special.
 
-    A citizen id keeps its national system whatever the receiver calls its own numbers.
+    Citizen id and insurance number keep their national systems whatever the receiver calls its own numbers.
     """
     bundle = json.loads(content)
     if not review_task:
@@ -99,7 +100,7 @@ def has_patient(content: bytes) -> bool:
 
 def _readdress(subject: Json, system: str) -> None:
     own_identifier = subject.get("identifier")
-    if own_identifier is not None and own_identifier["system"] != CITIZEN_ID:
+    if own_identifier is not None and own_identifier["system"] not in (CITIZEN_ID, INSURANCE_NUMBER):
         own_identifier["system"] = system
     reference = subject.get("reference", "")
     own, _, value = reference.removeprefix(PATIENT_REFERENCE).partition("|")

@@ -13,6 +13,7 @@ Json = dict[str, Any]
 
 DICOM_UID = "urn:dicom:uid"
 CITIZEN_ID = "http://fhir.hl7.org.vn/core/sid/cccd"
+INSURANCE_NUMBER = "http://fhir.hl7.org.vn/core/sid/bhyt"
 FACILITY_CODE = "http://fhir.hl7.org.vn/core/sid/ma-cskcb"
 TERMINOLOGY = "http://terminology.hl7.org/CodeSystem"
 PATIENT_REFERENCE = "Patient?identifier="

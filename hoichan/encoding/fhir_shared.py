@@ -7,6 +7,7 @@ from datetime import datetime
 from hoichan import codes
 from hoichan.encoding.equipment import Device, devices
 from hoichan.encoding.fhir_parts import (
+    INSURANCE_NUMBER,
     TERMINOLOGY,
     Json,
     coding,
@@ -45,6 +46,14 @@ class BundleBuilder:
             self.subject["reference"] = reference
         else:
             self.subject["display"] = "unknown"
+        insurance = self.study.patient.insurance_number
+        if insurance is not None:  # beside the reference, where it came to us as such
+            kind = v2("v2-0203", "HC", "Health Card Number")
+            self.subject["identifier"] = {
+                "type": kind,
+                "system": INSURANCE_NUMBER,
+                "value": insurance.reveal(),
+            }
         self.issued = self._time(self.report.created_at)
         self.effective = self._time(self.study.study_datetime or self.report.created_at)
 

@@ -39,7 +39,10 @@ def patient_name(text: str) -> tuple[str, ...]:
 
 
 def identifiers(patient: Patient, facility_code: str) -> list[er7.Repetition]:
-    """The facility's number and the citizen id, each with who gave it (table 0203), where known."""
+    """The facility's number, citizen id and insurance number (BHYT), each with who gave it (table 0203).
+
+    The last only where it came to us as such.
+    """
     found: list[er7.Repetition] = []
     number = patient.patient_id.reveal().strip()
     if number:
@@ -49,4 +52,6 @@ def identifiers(patient: Patient, facility_code: str) -> list[er7.Repetition]:
     citizen = patient.national_id.reveal().strip() if patient.national_id else ""
     if _CITIZEN_ID.fullmatch(citizen):
         found.append((citizen, "", "", "BCA", "NNVNM"))
+    if patient.insurance_number is not None:
+        found.append((patient.insurance_number.reveal(), "", "", "VN-BHXH", "HC"))
     return found

@@ -17,6 +17,7 @@ from enum import StrEnum
 
 from hoichan import er7
 from hoichan.errors import MessageUnreadable, MessageUnsupported
+from hoichan.intake.insurance import insurance_number
 from hoichan.privacy import Phi
 from hoichan.types import Code, Patient, Study, StudyInstanceUID
 
@@ -189,6 +190,7 @@ def _patient(pid: er7.Segment, zone: tzinfo) -> Patient:
         patient_name=Phi(_person_name(pid)),
         patient_birth_date=Phi(date(born.year, born.month, born.day)) if born else None,
         patient_sex=sex if sex in _SEXES else None,
+        insurance_number=insurance_number(pid),
     )
 
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, tzinfo
 from typing import Any
 
 from hoichan import codes
 from hoichan.errors import HoichanError, MessageUnreadable, MessageUnsupported
+from hoichan.intake.insurance import HEALTH_CARD, as_insurance
 from hoichan.intake.messages import Told
 from hoichan.intake.orders import Order, OrderControl, OrderPriority, modality_of, region
 from hoichan.privacy import Phi
@@ -24,6 +25,7 @@ from hoichan.types import Code, Patient, StudyInstanceUID
 Json = dict[str, Any]
 KIND = "ServiceRequest"
 CITIZEN_ID = "http://fhir.hl7.org.vn/core/sid/cccd"
+INSURANCE_NUMBER = "http://fhir.hl7.org.vn/core/sid/bhyt"
 _DICOM_UID = "urn:dicom:uid"
 _ORDERED = frozenset({"order", "original-order", "reflex-order", "filler-order", "instance-order"})
 _CONTROL = {
@@ -175,7 +177,18 @@ def _patient(resource: Mapping[str, Any], zone: tzinfo) -> Patient:
         patient_name=Phi(_name(person)),
         patient_birth_date=Phi(born) if born else None,
         patient_sex=_SEX.get(str(person.get("gender"))),
+        insurance_number=_insurance_number(identifiers),
     )
+
+
+def _insurance_number(identifiers: Sequence[Json]) -> Phi[str] | None:
+    """The first that is typed HC, or of the national system, and could be one."""
+    typed = (
+        as_insurance(_text(one.get("value")))
+        for one in identifiers
+        if _type(one) == HEALTH_CARD or _text(one.get("system")) == INSURANCE_NUMBER
+    )
+    return next((number for number in typed if number is not None), None)
 
 
 def _authority(system: str | None) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
 from pathlib import PurePosixPath
@@ -58,6 +58,8 @@ class Patient:
     patient_birth_date: Phi[date] | None  # (0010,0030)   Patient.birthDate
     patient_sex: str | None  # (0010,0040)   Patient.gender; M | F | O
     patient_age_years: int | None = None  # (0010,1010), or study date minus birth date
+    # BHYT, where an order or the HIS typed a number as such (PID-3 HC); says nothing of who the person is
+    insurance_number: Phi[str] | None = field(default=None, compare=False)
 
 
 class Urgency(StrEnum):

@@ -9,6 +9,7 @@ from hoichan.adapters import (  # noqa: F401  their tables belong to the metadat
     schema_audit_feed,
     schema_front_door,
     schema_governance,
+    schema_insurance,
     schema_notices,
     schema_opinions,
     schema_orders,

@@ -394,3 +394,26 @@ def test_the_strongest_tie_wins_and_two_alike_are_left_to_a_person():
 def test_two_people_are_one_by_their_numbers(one, other, expected):
     assert same_patient(person(**one), person(**other)) is expected
     assert same_patient(person(**other), person(**one)) is expected
+
+
+# ------------------------------------------------------------------ health insurance
+@pytest.mark.parametrize(
+    ("identifiers", "number"),
+    [
+        ("BN1^^^BV^MR~DN4790123456789^^^BHXH^HC", "DN4790123456789"),
+        ("BN1^^^BV^MR~dn 4 79 0123456789^^^BHXH^hc", "DN4790123456789"),
+        ("BN1^^^BV^MR~0123456789^^^BHXH^HC", "0123456789"),
+        ("BN1^^^BV^MR~079185001234^^^BHXH^HC", "079185001234"),  # since 2025 the citizen id serves
+        ("BN1^^^BV^MR~12^^^BHXH^HC~0123456789^^^BHXH^HC", "0123456789"),  # what cannot be one is passed over
+        ("BN1^^^BV^MR~012345678^^^BHXH^HC", None),  # an old identity card
+        ("BN1^^^BV^MR~DN4790123456789^^^BHXH^SS", None),  # only where it is typed as such
+        ("DN4790123456789^^^BV^MR", None),
+        ("BN1^^^BV^MR~079185001234^^^BCA^NNVNM", None),
+    ],
+)
+def test_an_insurance_number_is_what_is_typed_as_one(identifiers, number):
+    pid = f"PID|1||{identifiers}||Nguyễn^Ổn||19850315|F"
+    (order,) = read_events(ORM.replace(PID, pid).encode(), zone=SITE_ZONE)
+    kept = order.patient.insurance_number
+    assert (kept.reveal() if kept else None) == number
+    assert "DN4790123456789" not in repr(order)

@@ -165,3 +165,12 @@ def test_whatever_comes_has_an_answer(changes):
 @pytest.mark.parametrize("content", [b"", b"\xff", b"[]", b"[" * 100_000, b'{"resourceType": 3}'])
 def test_bytes_that_are_no_resource_have_one_too(content):
     assert hear_request(content, sender="x", zone=ZONE, now=NOW).error is not None
+
+
+def test_an_insurance_number_is_what_is_typed_or_named_as_one():
+    assert read().patient.insurance_number.reveal() == "DN4790123456789"
+    person = copy.deepcopy(REQUEST["contained"][0])
+    person["identifier"][2] = {"type": coded("HC"), "system": "http://his/x", "value": "0123456789"}
+    assert read(contained=[person]).patient.insurance_number.reveal() == "0123456789"
+    person["identifier"][2] = {"system": "http://his/x", "value": "0123456789"}
+    assert read(contained=[person]).patient.insurance_number is None

@@ -1,4 +1,4 @@
-"""Steps of jobs, and how far each audit repository is. pre: run before the new program starts; adds only."""
+"""Steps of jobs, audit feeds, insurance numbers. pre: run before the new program starts; adds only."""
 
 from __future__ import annotations
 
@@ -33,10 +33,20 @@ def upgrade() -> None:
         sa.Column("at", UtcDateTime(), nullable=False),
         sa.PrimaryKeyConstraint("receiver", "source", name=op.f("pk_audit_feeds")),
     )
+    op.create_table(
+        "insurance_numbers",
+        sa.Column("patient_id", sa.Text(), nullable=False),
+        sa.Column("issuer", sa.Text(), nullable=False),
+        sa.Column("number", sa.Text(), nullable=False),
+        sa.Column("message_key", sa.String(64), nullable=False),
+        sa.Column("at", UtcDateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("patient_id", "issuer", name=op.f("pk_insurance_numbers")),
+    )
 
 
 def downgrade() -> None:
     """Drop them."""
+    op.drop_table("insurance_numbers")
     op.drop_table("audit_feeds")
     op.drop_index(op.f("ix_ups_steps_at"), table_name="ups_steps")
     op.drop_index("ix_ups_steps_job", table_name="ups_steps")
