@@ -26,7 +26,7 @@ from pynetdicom import AE, build_role
 
 from dicom_listener.senders import entry_of
 from dicom_listener.statuses import SUCCESS, Answer
-from hoichan.adapters.associations import release
+from hoichan.adapters.associations import associate, release
 from hoichan.adapters.tls import client_args
 from hoichan.errors import SpoolFull
 from hoichan.intake.dataset import Header
@@ -233,7 +233,8 @@ class Commitments:
         entity.dimse_timeout = entity.network_timeout = 30
         entity.add_requested_context(SOP_CLASS)
         try:
-            association = entity.associate(
+            association = associate(
+                entity,
                 host,
                 port,
                 ae_title=request.ae_title,

@@ -13,7 +13,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from hoichan.adapters import database
-from hoichan.adapters.associations import release
+from hoichan.adapters.associations import associate, release
 from hoichan.adapters.audit_sql import KEY_FILE, AuditSql
 from hoichan.adapters.clock import SystemClock
 from hoichan.adapters.people_sql import PeopleSql
@@ -283,8 +283,8 @@ def _echo(name: str, settings: Settings, destination: DicomDestination) -> Check
     except OSError as error:
         detail = f"the certificates of {name}.tls cannot be used ({type(error).__name__})"
         return Check(name=name, passed=False, detail=detail)
-    association = entity.associate(
-        destination.host, destination.port, ae_title=destination.ae_title, tls_args=tls_args
+    association = associate(
+        entity, destination.host, destination.port, ae_title=destination.ae_title, tls_args=tls_args
     )
     if not association.is_established:
         detail = f"{where} rejects our AE title {entity.ae_title}: register it there, or correct ae_title"

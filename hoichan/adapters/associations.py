@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Sequence
 from typing import Any
+
+from pynetdicom import AE, evt
+
+
+def associate(entity: AE, host: str, port: int, *, evt_handlers: Sequence[Any] = (), **options: Any) -> Any:  # noqa: ANN401 (an untyped pynetdicom Association)
+    """As `AE.associate`, with its own reactor held while an answer is waited for."""
+    return entity.associate(
+        host, port, evt_handlers=[(evt.EVT_CONN_OPEN, _hold_reactor), *evt_handlers], **options
+    )
 
 
 def release(association: Any) -> None:  # noqa: ANN401 (an untyped pynetdicom Association)
@@ -15,3 +26,42 @@ def release(association: Any) -> None:  # noqa: ANN401 (an untyped pynetdicom As
         association.release()
     else:
         association.abort()
+
+
+class Checkpoint(threading.Event):
+    """Where the reactor of an association of ours stands while we wait for an answer.
+
+    pynetdicom's reactor says that it stands before it asks whether it may go on, and that it goes on only after
+    it has: in between it takes an answer that comes at once for a request, and whoever waits for the answer
+    waits in vain. Here going on and saying so are one; an association that has ended says for ever that it
+    stands, so that nobody waits for it.
+    """
+
+    def __init__(self, association: Any) -> None:  # noqa: ANN401 (an untyped pynetdicom Association)
+        super().__init__()
+        self._association = association
+        self._gone_on = threading.Condition()
+        self.set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Stands here until it may go on."""
+        with self._gone_on:
+            self._association._is_paused = True
+            may = self._gone_on.wait_for(self.is_set, timeout)
+            self._association._is_paused = False
+            return may
+
+    def set(self) -> None:
+        """Lets it go on."""
+        with self._gone_on:
+            super().set()
+            self._gone_on.notify_all()
+
+    def clear(self) -> None:
+        """Holds it when it comes here next."""
+        with self._gone_on:
+            super().clear()
+
+
+def _hold_reactor(event: Any) -> None:  # noqa: ANN401 (an untyped pynetdicom Event)
+    event.assoc._reactor_checkpoint = Checkpoint(event.assoc)

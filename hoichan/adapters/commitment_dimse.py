@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 from pynetdicom.dimse_messages import N_EVENT_REPORT_RSP
 
-from hoichan.adapters.associations import release
+from hoichan.adapters.associations import associate, release
 from hoichan.adapters.tls import client_args
 from hoichan.errors import NotDicom, Refused, Unreachable
 from hoichan.intake.commitments import (
@@ -72,7 +72,8 @@ class CommitmentScu:
             tls_args = client_args(destination.tls, destination.host)
         except OSError as error:
             raise Unreachable(destination.name, "the certificates of tls cannot be used") from error
-        association = entity.associate(
+        association = associate(
+            entity,
             destination.host,
             destination.port,
             ae_title=destination.ae_title,

@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx2
 
+from hoichan.adapters.associations import associate
 from hoichan.adapters.frames import pieces as pieces_of
 from hoichan.adapters.reasons import knock, reason_of
 from hoichan.adapters.stow_client import Parcel, StowClient
@@ -106,7 +107,8 @@ class DimseCourier:
             tls_args = client_args(destination.tls, destination.host)
         except OSError as error:
             raise Unreachable(destination.name, "certificate") from error
-        association = entity.associate(
+        association = associate(
+            entity,
             destination.host,
             destination.port,
             contexts=contexts,

@@ -11,7 +11,7 @@ from pydicom import Dataset, dcmread
 from pynetdicom import AE
 from pynetdicom.association import Association
 
-from hoichan.adapters.associations import release
+from hoichan.adapters.associations import associate, release
 from hoichan.adapters.reasons import knock
 from hoichan.adapters.tls import client_args
 from hoichan.errors import Unreachable
@@ -103,8 +103,8 @@ class FindScu:
             tls_args = client_args(destination.tls, destination.host)
         except OSError as error:
             raise Unreachable(destination.name, "the certificates of tls cannot be used") from error
-        association = entity.associate(
-            destination.host, destination.port, ae_title=destination.ae_title, tls_args=tls_args
+        association = associate(
+            entity, destination.host, destination.port, ae_title=destination.ae_title, tls_args=tls_args
         )
         if not association.is_established:
             if association.is_rejected or association.rejected_contexts:

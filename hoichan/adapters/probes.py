@@ -10,7 +10,7 @@ from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 
-from hoichan.adapters.associations import release
+from hoichan.adapters.associations import associate, release
 from hoichan.adapters.reasons import knock, reason_of
 from hoichan.adapters.tls import client_args, client_context
 from hoichan.errors import Unreachable
@@ -59,7 +59,7 @@ def echo(destination: DicomDestination, calling_ae_title: str) -> None:
         tls_args = client_args(destination.tls, destination.host)
     except OSError as error:
         raise Unreachable(name, "certificate") from error
-    association = entity.associate(*where, ae_title=destination.ae_title, tls_args=tls_args)
+    association = associate(entity, *where, ae_title=destination.ae_title, tls_args=tls_args)
     if association.is_established:
         try:
             association.send_c_echo()

@@ -24,7 +24,7 @@ from pynetdicom import (
     evt,
 )
 
-from hoichan.adapters.associations import release
+from hoichan.adapters.associations import associate, release
 from hoichan.adapters.tls import client_args
 from hoichan.errors import HoichanError, IntakeError, Refused, SpoolFull, Unreachable
 from hoichan.intake.dataset import Header
@@ -225,7 +225,8 @@ class DimseArchive:
             tls_args = client_args(source.tls, source.host)
         except OSError as error:
             raise Unreachable(source.name, "the certificates of tls cannot be used") from error
-        association = entity.associate(
+        association = associate(
+            entity,
             source.host,
             source.port,
             ae_title=source.ae_title,

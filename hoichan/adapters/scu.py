@@ -10,7 +10,7 @@ from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 from pynetdicom import AE
 
-from hoichan.adapters.associations import release
+from hoichan.adapters.associations import associate, release
 from hoichan.errors import NotDicom, Refused, Unreachable
 
 CONTEXTS = 128  # an association may propose no more (PS3.8 9.3.2.2)
@@ -69,7 +69,7 @@ def send(
         entity = AE(ae_title=calling_ae_title)
         for sop_class, syntax in kinds:
             entity.add_requested_context(sop_class, syntax)
-        association = entity.associate(to.host, to.port, ae_title=to.ae_title)
+        association = associate(entity, to.host, to.port, ae_title=to.ae_title)
         if not association.is_established:
             raise Unreachable(str(to), "no association: check host, port, AE title and the list of senders")
         try:

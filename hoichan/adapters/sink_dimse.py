@@ -11,7 +11,7 @@ from pydicom import Dataset, dcmread
 from pynetdicom import AE
 from pynetdicom.association import Association
 
-from hoichan.adapters.associations import release
+from hoichan.adapters.associations import associate, release
 from hoichan.adapters.images_there import FindScu, Waiting
 from hoichan.adapters.reasons import knock
 from hoichan.adapters.tls import client_args
@@ -79,8 +79,8 @@ class DimseSink:
             tls_args = client_args(destination.tls, destination.host)
         except OSError as error:
             raise Unreachable(destination.name, "the certificates of tls cannot be used") from error
-        association = ae.associate(
-            destination.host, destination.port, ae_title=destination.ae_title, tls_args=tls_args
+        association: Association = associate(
+            ae, destination.host, destination.port, ae_title=destination.ae_title, tls_args=tls_args
         )
         if association.is_established:
             return association

@@ -13,7 +13,7 @@ from typing import Any
 from pydicom.dataset import Dataset
 from pynetdicom import AE, _config
 
-from hoichan.adapters.associations import release
+from hoichan.adapters.associations import associate, release
 from hoichan.adapters.tls import client_args
 from hoichan.errors import Refused, Unreachable
 from hoichan.intake.dataset import Header
@@ -78,8 +78,8 @@ class WorklistScu:
             tls_args = client_args(worklist.tls, worklist.host)
         except OSError as error:
             raise Unreachable(worklist.name, "certificate") from error
-        association = entity.associate(
-            worklist.host, worklist.port, ae_title=worklist.ae_title, tls_args=tls_args
+        association = associate(
+            entity, worklist.host, worklist.port, ae_title=worklist.ae_title, tls_args=tls_args
         )
         if association.is_established:
             return association

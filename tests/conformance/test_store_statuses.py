@@ -17,6 +17,7 @@ from pynetdicom.dimse_primitives import C_STORE
 
 from dicom_listener import Door
 from dicom_listener.statuses import answer_to
+from hoichan.adapters.associations import associate
 from hoichan.adapters.spool_disk import DiskSpool
 from hoichan.errors import HoichanError
 from hoichan.intake.headers import DEFLATED, EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
@@ -46,7 +47,8 @@ class Modality:
             self.hang_up()
             self._contexts = ((negotiated, syntax),)
             entity = AE(ae_title="MODALITY")
-            self._association = entity.associate(
+            self._association = associate(
+                entity,
                 "127.0.0.1",
                 self._port,
                 contexts=[build_context(negotiated, syntax)],
@@ -260,6 +262,6 @@ def test_whatever_comes_gets_its_answer_and_service_goes_on(modality):
 def test_the_door_offers_only_verification_and_storage(modality):
     with_find = AE()
     with_find.add_requested_context("1.2.840.10008.5.1.4.1.2.2.1")
-    association = with_find.associate("127.0.0.1", modality._port)
+    association = associate(with_find, "127.0.0.1", modality._port)
     assert association.accepted_contexts == []
     with_find.shutdown()

@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE, build_context, build_role, evt
 
 from dicom_listener import Door
-from hoichan.adapters.associations import release
+from hoichan.adapters.associations import associate, release
 from hoichan.adapters.commitment_dimse import CommitmentScu
 from hoichan.adapters.commitments_sql import CommitmentsSql
 from hoichan.adapters.database import open_database
@@ -105,8 +105,8 @@ class Pacs:
         else:
             entity = AE(ae_title=title)
             entity.add_requested_context(SOP_CLASS, IMPLICIT_LITTLE)
-            made = entity.associate(
-                "127.0.0.1", self.reports_to, ext_neg=[build_role(SOP_CLASS, scp_role=True)]
+            made = associate(
+                entity, "127.0.0.1", self.reports_to, ext_neg=[build_role(SOP_CLASS, scp_role=True)]
             )
             assert made.is_established
             try:
@@ -415,7 +415,7 @@ def test_the_context_is_still_ours_to_serve(tmp_path):
     door.open()
     try:
         entity = AE(ae_title="CR_ROOM1")
-        made = entity.associate("127.0.0.1", port, contexts=[build_context(SOP_CLASS, IMPLICIT_LITTLE)])
+        made = associate(entity, "127.0.0.1", port, contexts=[build_context(SOP_CLASS, IMPLICIT_LITTLE)])
         question = Dataset()
         question.TransactionUID = "1.2.3"
         question.ReferencedSOPSequence = [Dataset()]

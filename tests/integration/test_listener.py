@@ -16,7 +16,7 @@ from pynetdicom import AE, build_context, evt
 from structlog.testing import capture_logs
 
 from dicom_listener import Door
-from hoichan.adapters.associations import release
+from hoichan.adapters.associations import associate, release
 from hoichan.adapters.spool_disk import DiskSpool
 from hoichan.errors import ConfigurationError, PortInUse
 from hoichan.intake.headers import EXPLICIT_LITTLE, IMPLICIT_LITTLE
@@ -52,7 +52,8 @@ def association(port, title="CR_ROOM1", contexts=None, timeout=DEADLINE_SECONDS,
     entity = AE(ae_title=title)
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = timeout
     sockets = []  # pynetdicom leaves its socket open when the other side hangs up first
-    made = entity.associate(
+    made = associate(
+        entity,
         "127.0.0.1",
         port,
         contexts=contexts or [build_context(COMPUTED_RADIOGRAPHY, EXPLICIT_LITTLE)],

@@ -19,6 +19,7 @@ import pytest
 from pydicom import Dataset, dcmread
 from pynetdicom import AE, build_role, evt
 
+from hoichan.adapters.associations import associate
 from hoichan.adapters.encoder import DocumentEncoder
 from hoichan.adapters.sink_dimse import DimseSink
 from hoichan.adapters.sink_fhir import FhirSink
@@ -215,7 +216,8 @@ def get(server, made):
     entity.add_requested_context(GET)
     for one in classes:
         entity.add_requested_context(one, "1.2.840.10008.1.2.1")
-    association = entity.associate(
+    association = associate(
+        entity,
         "127.0.0.1",
         server.port,
         ae_title="PACS",

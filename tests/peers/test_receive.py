@@ -30,6 +30,7 @@ from pydicom.uid import (
 from pynetdicom import AE, build_context
 
 from dicom_listener import Door
+from hoichan.adapters.associations import associate
 from hoichan.adapters.spool_disk import DiskSpool
 from hoichan.intake.dataset import read_spooled
 from hoichan.intake.part10 import read_meta
@@ -152,8 +153,8 @@ def test_big_endian_alone(door, tmp_path):
     spool, port = door
     path = write(ExplicitVRBigEndian, tmp_path)
     entity = AE()
-    association = entity.associate(
-        "127.0.0.1", port, contexts=[build_context(COMPUTED_RADIOGRAPHY, ExplicitVRBigEndian)]
+    association = associate(
+        entity, "127.0.0.1", port, contexts=[build_context(COMPUTED_RADIOGRAPHY, ExplicitVRBigEndian)]
     )
     assert association.send_c_store(dcmread(path)).Status == 0x0000
     association.release()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+from types import SimpleNamespace
+
 import pytest
 from pynetdicom import AE, build_context
 
-from hoichan.adapters.associations import release
+from hoichan.adapters.associations import Checkpoint, associate, release
+from hoichan.testing.house import wait_until
 
 VERIFICATION = "1.2.840.10008.1.1"
 
@@ -21,7 +25,7 @@ def port():
 
 @pytest.fixture
 def association(port):
-    made = AE().associate("127.0.0.1", port, contexts=[build_context(VERIFICATION)])
+    made = associate(AE(), "127.0.0.1", port, contexts=[build_context(VERIFICATION)])
     assert made.is_established
     return made
 
@@ -40,4 +44,60 @@ def test_one_that_was_aborted_while_it_was_made_is_not_waited_for(association):
 
 
 def test_one_that_was_never_made_is_nothing_to_end(port):
-    release(AE().associate("127.0.0.1", port, contexts=[build_context("1.2.840.10008.5.1.4.1.1.2")]))
+    release(associate(AE(), "127.0.0.1", port, contexts=[build_context("1.2.840.10008.5.1.4.1.1.2")]))
+
+
+@pytest.fixture
+def reactor():
+    """What pynetdicom's reactor says of itself."""
+    return SimpleNamespace(_is_paused=False)
+
+
+def test_our_associations_hold_their_reactor(association):
+    assert isinstance(association._reactor_checkpoint, Checkpoint)
+    assert association.send_c_echo().Status == 0
+    release(association)
+
+
+def test_a_reactor_that_goes_on_no_longer_says_that_it_stands(reactor):
+    checkpoint = Checkpoint(reactor)
+    reactor._is_paused = True  # pynetdicom says so before it asks whether it may go on
+    assert checkpoint.wait(60)
+    assert not reactor._is_paused
+
+
+def test_it_stands_until_the_answer_is_here(reactor):
+    checkpoint = Checkpoint(reactor)
+    checkpoint.clear()
+    assert not reactor._is_paused
+    gone_on = threading.Event()
+
+    def stand():
+        checkpoint.wait(60)
+        gone_on.set()
+
+    thread = threading.Thread(target=stand)
+    thread.start()
+    wait_until(lambda: reactor._is_paused, seconds=60, what="standing")
+    checkpoint.clear()  # the next question, asked while it still stands
+    assert reactor._is_paused and not gone_on.is_set()
+    checkpoint.set()
+    assert gone_on.wait(60) and not reactor._is_paused
+    thread.join(60)
+
+
+@pytest.mark.timeout(30)
+def test_nobody_waits_for_the_reactor_of_one_that_ended(association):
+    association.dimse_timeout = 0.1
+    association.abort()
+    association.join(10)
+    association.is_established = True  # who sends has looked already
+    answer = association.send_c_echo()
+    assert "Status" not in answer
+
+
+def test_it_does_not_stand_for_ever(reactor):
+    checkpoint = Checkpoint(reactor)
+    checkpoint.clear()
+    assert not checkpoint.wait(0.001)
+    assert not reactor._is_paused
