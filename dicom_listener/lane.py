@@ -83,6 +83,7 @@ class Lane:
     ) -> None:
         """`begin`: opens a reception; None: the request is not for this lane. `may_echo`: whether it is."""
         self.response = b""  # the P-DATA-TF of the last answer
+        self.has_stored = False  # or has begun to
         self._begin = begin
         self._may_echo = may_echo
         self._buffer = bytearray(BUFFER_BYTES)
@@ -176,6 +177,7 @@ class Lane:
         self._start += 10 + size
         self._pdu_left, self._pdv_left, self._is_last = length - size - 4, 0, False
         self._request, self._reception = request, reception
+        self.has_stored = True
         return Step.MORE
 
     def _collect(self, pieces: list[memoryview]) -> Step:

@@ -1,14 +1,17 @@
 """How much at a time: associations in all and for each sender, and connections that have said nothing yet.
 
-And how much a minute: a sender may store a minute's worth at once, and then as fast as agreed.
+And how much a minute: a sender may store a minute's worth at once, and then as fast as agreed. And how many
+associations are worked for at the same moment, so that fifty senders do not keep a C-ECHO waiting.
 """
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from hoichan.settings import Sender
@@ -67,6 +70,55 @@ class Limits:
         return len(self._living) < self._maximum and (
             sender.maximum_associations is None or of_sender < sender.maximum_associations
         )
+
+
+class Turns:
+    """So many associations may work at the same moment; the others wait in a queue.
+
+    The interpreter works for one thread at a time, and every system call asks for it anew: a thread that has
+    fifty others before it waits fifty times for one object. Here most of them sleep meanwhile.
+    """
+
+    def __init__(self, number: int) -> None:
+        self._free: queue.SimpleQueue[None] = queue.SimpleQueue()
+        for _ in range(number):
+            self._free.put(None)
+
+    def take(self) -> None:
+        """Waits for a turn."""
+        self._free.get()
+
+    def give(self) -> None:
+        """Ends it."""
+        self._free.put(None)
+
+
+class Turn:
+    """The turn of one association, which is not taken while it waits for the disk. For one thread."""
+
+    def __init__(self, turns: Turns) -> None:
+        self._turns = turns
+        self._is_taken = False
+
+    def __enter__(self) -> None:
+        self._turns.take()
+        self._is_taken = True
+
+    def __exit__(self, *error: object) -> None:
+        self._is_taken = False
+        self._turns.give()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Others work meanwhile; nothing happens where there is no turn."""
+        if not self._is_taken:
+            yield
+            return
+        self._turns.give()
+        try:
+            yield
+        finally:
+            self._turns.take()
 
 
 class Waiting:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 
 import structlog
 
@@ -11,7 +12,7 @@ from dicom_listener.lane import StoreRequest
 from dicom_listener.statuses import SUCCESS, Answer, answer_to
 from hoichan.errors import IntakeError, TooFast
 from hoichan.intake.door import is_uid
-from hoichan.ports import Incoming, Spool, Stored
+from hoichan.ports import AtRest, Incoming, Spool, Stored
 
 log = structlog.get_logger()
 
@@ -32,15 +33,18 @@ class SpoolReception:
         may_store: Callable[[], bool],
         filed: Callable[[Stored], None],
         told: Callable[[Answer, Details], None],
+        at_rest: AtRest = nullcontext,
     ) -> None:
         """`negotiated`: the SOP class of the presentation context.
 
         `filed`: hears of every new object before its sender does. `told`: hears the answer, and its log line.
+        `at_rest`: entered while the disk is waited for.
         """
         self._request = request
         self._calling_ae_title = calling_ae_title
         self._filed = filed
         self._told = told
+        self._at_rest = at_rest
         self._started = time.monotonic()
         self._size_bytes = 0
         self._error: Exception | None = None
@@ -92,7 +96,7 @@ class SpoolReception:
                 raise self._error
             if self._incoming is None:
                 raise RuntimeError("nothing was opened")
-            stored = self._incoming.keep()
+            stored = self._incoming.keep(at_rest=self._at_rest)
             if not stored.duplicate and stored.quarantined is None:
                 self._filed(stored)
         except IntakeError as error:

@@ -7,6 +7,7 @@ which would answer 0xC211 and print it; every failure goes through the table in 
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import threading
 import time
@@ -25,7 +26,7 @@ from pynetdicom.service_class import StorageServiceClass
 from dicom_listener import commitment_reports, steps, storage_commitment
 from dicom_listener.counting import count_answer, count_rejection
 from dicom_listener.lane import StoreRequest
-from dicom_listener.limits import Limits, Waiting
+from dicom_listener.limits import Limits, Turns, Waiting
 from dicom_listener.reception import Details, SpoolReception
 from dicom_listener.senders import sender_of
 from dicom_listener.statuses import (
@@ -52,6 +53,7 @@ from hoichan.settings import Listener, Sender
 log = structlog.get_logger()
 
 VERIFICATION = "1.2.840.10008.1.1"
+TURNS = max(2, min(4, os.cpu_count() or 2))  # associations that are worked for at the same moment
 REQUEST_SECONDS = 10.0  # who connects has so long to ask for an association (ARTIM, PS3.8 9.1.5)
 # Where a sender leaves the choice to us, the first that it offers is taken: explicit, because implicit loses
 # the VR of private attributes.
@@ -78,6 +80,7 @@ class Door:
         )
         self._associations: dict[Any, str] = {}  # living associations that stored something -> our id
         self._lock = threading.Lock()
+        self._turns = Turns(TURNS)
         self._commitments = Commitments(spool, settings)
 
     @property
@@ -158,6 +161,7 @@ class Door:
             ) from error
         server.waiting = self._waiting
         server.begin = self._begin
+        server.turns = self._turns
         server.request_seconds = min(REQUEST_SECONDS, settings.network_timeout_seconds)
         return cast(FilmServer, server)
 
@@ -249,6 +253,7 @@ class Door:
             calling_ae_title=association.requestor.ae_title,
             may_store=lambda: sender is None or self._limits.may_store(sender),
             filed=lambda stored: self._mark_open(association, stored),
+            at_rest=association.turn.paused,
             told=lambda answer, details: self._told(association, sender, answer, details),
         )
 

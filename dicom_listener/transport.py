@@ -14,9 +14,10 @@ import queue
 import select
 import socket
 import ssl
+import struct
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from typing import Any, cast
 
@@ -24,7 +25,7 @@ import structlog
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
 from dicom_listener.lane import EchoRequest, Lane, Reception, Step, StoreRequest
-from dicom_listener.limits import Waiting
+from dicom_listener.limits import Turn, Turns, Waiting
 from dicom_listener.provider import FilmProvider
 from dicom_listener.tls import Credentials, certificate_of
 
@@ -32,6 +33,7 @@ log = structlog.get_logger()
 
 _RECEIVE_BUFFER = 1 << 20  # bytes; what a PDU may claim before it has sent anything
 _IDLE_SECONDS = 0.001
+_TURN_BYTES = 1 << 22  # of one association, before others have their turn
 _PATIENCE_SECONDS = 0.02  # timers, aborts and releases are noticed after at most this
 
 
@@ -41,6 +43,7 @@ class FilmSocket(AssociationSocket):
     bell: Bell
     bells: FilmServer
     lane: Lane
+    turn: Turn
     deadline: float | None = None  # monotonic; until the association is asked for
 
     @property
@@ -55,7 +58,12 @@ class FilmSocket(AssociationSocket):
         if not self._is_in_use() or (self.lane.response and not self._answered()):
             return bool(self.lane.unread) or self._is_readable()
         while True:
-            step = self.lane.advance()
+            try:
+                with self.turn if self.lane.has_stored else nullcontext():
+                    step = self._take_up()
+            except OSError:
+                self.event_queue.put("Evt17")
+                return False
             if step is Step.OTHER:
                 return True
             if step is Step.BROKEN:
@@ -66,17 +74,42 @@ class FilmSocket(AssociationSocket):
                 return False
             if not self.assoc.dul.to_provider_queue.empty():
                 return False  # something of ours is waiting to go out, maybe an abort
-            if step is Step.DONE and self.lane.unread:
-                continue
-            if not self._is_readable():
+            if step is Step.MORE and not self._is_readable():
                 return False
+
+    def _take_up(self) -> Step:
+        """What the bytes that are here have come to; MORE also where others shall have their turn.
+
+        Raises OSError where the connection is broken.
+        """
+        left = _TURN_BYTES
+        while left > 0:
+            step = self.lane.advance()
+            if step is not Step.MORE:
+                return step
             try:
-                if not self.lane.fill(self.socket.recv_into):
-                    return True  # hung up; pynetdicom finds that out for itself
-            except OSError:
-                self.event_queue.put("Evt17")
-                return False
+                count = self.lane.fill(self._receive)
+            except BlockingIOError:
+                return Step.MORE
+            if not count:
+                return Step.OTHER  # hung up; pynetdicom finds that out for itself
             self.assoc.dul._idle_timer.restart()
+            left -= count
+        return Step.MORE
+
+    def _receive(self, room: memoryview) -> int:
+        """What is here already; 0 when the peer has closed. Raises BlockingIOError for nothing, and OSError.
+
+        One system call, where waiting first would be three: each of them lets go of the interpreter, which
+        others may want.
+        """
+        if self.socket is None:
+            return 0
+        if not isinstance(self.socket, ssl.SSLSocket):
+            return self.socket.recv_into(room, 0, socket.MSG_DONTWAIT)
+        if not self._is_readable(0):
+            raise BlockingIOError
+        return self.socket.recv_into(room)
 
     def _is_in_use(self) -> bool:
         """Whether data may come, and no message of which pynetdicom has the beginning (PS3.8 9.2.1, Sta6)."""
@@ -94,13 +127,21 @@ class FilmSocket(AssociationSocket):
         self.send(response)
         return self.event_queue.empty()  # else nobody is there to hear it
 
-    def _is_readable(self) -> bool:
-        """Whether the peer has sent something; waits a moment for it, or for the bell."""
+    def _is_readable(self, patience_seconds: float = _PATIENCE_SECONDS) -> bool:
+        """Whether the peer has sent something; waits a moment for it, or for the bell.
+
+        Nothing is waited for while pynetdicom has an event to look at. A peer that keeps its next piece back
+        until it hears of the last one (Nagle's algorithm) hears at once: the system would let it wait 40 ms.
+        """
         if isinstance(self.socket, ssl.SSLSocket) and self.socket.pending():
             return True  # decrypted already: select() knows nothing of it
         try:
+            if not self.event_queue.empty():
+                patience_seconds = 0
+            elif patience_seconds and self.socket is not None:
+                self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
             waiting: list[Any] = [self.socket, self.bell]
-            readable, _, _ = select.select(waiting, [], [], _PATIENCE_SECONDS)
+            readable, _, _ = select.select(waiting, [], [], patience_seconds)
         except (OSError, ValueError):
             self.event_queue.put("Evt17")  # transport connection closed, PS3.8 table 9-10
             return False
@@ -133,7 +174,7 @@ class FilmSocket(AssociationSocket):
         """The association was asked for: from now on the peer may take its time."""
         self.deadline = None
         if self.socket is not None:
-            self.socket.settimeout(idle_seconds)
+            _have_patience(self.socket, idle_seconds)
             self.bells.heard(self.socket)
 
     def gone(self) -> None:
@@ -155,6 +196,17 @@ class FilmSocket(AssociationSocket):
             with suppress(OSError):
                 self.socket.shutdown(socket.SHUT_RDWR)
             self.socket.close()
+
+
+def _have_patience(connection: socket.socket, seconds: float) -> None:
+    """Lets reading and writing wait so long; the system keeps the time, not Python."""
+    if isinstance(connection, ssl.SSLSocket):
+        connection.settimeout(seconds)
+        return
+    connection.settimeout(None)
+    limit = struct.pack("@ll", int(seconds), int(seconds % 1 * 1e6))
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
 
 
 class Bell:
@@ -254,6 +306,7 @@ class FilmServer(ThreadedAssociationServer):
     waiting: Waiting
     begin: Callable[[Any, StoreRequest], Reception | None]  # opens a reception for an association
     credentials: Credentials | None = None  # None: plain DICOM
+    turns: Turns
     request_seconds: float  # from the connection to the end of TLS, and again to the association request
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:  # noqa: ANN401 (handed on as they are)
@@ -332,6 +385,7 @@ class FilmHandler(RequestHandler):
         film_socket.__class__ = FilmSocket
         film_socket.deadline = time.monotonic() + server.request_seconds
         film_socket.bells = server
+        film_socket.turn = association.turn = Turn(server.turns)
         film_socket.lane = Lane(partial(server.begin, association), partial(_is_verification, association))
         film_socket.bell = server.bell_for(self.request, self.client_address[:2], film_socket.lane)
         association.dul.to_provider_queue = _RingingQueue(film_socket.bell)

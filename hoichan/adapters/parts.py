@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import itertools
 import os
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
+
+from hoichan.ports import AtRest
 
 Content = bytes | memoryview
 
@@ -28,6 +31,7 @@ class Part:
     def __init__(self, path: Path, descriptor: int) -> None:
         self._path = path
         self._descriptor = descriptor
+        self._written = 0  # bytes
         self._started = 0  # up to here the disk was asked to write
 
     def fileno(self) -> int:
@@ -47,26 +51,34 @@ class Part:
             rest = memoryview(b"".join(pieces))
             while done < size:
                 done += os.write(self._descriptor, rest[done:])
-        end = os.lseek(self._descriptor, 0, os.SEEK_CUR)
-        if end - self._started >= _WRITE_BEHIND:
-            os.posix_fadvise(self._descriptor, self._started, end - self._started, os.POSIX_FADV_DONTNEED)
-            self._started = end
+        self._written += size
+        behind = self._written - self._started
+        if behind >= _WRITE_BEHIND:
+            os.posix_fadvise(self._descriptor, self._started, behind, os.POSIX_FADV_DONTNEED)
+            self._started = self._written
         return size
 
     def write_at(self, offset: int, content: bytes) -> None:
         """Writes over bytes that are there already. Raises OSError."""
         os.pwrite(self._descriptor, content, offset)
 
-    def publish(self, target: Path) -> None:
+    def publish(self, target: Path, at_rest: AtRest = nullcontext) -> None:
         """fsync, link, fsync of the folder; the part itself is gone on return. Whoever began it drops it.
 
-        Raises FileExistsError where the target is there already, and any other OSError of the disk; the part
-        can be read further then.
+        The folder is made where it is missing. `at_rest` is entered while the disk is waited for. Raises
+        FileExistsError where the target is there already, and any other OSError of the disk; the part can be
+        read further then.
         """
-        os.fsync(self._descriptor)
-        self._link(target)
+        with at_rest():
+            os.fsync(self._descriptor)
+        try:
+            self._link(target)
+        except FileNotFoundError:
+            make_folder(target.parent)
+            self._link(target)
         self.drop()
-        sync_folder(target.parent)
+        with at_rest():
+            sync_folder(target.parent)
 
     def replace(self, target: Path) -> None:
         """As `publish`, but in the place of what is there."""
@@ -102,6 +114,8 @@ class Parts:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._name = uuid.uuid4().hex
+        self._numbers = itertools.count()
 
     def write(self, head: bytes, body: Content, target: Path) -> None:
         """Write, fsync, link, fsync of the folder. Leaves nothing behind when it fails.
@@ -121,7 +135,7 @@ class Parts:
     def begin(self) -> Part:
         """A new unfinished file. Raises OSError."""
         while True:
-            path = self._folder / f"{uuid.uuid4().hex}.part"
+            path = Path(f"{self._folder}/{self._name}-{os.getpid()}-{next(self._numbers)}.part")
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
             part = Part(path, descriptor)
             try:

@@ -28,10 +28,11 @@ import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from hoichan.adapters.notes_disk import DiskNotes
-from hoichan.adapters.parts import Parts, make_folder, sync_folder, touch_in_folder
+from hoichan.adapters.parts import Parts, sync_folder, touch_in_folder
 from hoichan.adapters.spool_incoming import Crate
 from hoichan.adapters.spool_search import locate
 from hoichan.adapters.spool_taken import Taken, studies_on_disk
@@ -181,7 +182,6 @@ class DiskSpool:
         if target.exists():
             duplicate = _holds(target, crate)
         else:
-            make_folder(target.parent)
             try:
                 crate.publish(target)
             except FileExistsError:  # another was first
@@ -383,6 +383,7 @@ def _safe(study: StudyInstanceUID) -> StudyInstanceUID:
     return study
 
 
+@lru_cache(maxsize=1024)  # of those that images come to just now
 def _study_path(study: StudyInstanceUID) -> PurePosixPath:
     return PurePosixPath("studies", hashlib.sha256(study.encode()).hexdigest()[:2], study)
 

@@ -6,7 +6,7 @@ import mmap
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from hoichan.adapters.parts import Content, Part, Parts
@@ -14,9 +14,10 @@ from hoichan.errors import SpoolFull
 from hoichan.intake.door import is_uid
 from hoichan.intake.headers import Buffer
 from hoichan.intake.part10 import CHECKSUM_BYTES, Checksum, read_meta, write_meta
-from hoichan.ports import Stored
+from hoichan.ports import AtRest, Stored
 
 _COMPARED_AT_ONCE = 1 << 20  # bytes
+_ROOM_LOOKED_AT = 1 << 22  # bytes; how much is written between two looks at the free space
 
 
 class Crate:
@@ -46,18 +47,15 @@ class Crate:
         self._keep = keep
         self._checksum = Checksum()
         self._lock = threading.Lock()
+        self._at_rest: AtRest = nullcontext
         self._open = True
+        self._room_bytes = _ROOM_LOOKED_AT  # may be written before the next look
         check_room()
         # a request without names cannot be filed: no head, for its data set may be no DICOM at all
         self.is_named = is_uid(sop_class_uid) and is_uid(sop_instance_uid)
         self.part: Part = parts.begin()
-        head = self.head()
-        self.offset = len(head)
-        try:
-            self.part.write([head])
-        except OSError:
-            self.part.drop()
-            raise
+        self._head = self.head()  # is written with the first bytes
+        self.offset = len(self._head)
 
     def head(self) -> bytes:
         """The file meta of what has arrived so far; b"" where the request has no names. Always as long."""
@@ -76,24 +74,38 @@ class Crate:
         with self._lock:
             if not self._open:
                 raise SpoolFull("The object was given up.")
-            try:
+            if self._room_bytes < 0:
                 self._check_room()
-                self.size_bytes += self.part.write(pieces)
+                self._room_bytes = _ROOM_LOOKED_AT
+            try:
+                size = self._append(pieces)
             except OSError as error:
                 raise SpoolFull(f"The spool cannot be written: {error.strerror}.") from error
+            self.size_bytes += size
+            self._room_bytes -= size
             for piece in pieces:
                 self._checksum.update(piece)
 
-    def keep(self) -> Stored:
+    def keep(self, at_rest: AtRest = nullcontext) -> Stored:
         """Files what has arrived; on return it outlives a power cut. See the port for what it raises."""
         with self._lock:
             if not self._open:
                 raise SpoolFull("The object was given up.")
             try:
+                if self._head:
+                    self._append([])
+                self._at_rest = at_rest
                 return self._keep(self)
+            except OSError as error:
+                raise SpoolFull(f"The spool cannot be written: {error.strerror}.") from error
             finally:
                 self._open = False
                 self.part.drop()
+
+    def _append(self, pieces: Sequence[Content]) -> int:
+        """Writes, the head before the first; returns the length of the pieces. Raises OSError."""
+        head, self._head = self._head, b""
+        return self.part.write([head, *pieces] if head else pieces) - len(head)
 
     def drop(self) -> None:
         """Leaves nothing behind; harmless after `keep`, and more than once."""
@@ -105,7 +117,7 @@ class Crate:
         """Gives the finished file its place. Raises FileExistsError and OSError."""
         if self.offset:
             self.part.write_at(self.offset - CHECKSUM_BYTES, self._checksum.digest())  # the end of the head
-        self.part.publish(target)
+        self.part.publish(target, self._at_rest)
 
     @contextmanager
     def content(self) -> Iterator[Buffer]:

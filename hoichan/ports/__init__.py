@@ -9,11 +9,12 @@ from __future__ import annotations
 from hoichan.ports.archives import Archive, Changes, Fetched, Holding
 from hoichan.ports.objects import Objects, Originals
 from hoichan.ports.records import Studies, TrailEntry
-from hoichan.ports.spool import Clock, Incoming, Notes, Spool, Spooled, Stored
+from hoichan.ports.spool import AtRest, Clock, Incoming, Notes, Spool, Spooled, Stored
 from hoichan.ports.work import Encoder, Engine, Heartbeats, Outliner, Probe, Runner, Sink
 
 __all__ = [
     "Archive",
+    "AtRest",
     "Changes",
     "Clock",
     "Encoder",

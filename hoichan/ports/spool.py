@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 from hoichan.types import SOPInstanceUID, StudyInstanceUID
+
+AtRest = Callable[[], AbstractContextManager[None]]  # entered while the disk is waited for
 
 
 class Clock(Protocol):
@@ -66,8 +69,11 @@ class Incoming(Protocol):
         """Append the next bytes; they are not looked at after the return. Raises SpoolFull."""
         ...
 
-    def keep(self) -> Stored:
-        """File what has arrived. Raises SpoolFull, NotDicom, IncompleteObject or WrongSopClass."""
+    def keep(self, at_rest: AtRest = nullcontext) -> Stored:
+        """File what has arrived. Raises SpoolFull, NotDicom, IncompleteObject or WrongSopClass.
+
+        `at_rest` is entered while the disk is waited for.
+        """
         ...
 
     def drop(self) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
@@ -15,7 +16,7 @@ from hoichan.errors import IntakeError, SpoolFull
 from hoichan.intake.changes import keep_note
 from hoichan.intake.door import identify
 from hoichan.intake.part10 import Checksum, read_meta, write_meta
-from hoichan.ports import Spooled, Stored
+from hoichan.ports import AtRest, Spooled, Stored
 from hoichan.types import SOPInstanceUID, StudyInstanceUID
 
 
@@ -62,8 +63,8 @@ class FakeIncoming:
             raise SpoolFull
         self._pieces.extend(bytes(piece) for piece in pieces)
 
-    def keep(self) -> Stored:
-        """As the port says."""
+    def keep(self, at_rest: AtRest = nullcontext) -> Stored:
+        """As the port says; no disk is waited for here."""
         pieces, self._pieces = self._pieces, None
         if pieces is None:
             raise SpoolFull

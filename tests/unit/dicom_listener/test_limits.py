@@ -1,6 +1,6 @@
 import threading
 
-from dicom_listener.limits import Limits, Waiting
+from dicom_listener.limits import Limits, Turn, Turns, Waiting
 from hoichan.settings import Sender
 
 SLOW = Sender(ae_title="CR", host="10.0.0.1", instances_per_minute=60, maximum_associations=1)
@@ -52,3 +52,44 @@ def test_silence_is_counted_for_each_address_and_in_all():
     waiting.leave(("a", 0))
     waiting.leave(("a", 0))
     assert len(waiting) == 2 and waiting.enter(("b", 5)) and not waiting.enter(("a", 9))
+
+
+def test_so_many_work_at_the_same_moment_and_a_pause_lets_others():
+    turns = Turns(1)
+    mine, other = Turn(turns), Turn(turns)
+    began, ended = threading.Event(), threading.Event()
+
+    def work():
+        with other:
+            began.set()
+        ended.set()
+
+    worker = threading.Thread(target=work)
+    with mine:
+        worker.start()
+        assert not began.is_set()
+        with mine.paused():
+            assert ended.wait(60)
+    worker.join(60)
+    with other, other.paused(), mine:  # given back once, by each
+        pass
+
+
+def test_a_pause_without_a_turn_takes_none():
+    turns = Turns(1)
+    with Turn(turns).paused(), Turn(turns), Turn(turns).paused():
+        pass
+    with Turn(turns):
+        pass
+
+
+def test_a_turn_ends_with_an_error_too():
+    turns = Turns(1)
+    for _ in range(2):
+        try:
+            with Turn(turns) as _, Turn(turns).paused():
+                raise OSError
+        except OSError:
+            pass
+    with Turn(turns):
+        pass
