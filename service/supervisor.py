@@ -19,6 +19,7 @@ from pathlib import Path
 import structlog
 
 from hoichan.errors import ConfigurationError
+from service.effort import Effort
 
 log = structlog.get_logger()
 
@@ -31,7 +32,8 @@ ROLES: Mapping[str, Sequence[str]] = {
 }
 ALWAYS = ("listen", "work", "web")  # roles of every house; others where the settings ask for them
 REFUSED = 2  # exit code of a role that cannot start and has said why (DESIGN §4)
-START_SECONDS = 60.0  # a role that is not ready by then will not be
+STALLED_SECONDS = 60.0  # a role that starts and does not get on for so long never will
+LONGEST_START_SECONDS = 3600.0  # nor one that is busy for so long: a database may be brought to a new version
 STOP_SECONDS = 20.0  # time to finish what runs before a role is killed; what is cut off runs again
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 10.0  # before a role that died is started again
 STEADY_SECONDS = 30.0  # after this long a role counts as healthy and its pause starts anew
@@ -61,11 +63,12 @@ class Supervisor:
         """Start every role; returns what each said when it was ready, such as its port.
 
         None when a role refused to start: its own sentence is on stderr already, and is enough.
-        Raises ConfigurationError when a role ended without one, or was not ready in time.
+        Raises ConfigurationError when a role ended without one, or does not get on any more.
         """
         for role in self._roles:
             self._children[role] = self._spawn(role)
-        deadline = time.monotonic() + START_SECONDS
+        began = time.monotonic()
+        efforts = {role: Effort(began, child.process.pid) for role, child in self._children.items()}
         for child in self._children.values():
             while not self._is_ready(child) and not stop.wait(0.05):
                 code = child.process.poll()
@@ -75,8 +78,16 @@ class Supervisor:
                     raise ConfigurationError(
                         f"The role {child.role!r} ended with {code} before it was ready."
                     )
-                if time.monotonic() > deadline:
-                    raise ConfigurationError(f"The role {child.role!r} was not ready in {START_SECONDS:g} s.")
+                now = time.monotonic()
+                # One may wait for another, that brings the database to a new version.
+                starting = [role for role, one in self._children.items() if not one.ready_file.exists()]
+                stalled = min((efforts[role].stalled_seconds(now) for role in starting), default=0.0)
+                if stalled > STALLED_SECONDS:
+                    raise ConfigurationError(
+                        f"The role {child.role!r} is not ready after {now - began:.0f} s and does not get on."
+                    )
+                if now - began > LONGEST_START_SECONDS:
+                    raise ConfigurationError(f"The role {child.role!r} was not ready in {now - began:.0f} s.")
         return {role: child.facts for role, child in self._children.items()}
 
     def supervise(self, stop: threading.Event) -> None:
