@@ -3,6 +3,7 @@
 A start may take minutes where it is not stuck: modules from a cold, slow disk after a power cut, a machine
 that others keep busy, a database of a million studies that is brought to a new version. Linux tells it in
 `/proc`.
+"""
 
 from __future__ import annotations
 
