@@ -1,4 +1,4 @@
-"""Tells the owner of a next step on its day, and whoever is asked for an opinion, by the notice channels.
+"""Tells owners of next steps on their day, who is asked for an opinion, and who gets one, by notice channels.
 
 Everything it knows is in rows: what was told in the moment before a crash may be told once more.
 """
@@ -22,8 +22,12 @@ log = structlog.get_logger()
 
 STEP_SECONDS = 10.0
 PAUSE = timedelta(minutes=5)  # after a channel did not answer
-_KINDS: tuple[What, ...] = ("due", "asked")
-_AUDITED = {"due": Audited.FOLLOW_UP_CHANGED, "asked": Audited.OPINION_CHANGED}
+_KINDS: tuple[What, ...] = ("due", "asked", "answered")
+_AUDITED = {
+    "due": Audited.FOLLOW_UP_CHANGED,
+    "asked": Audited.OPINION_CHANGED,
+    "answered": Audited.OPINION_CHANGED,
+}
 
 
 class Reminders:

@@ -249,7 +249,7 @@ class Worker:
             stop=stop,
             pause_seconds=notices.STEP_SECONDS,
         )
-        if any({"due", "asked"} & set(one.tells) for one in self._settings.notices):
+        if any({"due", "asked", "answered"} & set(one.tells) for one in self._settings.notices):
             background.start(
                 "reminders",
                 wiring.reminders(self._house).step,

@@ -1,6 +1,6 @@
 """Telling people by webhook or mail: the UID of a study and what it is about, no patient.
 
-Critical findings, next steps on their day, and second opinions that somebody is asked for.
+Critical findings, next steps on their day, and second opinions that somebody is asked for or gets.
 """
 
 from __future__ import annotations
@@ -44,8 +44,10 @@ _BODY = {
 _REMINDED = {
     ("vi", "due"): "[Hội Chẩn] Việc theo dõi đến hạn",
     ("vi", "asked"): "[Hội Chẩn] Có câu hỏi hội chẩn chờ trả lời",
+    ("vi", "answered"): "[Hội Chẩn] Câu hỏi hội chẩn đã có trả lời",
     ("en", "due"): "[Hội Chẩn] A next step is due",
     ("en", "asked"): "[Hội Chẩn] A second opinion is asked for",
+    ("en", "answered"): "[Hội Chẩn] A second opinion was given",
 }
 _REMINDER = {
     "vi": "Ca chụp: {study}\nSố {number}, người nhận việc: {user}\n{link}",
@@ -113,6 +115,8 @@ class Webhook:
             "kind": reminder.what,
             "for": reminder.user,
         }
+        if reminder.place:
+            said["answer"] = reminder.place
         if self._channel.link:
             said["link"] = _link(self._channel, reminder.study_instance_uid)
         return self._post(said, now)
@@ -156,7 +160,9 @@ class Mail:
         channel, uid = self._channel, reminder.study_instance_uid
         link = _link(channel, uid)
         subject = _REMINDED[self._language, reminder.what]
-        message = self._envelope(subject, now, f"{reminder.what}-{reminder.number}-{uid}")
+        which = f".{reminder.place}" if reminder.place else ""
+        identity = f"{reminder.what}-{reminder.number}{which}-{uid}"
+        message = self._envelope(subject, now, identity)
         message["To"] = channel.people.get(reminder.user) or ", ".join(channel.to)
         body = _REMINDER[self._language].format(
             study=uid, number=reminder.number, user=reminder.user, link=f"{link}\n" if link else ""

@@ -19,8 +19,8 @@ class _Channel(Section):
     # told again every so many minutes while nobody acknowledges it; 0: told once
     remind_minutes: float = Field(0, ge=0, le=10_080)
     unconfirmed: bool = True  # also what a machine found and no doctor has signed
-    # critical findings; next steps on their day; second opinions that somebody is asked for
-    tells: tuple[Literal["critical", "due", "asked"], ...] = Field(("critical",), min_length=1)
+    # critical findings; next steps on their day; second opinions that somebody is asked for, or gets
+    tells: tuple[Literal["critical", "due", "asked", "answered"], ...] = Field(("critical",), min_length=1)
     senders: tuple[AeTitle, ...] = ()  # only studies from these; (): all
     # Link to the study, of no patient; `{study_instance_uid}` is filled in. Empty: none.
     link: str = Field("", pattern=r"^(https?://[^\s{}]*\{study_instance_uid\}[^\s{}]*)?$")

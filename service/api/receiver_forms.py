@@ -21,6 +21,7 @@ from hoichan.settings import (
     Hl7Destination,
     WithoutPerson,
 )
+from service.web.rendering import catalogue
 
 KINDS: Mapping[str, type[BaseModel]] = {
     "dicom": DicomDestination,
@@ -47,6 +48,12 @@ class FieldOut(BaseModel):
     chosen: list[str] = []
     needed: bool = False
     first: bool = False  # shown at once, not behind "more"
+
+    @property
+    def word(self) -> str:
+        """The key of its name in the catalogues; "" where it has none yet: then the key of the file stands."""
+        word = f"receivers.key.{self.key.rpartition('.')[2]}"
+        return word if word in catalogue("vi") else ""
 
 
 def fields_of(

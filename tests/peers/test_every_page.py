@@ -19,6 +19,7 @@ from hoichan.adapters.drift_sql import DriftRow, DriftSql
 from hoichan.adapters.encoder import DocumentEncoder
 from hoichan.adapters.matches_sql import NO_MATCH
 from hoichan.adapters.notices_sql import NoticesSql
+from hoichan.adapters.receivers_sql import ReceiversSql
 from hoichan.analysis.drift import Drift, State
 from hoichan.guard.roles import Role
 from hoichan.guard.second_factor import code_at, step_of
@@ -120,6 +121,14 @@ class Whole(Room):
         with self.client("it.nam") as client:
             told = {"version": 0, "rules": [CHEST], "reason": "Phim phổi chỉ gửi về bệnh án"}
             assert client.put("http://localhost/api/v1/routing", json=told).status_code == 200
+        pacs = {"kind": "dicom", "name": "pacs2", "host": "10.1.2.3", "port": 104, "ae_title": "PACS2"}
+        ReceiversSql(self.record.engine, self.record.clock).write(
+            [pacs, {**pacs, "name": "pacs", "active": False}],
+            [{"name": "research", "to": ["pacs2"], "active": False}],
+            seen=0,
+            who="it.nam",
+            reason="PACS mới của khoa",
+        )
         access = self.app.state.desk.access
         access.bind("bs.xa", ["79002"])
         with self.client("bs.xa") as client:

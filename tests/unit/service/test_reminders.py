@@ -94,6 +94,46 @@ def test_on_the_day_the_owner_is_told_once_and_who_is_asked_at_once(ward):
     assert len(lines) == 2
 
 
+@pytest.mark.parametrize("ward", [{"tells": ("answered",)}], indirect=True)
+def test_who_asked_is_told_of_each_answer_once(ward):
+    base = "/api/v1/opinions/1"
+    assert ward.leader.step() == 0
+    with ward.client("bs.binh") as other:
+        assert other.post(f"{base}/words", json={"words": "Nghĩ nhiều đến lao."}).status_code == 204
+    assert ward.leader.step() == 1 and ward.leader.step() == 0
+    assert ward.teller.told == [("answered", 1, "bs.chau")]
+    with ward.client("bs.binh") as other:
+        other.post(f"{base}/words", json={"words": "Nên thử đờm."})
+    assert ward.leader.step() == 1
+    with ward.client("bs.chau") as client:  # who answers has read it
+        with ward.client("bs.binh") as other:
+            other.post(f"{base}/words", json={"words": "Xem cả phim cũ."})
+        client.post(f"{base}/words", json={"words": "Cảm ơn."})
+        assert ward.leader.step() == 0
+        with ward.client("bs.binh") as other:
+            other.post(f"{base}/words", json={"words": "Không có gì."})
+        client.post(f"{base}/close")
+    assert ward.leader.step() == 0
+    assert ward.events().count("opinion_answer_told") == 2
+    assert ("system", "told of 1 by chief") in ward.audited(Audited.OPINION_CHANGED)
+
+
+@pytest.mark.parametrize("ward", [{"tells": ("answered",)}], indirect=True)
+def test_an_answer_is_told_after_the_colleague_has_closed_the_question(ward):
+    with ward.client("bs.binh") as other:
+        other.post("/api/v1/opinions/1/words", json={"words": "Nghĩ nhiều đến lao."})
+        assert other.post("/api/v1/opinions/1/close").status_code in (200, 204)
+    assert ward.leader.step() == 1
+    with a_mail_server() as server:
+        (answer,) = RemindersSql(ward.record.engine, ward.record.clock).wanted(
+            "answered", "another", ward.record.clock.now().date()
+        )
+        mail(server).remind(answer, ward.record.clock.now())
+    (text,) = server.taken
+    assert "A second opinion was given" in text and "lao" not in text
+    assert f"<answered-1.2-{ward.uid}@example.org>" in text
+
+
 def test_what_is_closed_is_told_to_nobody(ward):
     with ward.client("bs.chau") as client:
         client.post("/api/v1/follow-ups/1/close", json={"state": "done"})

@@ -15,7 +15,7 @@ from hoichan.guard.roles import Role
 from hoichan.settings import Settings
 from hoichan.settings.overlay import overlay
 from hoichan.testing.reading import DESTINATIONS, add_user
-from service.api.receiver_forms import KINDS, RULE, entry_of, fields_of
+from service.api.receiver_forms import KINDS, RULE, FieldOut, entry_of, fields_of
 from service.receivers import at_the_next_start, in_force
 from service.web.rendering import catalogue
 from tests.unit.service.api.asking import an_app
@@ -234,6 +234,10 @@ def test_every_field_of_every_form_has_a_name(language):
         assert f"receivers.kind.{kind}" in words
         for one in fields_of(kind, {}, receivers=["a"], credentials=["b"]):
             assert f"receivers.key.{one.key.split('.')[-1]}" in words
+
+
+def test_a_key_that_has_no_name_yet_stands_as_it_is():
+    assert FieldOut(key="new_in_the_file", sort="text").word == ""
 
 
 @pytest.mark.parametrize("kind", [*KINDS, RULE])
