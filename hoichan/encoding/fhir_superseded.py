@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from hoichan.codes import VOLUME
 from hoichan.encoding.fhir_parts import Json
 from hoichan.types import Document, DocumentKind, ReviewKind
 
@@ -57,15 +58,20 @@ def _identifiers(resource: Json) -> Iterator[tuple[str, str]]:
         yield one["system"], one["value"]
 
 
-def _about(resource: Json) -> tuple[str, str]:
-    """Which finding on which image."""
-    image = next(
+def _about(resource: Json) -> tuple[str, str, str]:
+    """Which finding on which image; which part's volume in which series."""
+    place = next(
         (
             one["valueString"]
             for one in resource.get("component", ())
-            if one.get("code", {}).get("text") == "SOP Instance UID"
+            if one.get("code", {}).get("text") in ("SOP Instance UID", "Series Instance UID")
         ),
         "",
     )
-    coded = resource["code"].get("coding") or [{}]
-    return str(coded[0].get("code")), image
+    code = _code(resource["code"])
+    # the site of a finding may be edited: it says nothing of which one it is
+    return code, _code(resource.get("bodySite", {})) if code == VOLUME.code_value else "", place
+
+
+def _code(concept: Json) -> str:
+    return str((concept.get("coding") or [{}])[0].get("code"))

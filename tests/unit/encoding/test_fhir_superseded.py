@@ -12,10 +12,12 @@ from hoichan.encoding.fhir_checks import faults
 from hoichan.encoding.fhir_superseded import ended, with_former_ended
 from hoichan.encoding.source import document_context
 from hoichan.reporting.signed import signed_report
+from hoichan.reporting.volume_verdicts import measurement_id
 from hoichan.settings import Site
 from hoichan.testing import a_film, a_report, a_study
-from hoichan.testing.reviews import a_review
-from hoichan.types import Document, DocumentKind, ReviewKind, SOPInstanceUID
+from hoichan.testing.reviews import a_draft, a_review
+from hoichan.testing.volumes import measured
+from hoichan.types import Document, DocumentKind, ReviewKind, SOPInstanceUID, Verdict, VolumeJudgement
 
 STUDY = a_study()
 FIRST = a_report(STUDY)
@@ -88,3 +90,35 @@ def test_only_the_bundle_is_touched_and_nothing_at_the_first_signature():
     assert with_former_ended((fhir, message), None, ReviewKind.AMENDMENT) == (fhir, message)
     changed, same = with_former_ended((fhir, message), former, ReviewKind.AMENDMENT)
     assert same is message and changed.content != fhir.content
+
+
+def with_volumes(report, *places):
+    """The bundle of a signature that confirms these volumes of a report."""
+    given = tuple(
+        VolumeJudgement(
+            measurement_id=measurement_id(report.report_uid, report.measurements[place]),
+            verdict=Verdict.ACCEPTED,
+            value_ml=report.measurements[place].value,
+        )
+        for place in places
+    )
+    review = a_review(report, STUDY, draft=replace(a_draft(report), volumes=given))
+    signed = signed_report(report, review, STUDY, time="08:32 20/11/2026")
+    context = document_context(STUDY, signed, source=a_film(), site=Site(), software_version="1")
+    return encode_fhir(context, Site(), b"")
+
+
+def test_an_addendum_ends_the_volume_that_it_says_anew_and_no_other():
+    first, second = (replace(one, measurements=measured(STUDY)) for one in (FIRST, SECOND))
+    made = observations(ended(with_volumes(second, 0), with_volumes(first, 0, 1, 2), ReviewKind.ADDENDUM))
+    then = [made.get(measurement_id(first.report_uid, one)) for one in first.measurements]
+    assert then[0]["status"] == "entered-in-error"
+    assert then[1:] == [None, None, None]  # they stay as they are: the bundle does not name them
+    assert made[measurement_id(second.report_uid, second.measurements[0])]["status"] == "final"
+
+
+def test_an_amendment_ends_a_volume_that_lost_its_verdict():
+    first = replace(FIRST, measurements=measured(STUDY))
+    made = observations(ended(with_volumes(first, 0), with_volumes(first, 0, 1), ReviewKind.AMENDMENT))
+    states = [made[measurement_id(first.report_uid, one)]["status"] for one in first.measurements[:2]]
+    assert states == ["final", "entered-in-error"]
