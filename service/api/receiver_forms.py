@@ -51,7 +51,7 @@ class FieldOut(BaseModel):
 
     @property
     def word(self) -> str:
-        """The key of its name in the catalogues; "" where it has none yet: then the key of the file stands."""
+        """The key of its name in the catalogues; "" where it has none: then the key of the file stands."""
         word = f"receivers.key.{self.key.rpartition('.')[2]}"
         return word if word in catalogue("vi") else ""
 
