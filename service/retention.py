@@ -163,17 +163,7 @@ class Keeper:
             [*(image.path for image in images), *self._own(removal)], before=removal.marked_at
         )
         self._spool.originals.remove_shared(Sha256(image.sha256) for image in images)
-        self._audit.append(
-            AuditRecord(
-                what=Audited.STUDY_DELETED,
-                when=self._clock.now(),
-                who="system",
-                role="system",
-                source="",
-                uids=(removal.study_instance_uid,),
-                detail=f"retention:{removal.rule}",
-            )
-        )
+        self._audit.append(self._record(removal.study_instance_uid, removal.rule))
         log.info(
             "images_removed",
             study=removal.study_instance_uid,
@@ -206,8 +196,45 @@ class Keeper:
                 if not self._sql.is_held(study):
                     paths = [image.path for image in self._sql.images(removal)]
                     files += self._spool.originals.remove(paths, before=removal.marked_at).files
+                    files += self._remove_again(removal, paths, now)
         self._swept_at = now
         return files
+
+    def _remove_again(self, removal: Removal, paths: Sequence[PurePosixPath], now: datetime) -> int:
+        """Images that were removed and came once more, unchanged: they go by the rules as if they came first.
+
+        Nothing new is recorded of them, so the study does not look younger to `step`. Returns the files.
+        """
+        study = removal.study_instance_uid
+        here = [one.received_at for one in self._spool.listing(study) if one.path in set(paths)]
+        came = [at for at in here if at >= removal.marked_at]
+        facts = self._sql.facts(study, self._quarantined()) if came else None
+        if facts is None:
+            return 0
+        youngest = max(facts.last_received_at, *came)
+        verdict = decide(replace(facts, last_received_at=youngest), self._settings, now)
+        if verdict.rule is None:
+            return 0
+        self._audit.check()  # nothing goes that could not be recorded
+        removed = self._spool.originals.remove(paths, before=youngest + timedelta(microseconds=1))
+        if removed.files:
+            self._audit.append(self._record(study, verdict.rule))
+            self._sql.removed_again(
+                study, verdict.rule, at=now, files=removed.files, size_bytes=removed.size_bytes
+            )
+            log.info("images_removed_again", study=study, rule=verdict.rule, files=removed.files)
+        return removed.files
+
+    def _record(self, study: StudyInstanceUID, rule: str) -> AuditRecord:
+        return AuditRecord(
+            what=Audited.STUDY_DELETED,
+            when=self._clock.now(),
+            who="system",
+            role="system",
+            source="",
+            uids=(study,),
+            detail=f"retention:{rule}",
+        )
 
 
 def mark_removed(study: Study, retention: RetentionSql, spool: SharedSpool) -> Study:

@@ -14,19 +14,27 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from hoichan.adapters.schema import deliveries, documents, instances, revisions, studies, trail
-from hoichan.adapters.schema_orders import search_keys
+from hoichan.adapters.retention_facts import (
+    DONE,
+    DROPPED,
+    MARKED,
+    PAGE,
+    Row,
+    facts_of,
+    facts_query,
+    is_removed,
+    keeps,
+    on_hold,
+    page_of,
+    studies_of,
+)
+from hoichan.adapters.schema import documents, instances, studies, trail
 from hoichan.adapters.schema_retention import holds, record_classes, removals
-from hoichan.adapters.schema_tokens import forwards
 from hoichan.adapters.transactions import transaction
-from hoichan.intake.names import KeyKind, number_key
-from hoichan.reporting.forwarding import ForwardState
 from hoichan.reporting.retention import Facts, RecordClass, Verdict
-from hoichan.types import DeliveryState, SOPInstanceUID, StudyInstanceUID, StudyState
+from hoichan.types import SOPInstanceUID, StudyInstanceUID
 
-MARKED, DONE, DROPPED = "marked", "done", "dropped"
-_PAGE = 500  # studies looked at in one transaction
-Row = sa.RowMapping
+__all__ = ["DONE", "DROPPED", "MARKED", "Filed", "Hold", "Removal", "RetentionSql"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +140,7 @@ class RetentionSql:
         """On the trail of every study that the hold keeps now."""
         held = (
             sa.select(studies.c.study_instance_uid)
-            .join(holds, _keeps(holds, studies))
+            .join(holds, keeps(holds, studies))
             .where(holds.c.hold_id == number)
         )
         for (uid,) in connection.execute(held).all():
@@ -147,11 +155,11 @@ class RetentionSql:
         after: tuple[datetime, str] | None = None
         while True:
             with transaction(self._engine) as connection:
-                rows = connection.execute(_page(connection, before, after)).mappings().all()
-                involved = _studies_of(connection, rows, quarantined)
+                rows = connection.execute(page_of(connection, before, after)).mappings().all()
+                involved = studies_of(connection, rows, quarantined)
             for row in rows:
-                yield _facts_of(row, involved)
-            if len(rows) < _PAGE:
+                yield facts_of(row, involved)
+            if len(rows) < PAGE:
                 return
             after = (rows[-1]["last_received_at"], rows[-1]["study_instance_uid"])
 
@@ -166,8 +174,8 @@ class RetentionSql:
         with transaction(self._engine) as connection:
             row = (
                 connection.execute(
-                    _facts(connection)
-                    .where(studies.c.study_instance_uid == study, ~_is_removed())
+                    facts_query(connection)
+                    .where(studies.c.study_instance_uid == study, ~is_removed())
                     .with_for_update(of=studies)
                 )
                 .mappings()
@@ -175,7 +183,7 @@ class RetentionSql:
             )
             if row is None:
                 return None
-            verdict = decide(_facts_of(row, _studies_of(connection, [row], quarantined)))
+            verdict = decide(facts_of(row, studies_of(connection, [row], quarantined)))
             if verdict.rule is None:
                 return None
             number = connection.execute(
@@ -203,10 +211,25 @@ class RetentionSql:
             ).mappings()
             return {StudyInstanceUID(row["study_instance_uid"]): _removal(row) for row in rows}
 
+    def facts(self, study: StudyInstanceUID, quarantined: Collection[SOPInstanceUID]) -> Facts | None:
+        """What the rules must know of one study, also where its images were removed; None: no such study."""
+        with transaction(self._engine) as connection:
+            wanted = facts_query(connection).where(studies.c.study_instance_uid == study)
+            row = connection.execute(wanted).mappings().one_or_none()
+            return None if row is None else facts_of(row, studies_of(connection, [row], quarantined))
+
+    def removed_again(
+        self, study: StudyInstanceUID, rule: str, *, at: datetime, files: int, size_bytes: int
+    ) -> None:
+        """On the trail: images that were removed before had come once more."""
+        details = {"rule": rule, "files": files, "size_bytes": size_bytes}
+        with transaction(self._engine) as connection:
+            self._tell(connection, study, "images_removed", at, details)
+
     def is_held(self, study: StudyInstanceUID) -> bool:
         """Whether a hold keeps the study."""
         with transaction(self._engine) as connection:
-            held = sa.select(_on_hold(connection)).where(studies.c.study_instance_uid == study)
+            held = sa.select(on_hold(connection)).where(studies.c.study_instance_uid == study)
             return bool(connection.execute(held).scalar())
 
     def images(self, removal: Removal) -> Sequence[Filed]:
@@ -251,141 +274,6 @@ class RetentionSql:
         connection.execute(
             trail.insert().values(study_instance_uid=uid, at=at, event=event, details=dict(details))
         )
-
-
-def _keeps(hold: sa.FromClause, study: sa.FromClause) -> sa.ColumnElement[bool]:
-    """Whether a hold is about a study."""
-    return sa.or_(
-        hold.c.study_instance_uid == study.c.study_instance_uid,
-        sa.and_(
-            hold.c.patient_id == study.c.patient_id,
-            sa.or_(
-                hold.c.issuer_of_patient_id.is_(None),
-                hold.c.issuer_of_patient_id == study.c.issuer_of_patient_id,
-            ),
-        ),
-    )
-
-
-def _on_hold(connection: sa.Connection) -> sa.ColumnElement[bool]:
-    """Whether a hold in force keeps the study, also by a number that its patient had before a correction.
-
-    Former numbers are found by the keys of the search, which do not tell issuers apart: too much is kept.
-    """
-    in_force = sa.exists().where(holds.c.lifted_at.is_(None), _keeps(holds, studies)).correlate(studies)
-    numbers = connection.execute(
-        sa.select(holds.c.patient_id).where(holds.c.lifted_at.is_(None), holds.c.patient_id.is_not(None))
-    ).scalars()
-    keys = sorted({number_key(number) for number in numbers if number})
-    if not keys:
-        return in_force
-    formerly = sa.exists().where(
-        search_keys.c.kind == str(KeyKind.NUMBER),
-        search_keys.c.key.in_(keys),
-        search_keys.c.study_instance_uid == studies.c.study_instance_uid,
-    )
-    return sa.or_(in_force, formerly.correlate(studies))
-
-
-def _is_removed() -> sa.ColumnElement[bool]:
-    """Whether a removal is under way, or was done after the last image came."""
-    here = removals.c.study_instance_uid == studies.c.study_instance_uid
-    newest = sa.and_(removals.c.state == DONE, removals.c.marked_at >= studies.c.last_received_at)
-    return sa.exists().where(here, sa.or_(removals.c.state == MARKED, newest)).correlate(studies)
-
-
-def _facts(connection: sa.Connection) -> sa.Select[Any]:
-    uid = studies.c.study_instance_uid
-    later = deliveries.alias()
-    superseded = sa.exists().where(
-        later.c.study_instance_uid == deliveries.c.study_instance_uid,
-        later.c.destination == deliveries.c.destination,
-        later.c.revision > deliveries.c.revision,
-        later.c.state == DeliveryState.SENT,
-    )
-    undelivered = (
-        sa.select(sa.func.count())
-        .select_from(deliveries)
-        .where(
-            deliveries.c.study_instance_uid == uid,
-            sa.or_(
-                deliveries.c.state == DeliveryState.PENDING,
-                sa.and_(deliveries.c.state == DeliveryState.DEAD, ~superseded),
-            ),
-        )
-    )
-    unforwarded = (
-        sa.select(sa.func.count())
-        .select_from(forwards)
-        .where(forwards.c.study_instance_uid == uid, forwards.c.state != ForwardState.SENT)
-    )
-    waiting = (
-        sa.select(sa.func.count())
-        .select_from(revisions)
-        .where(revisions.c.study_instance_uid == uid, revisions.c.state == StudyState.ASSEMBLED)
-    )
-    return sa.select(
-        uid,
-        studies.c.state,
-        studies.c.modalities,
-        studies.c.calling_ae_title,
-        studies.c.last_received_at,
-        record_classes.c.record_class,
-        _on_hold(connection).label("on_hold"),
-        (undelivered.scalar_subquery() + unforwarded.scalar_subquery()).label("undelivered"),
-        waiting.scalar_subquery().label("open_revisions"),
-    ).outerjoin(record_classes, record_classes.c.study_instance_uid == uid)
-
-
-def _page(connection: sa.Connection, before: datetime, after: tuple[datetime, str] | None) -> sa.Select[Any]:
-    """The next studies whose images are here, oldest first."""
-    wanted = (
-        _facts(connection)
-        .where(studies.c.last_received_at < before, ~_is_removed())
-        .order_by(studies.c.last_received_at, studies.c.study_instance_uid)
-        .limit(_PAGE)
-    )
-    if after is None:
-        return wanted
-    at, uid = after
-    return wanted.where(
-        sa.or_(
-            studies.c.last_received_at > at,
-            sa.and_(studies.c.last_received_at == at, studies.c.study_instance_uid > uid),
-        )
-    )
-
-
-def _facts_of(row: Row, quarantined: Collection[str]) -> Facts:
-    return Facts(
-        study_instance_uid=StudyInstanceUID(row["study_instance_uid"]),
-        state=StudyState(row["state"]),
-        modalities=tuple(part for part in row["modalities"].split("\\") if part),
-        calling_ae_title=row["calling_ae_title"],
-        last_received_at=row["last_received_at"],
-        record_class=RecordClass(row["record_class"] or RecordClass.GENERAL),
-        on_hold=bool(row["on_hold"]),
-        undelivered=row["undelivered"],
-        open_revisions=row["open_revisions"],
-        quarantined=row["study_instance_uid"] in quarantined,
-    )
-
-
-def _studies_of(
-    connection: sa.Connection, rows: Sequence[Row], quarantined: Collection[SOPInstanceUID]
-) -> set[str]:
-    """Those of the studies of which another version of an instance lies in quarantine."""
-    if not rows or not quarantined:
-        return set()
-    found = connection.execute(
-        sa.select(instances.c.study_instance_uid)
-        .where(
-            instances.c.study_instance_uid.in_([row["study_instance_uid"] for row in rows]),
-            instances.c.sop_instance_uid.in_(list(quarantined)),
-        )
-        .distinct()
-    )
-    return {uid for (uid,) in found}
 
 
 def _removal(row: Row) -> Removal:

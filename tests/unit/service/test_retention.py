@@ -394,6 +394,29 @@ def test_a_full_disk_takes_the_oldest_until_there_is_room(tmp_path, template):
     site.engine.dispose()
 
 
+def test_a_removed_image_that_is_sent_again_unchanged_goes_by_the_rules_once_more(site):
+    stored = site.study()
+    assert site.keeper.step() == 1 and not site.is_here(stored)
+    site.clock.advance(3600)
+    again = site.receive(film(), days_ago=0)
+    assert not again.duplicate and not again.quarantined and site.is_here(stored)
+    site.clock.advance(24 * 3600)
+    assert site.keeper.step() == 0 and site.keeper.sweep() == 0 and site.is_here(stored)  # young
+    site.clock.advance(30 * 24 * 3600)
+    hold = site.retention.add_hold(
+        study=stored.study_instance_uid, reason="court", by="uid:0", at=site.clock.now()
+    )
+    assert site.keeper.sweep() == 0 and site.is_here(stored)
+    site.retention.lift_hold(hold, by="uid:0", at=site.clock.now())
+    site.clock.advance(24 * 3600)
+    assert site.keeper.sweep() == 1 and not site.is_here(stored)
+    assert site.events(stored).count("images_removed") == 2
+    total, _ = site.audit.search(Wanted(what=Audited.STUDY_DELETED), limit=10)
+    assert total == 2 and site.audit.verify() is None
+    site.clock.advance(24 * 3600)
+    assert site.keeper.sweep() == 0
+
+
 def test_another_machine_removes_its_own_files(site):
     other = site.machine("other")
     stored = site.receive(film(), days_ago=40, spool=other)
