@@ -169,10 +169,9 @@ def _copied(column: sa.Column[object], *, sqlite: bool) -> str:
 def _sign(record: Record, *, copies: int) -> None:
     """Nine of ten old studies are signed, and some are flagged; the newest day stays as it was left."""
     sqlite = record.engine.dialect.name == "sqlite"
-    digits = "CAST(substr(patient_id, 4, 6) AS integer)"  # of the study that was copied
-    spread = (
-        digits if not copies else f"({digits} * 7 + length(study_instance_uid) + {_of_copy(sqlite=sqlite)})"
-    )
+    digits = _number("substr(patient_id, 4, 6)", sqlite=sqlite)  # of the study that was copied
+    copy = _number("substr(patient_id, 11)", sqlite=sqlite)  # 0 of an original
+    spread = digits if not copies else f"({digits} * 7 + length(study_instance_uid) + {copy})"
     with record.engine.begin() as connection:
         connection.execute(
             sa.text(
@@ -188,10 +187,11 @@ def _sign(record: Record, *, copies: int) -> None:
         )
 
 
-def _of_copy(*, sqlite: bool) -> str:
-    """The number of a copy, from the end of its patient's number; 0 of an original."""
-    number = "substr(patient_id, 11)" if sqlite else "NULLIF(substr(patient_id, 11), '')"
-    return f"COALESCE(CAST({number} AS integer), 0)"
+def _number(text: str, *, sqlite: bool) -> str:
+    """The digits that a text begins with; 0 without any. PostgreSQL casts only what is all digits."""
+    if sqlite:
+        return f"CAST({text} AS integer)"
+    return f"COALESCE(CAST(substring({text} from '^[0-9]+') AS integer), 0)"
 
 
 def _tidy(record: Record) -> None:
