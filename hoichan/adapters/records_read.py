@@ -29,6 +29,7 @@ from hoichan.adapters.schema import (
     studies,
     trail,
 )
+from hoichan.adapters.schema_front_door import rejected_reports
 from hoichan.adapters.search_facets import Facet
 from hoichan.adapters.sight import EVERYTHING, Sight
 from hoichan.adapters.views import (
@@ -301,8 +302,9 @@ def _by_state(connection: sa.Connection) -> dict[StudyState, int]:
 def _entries(connection: sa.Connection, heads: Sequence[Row]) -> tuple[ListEntry, ...]:
     uids = [head["study_instance_uid"] for head in heads]
     newest: dict[str, ReportView] = {}
+    noted = sa.exists().where(rejected_reports.c.report_uid == reports.c.report_uid)
     for row in connection.execute(
-        sa.select(reports)
+        sa.select(reports, noted.label("taken_back"))
         .where(
             reports.c.study_instance_uid.in_(uids),
             reports.c.status != ReportStatus.WITHDRAWN,

@@ -60,6 +60,7 @@ class ReportView:
     disclaimer: Mapping[str, str]  # language -> text
     created_at: datetime  # aware, UTC
     measurements: tuple[Measurement, ...] = ()
+    taken_back: bool = False  # a rejection note named its SR: nobody may use it
 
     @property
     def is_signed(self) -> bool:
@@ -244,6 +245,7 @@ def report(row: Row) -> ReportView:
         disclaimer=row["disclaimer"],
         created_at=row["created_at"],
         measurements=measurements(row["measurements"]),
+        taken_back=bool(row.get("taken_back")),
     )
 
 

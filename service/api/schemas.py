@@ -52,6 +52,7 @@ class ReportOut(Outgoing):
     conclusion: Texts
     disclaimer: Texts
     created_at: datetime
+    taken_back: bool = Field(default=False, description="A rejection note named it: not to be used")
 
     @classmethod
     def of(cls, report: ReportView) -> ReportOut:
@@ -68,6 +69,7 @@ class ReportOut(Outgoing):
             conclusion=dict(report.conclusion),
             disclaimer=dict(report.disclaimer),
             created_at=report.created_at,
+            taken_back=report.taken_back,
         )
 
 

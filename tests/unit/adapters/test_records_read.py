@@ -11,8 +11,8 @@ from hoichan.adapters.reading_order import Place
 from hoichan.adapters.records_read import ReadingSql
 from hoichan.adapters.schema import deliveries, studies
 from hoichan.errors import RecordsUnavailable, StudyUnknown
-from hoichan.testing.reading import a_record, arrive, assemble, fill, partly_refused
-from hoichan.types import DocumentKind, Outcome, StudyInstanceUID, StudyState, Tier
+from hoichan.testing.reading import a_record, arrive, assemble, fill, partly_refused, report
+from hoichan.types import DocumentKind, Outcome, SOPInstanceUID, StudyInstanceUID, StudyState, Tier
 
 ORDER = ["critical", "urgent", "late", "routine", "nothing", "refused", "failed", "assembled", "receiving"]
 
@@ -179,3 +179,18 @@ def test_a_folder_is_told_without_the_path_of_the_machine(record, uids):
         )
     told = {one.acknowledgement for one in record.reading.study(uids["urgent"]).deliveries}
     assert told == {"1.2/1.3"}
+
+
+def test_a_result_that_a_note_took_back_is_told_as_such(tmp_path):
+    record = a_record(tmp_path)
+    study = assemble(record, arrive(record, "film"))
+    uid = study.study_instance_uid
+    made = report(record, study, {"pleural_effusion": 0.91})
+    sr = record.studies.document(made.report_uid, DocumentKind.SR)
+    for taken_back in (False, True):
+        (entry,) = record.reading.reading_list().entries
+        assert (entry.report.report_uid, entry.report.taken_back) == (made.report_uid, taken_back)
+        assert record.reading.study(uid).entry.report.taken_back is taken_back
+        title = "Rejected for Patient Safety Reasons"
+        record.studies.take_back(uid, [SOPInstanceUID(sr.uid)], note=SOPInstanceUID("2.25.9"), title=title)
+    record.engine.dispose()

@@ -1,0 +1,44 @@
+"""A result that the image archive rejected: the list and the study's page say so instead of its findings."""
+
+from __future__ import annotations
+
+import pytest
+from fastapi.testclient import TestClient
+
+from hoichan.guard.roles import Role
+from hoichan.testing.reading import a_record, add_user, arrive, assemble, report
+from hoichan.types import DocumentKind, SOPInstanceUID
+from service.api.caller import SESSION
+from tests.unit.service.api.asking import an_app
+
+SAID = {
+    "vi": "Kết quả của máy đã bị loại bỏ tại hệ thống lưu trữ hình ảnh. Không sử dụng.",
+    "en": "result was rejected at the image archive. Do not use it.",
+}
+
+
+@pytest.fixture
+def site(tmp_path):
+    record = a_record(tmp_path)
+    add_user(record, "bs.an", Role.RADIOLOGIST)
+    study = assemble(record, arrive(record, "film"))
+    made = report(record, study, {"pleural_effusion": 0.91})
+    headers = {"Cookie": f"{SESSION}={record.people.begin_session('bs.an')}"}
+    with TestClient(an_app(record), base_url="http://localhost", headers=headers) as client:
+        yield record, study.study_instance_uid, made, client
+    record.engine.dispose()
+
+
+@pytest.mark.parametrize("language", ["vi", "en"])
+def test_it_is_said_where_its_findings_stood(site, language):
+    record, uid, made, client = site
+    pages = (f"/?lang={language}", f"/studies/{uid}/record?lang={language}")
+    assert all(SAID[language] not in client.get(page).text for page in pages)
+    sr = record.studies.document(made.report_uid, DocumentKind.SR)
+    record.studies.take_back(uid, [SOPInstanceUID(sr.uid)], note=SOPInstanceUID("2.25.9"), title="Rejected")
+    for page in pages:
+        answer = client.get(page)
+        assert answer.status_code == 200
+        assert SAID[language] in answer.text.replace("&#39;", "'")
+    listed = client.get("/api/v1/studies").json()
+    assert [one["report"]["taken_back"] for one in listed["items"]] == [True]
