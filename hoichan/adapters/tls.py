@@ -6,12 +6,15 @@ import ssl
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import structlog
 
 from hoichan.errors import ConfigurationError
 from hoichan.settings import ClientTls, ServerTls
+
+if TYPE_CHECKING:
+    from hoichan.adapters.crl_fetch import FetchedList
 
 log = structlog.get_logger()
 
@@ -68,9 +71,14 @@ class RenewedContext(ssl.SSLContext):
         context = cls(ssl.PROTOCOL_TLS_SERVER)
         context._make = make
         context._files = tuple(path for path in (tls.cert, tls.key, tls.ca, tls.crl) if path is not None)
+        fetched = _fetched_list(tls)
+        if fetched is not None and fetched.is_due():
+            fetched.fetch()  # where it fails the kept list counts; without one `make` says so
         context._seen = context._versions()
         context._current = make()
         context._lock = threading.Lock()
+        if fetched is not None:
+            fetched.keep_fresh(context)
         return context
 
     def wrap_bio(self, *args: Any, **options: Any) -> ssl.SSLObject:  # noqa: ANN401  as its base
@@ -92,6 +100,14 @@ class RenewedContext(ssl.SSLContext):
 
     def _versions(self) -> list[tuple[int, int, int] | None]:
         return [_version(path) for path in self._files]
+
+
+def _fetched_list(tls: ServerTls) -> FetchedList | None:
+    if tls.crl_url is None or tls.crl is None or tls.ca is None:
+        return None
+    from hoichan.adapters.crl_fetch import FetchedList  # noqa: PLC0415  few sites have a list
+
+    return FetchedList(str(tls.crl_url), tls.crl, tls.ca)
 
 
 def _door_context(tls: ServerTls, section: str) -> ssl.SSLContext:

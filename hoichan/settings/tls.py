@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import model_validator
+from pydantic import AnyHttpUrl, model_validator
 
 from hoichan.settings.base import Section
 
@@ -31,9 +31,13 @@ class ServerTls(Section):
     ca: Path | None = None  # PEM of who may sign a sender's certificate; None: senders show none
     # PEM of what that authority revoked; once it has ended nobody gets in until a newer one is there
     crl: Path | None = None
+    # where the authority publishes that list, DER or PEM: fetched in time and kept in `crl`
+    crl_url: AnyHttpUrl | None = None
 
     @model_validator(mode="after")
     def _of_an_authority(self) -> ServerTls:
         if self.crl is not None and self.ca is None:
             raise ValueError("tls.crl without tls.ca")
+        if self.crl_url is not None and self.crl is None:
+            raise ValueError("tls.crl_url without tls.crl, the file in which the list is kept")
         return self
