@@ -7,27 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
 
 from hoichan.adapters import rows
-from hoichan.adapters.schema import deliveries, documents, reports, studies, trail
+from hoichan.adapters.deliveries_asked import due_now, is_before, is_report, overtaking, was_not_taken
+from hoichan.adapters.schema import deliveries, documents, studies, trail
 from hoichan.adapters.transactions import transaction
-from hoichan.adapters.work_sql import band
 from hoichan.errors import RecordsError
 from hoichan.ports import Clock, Objects, TrailEntry
-from hoichan.reporting.deliveries import READING
 from hoichan.types import (
     Delivery,
     DeliveryState,
     Document,
     DocumentKind,
-    ReportStatus,
     SOPInstanceUID,
     StudyInstanceUID,
     StudyState,
 )
+
+__all__ = ["DeliveriesSql", "is_report"]
 
 Detail = str | int | float | bool | None
 
@@ -108,7 +107,8 @@ class DeliveriesSql:
         then the oldest delivery; `each`: at most so many a receiver; `but`: none to these receivers.
         """
         with transaction(self._engine) as connection:
-            found = connection.execute(_due(now, each, but)).mappings()
+            wanted = {"now": now, "but": list(but), **({} if each is None else {"each": each})}
+            found = connection.execute(due_now(is_limited=each is not None), wanted).mappings()
             return [rows.delivery(row) for row in found]
 
     def overtaken(self, idempotency_key: str) -> bool:
@@ -116,25 +116,8 @@ class DeliveriesSql:
 
         It may have one that was refused at last, too, where an earlier try of that had no answer.
         """
-        newer, own = deliveries.alias(), deliveries.alias()
-        may_be_there = sa.and_(newer.c.state == DeliveryState.DEAD, newer.c.attempts > 1, _not_taken(own))
-        is_there = sa.or_(newer.c.state == DeliveryState.SENT, may_be_there)
         with transaction(self._engine) as connection:
-            found = connection.execute(
-                sa.select(newer.c.idempotency_key)
-                .select_from(own)
-                .join(newer, sa.and_(*_before(own, newer), is_there))
-                .where(
-                    is_report(newer),
-                    own.c.idempotency_key == idempotency_key,
-                    # what takes a report back from another patient has to arrive, however late
-                    own.c.report_uid.not_in(
-                        sa.select(reports.c.report_uid).where(reports.c.status == ReportStatus.WITHDRAWN)
-                    ),
-                )
-                .limit(1)
-            ).scalar()
-        return found is not None
+            return connection.execute(overtaking(), {"key": idempotency_key}).scalar() is not None
 
     def followed(self, idempotency_key: str) -> bool:
         """Whether a newer report of the study waits behind this one for the same receiver."""
@@ -143,7 +126,7 @@ class DeliveriesSql:
             found = connection.execute(
                 sa.select(newer.c.idempotency_key)
                 .select_from(own)
-                .join(newer, sa.and_(*_before(own, newer), newer.c.state == DeliveryState.PENDING))
+                .join(newer, sa.and_(*is_before(own, newer), newer.c.state == DeliveryState.PENDING))
                 .where(own.c.idempotency_key == idempotency_key, is_report(newer))
                 .limit(1)
             ).scalar()
@@ -185,13 +168,13 @@ class DeliveriesSql:
     def passed(self, idempotency_key: str) -> bool:
         """Whether the receiver may have a newer report of the study already, by a try without an answer."""
         newer, own = deliveries.alias(), deliveries.alias()
-        tried = sa.and_(newer.c.state == DeliveryState.PENDING, newer.c.attempts > 0, ~_not_taken(newer))
+        tried = sa.and_(newer.c.state == DeliveryState.PENDING, newer.c.attempts > 0, ~was_not_taken(newer))
         with transaction(self._engine) as connection:
             found = connection.execute(
                 sa.select(newer.c.idempotency_key)
                 .select_from(own)
-                .join(newer, sa.and_(*_before(own, newer), tried))
-                .where(own.c.idempotency_key == idempotency_key, _not_taken(own), is_report(newer))
+                .join(newer, sa.and_(*is_before(own, newer), tried))
+                .where(own.c.idempotency_key == idempotency_key, was_not_taken(own), is_report(newer))
                 .limit(1)
             ).scalar()
         return found is not None
@@ -322,74 +305,3 @@ class DeliveriesSql:
                 details={key: value for key, value in details.items() if value is not None},
             )
         )
-
-
-def is_report(table: sa.FromClause) -> sa.ColumnElement[bool]:
-    """That a delivery hands a report over; a note that somebody reads it holds none and replaces none."""
-    return table.c.idempotency_key.not_like(f"%{READING}")
-
-
-def _before(older: sa.FromClause, newer: sa.FromClause) -> tuple[sa.ColumnElement[bool], ...]:
-    """That one delivery is of an earlier report of the same study to the same receiver than another."""
-    return (
-        older.c.study_instance_uid == newer.c.study_instance_uid,
-        older.c.destination == newer.c.destination,
-        sa.or_(
-            older.c.revision < newer.c.revision,
-            sa.and_(older.c.revision == newer.c.revision, older.c.created_at < newer.c.created_at),
-        ),
-    )
-
-
-def _not_taken(table: sa.FromClause) -> sa.ColumnElement[bool]:
-    """That the receiver said of the last try that it took nothing. What takes a report back has to arrive."""
-    withdrawals = sa.select(reports.c.report_uid).where(reports.c.status == ReportStatus.WITHDRAWN)
-    return sa.and_(sa.func.coalesce(table.c.not_taken, sa.false()), table.c.report_uid.not_in(withdrawals))
-
-
-def _gives_way() -> sa.ColumnElement[bool]:
-    """That a delivery was not taken, and a newer report waits for the same receiver: that one is next.
-
-    Once it was taken, this one is `overtaken` and never sent. Where it is refused, this one is due again.
-    """
-    newer = deliveries.alias()
-    waits = sa.and_(newer.c.state == DeliveryState.PENDING, *_before(deliveries, newer), is_report(newer))
-    return sa.and_(_not_taken(deliveries), sa.exists().where(waits).correlate(deliveries))
-
-
-def _due(now: datetime, each: int | None, but: Collection[str]) -> sa.Select[Any]:
-    """In one pass over what is pending: whose turn it is in its study, then the order of each receiver."""
-    turn = sa.func.row_number().over(
-        partition_by=(deliveries.c.study_instance_uid, deliveries.c.destination),
-        order_by=(deliveries.c.revision, deliveries.c.created_at, deliveries.c.idempotency_key),
-    )
-    pending = (
-        sa.select(
-            deliveries.c.idempotency_key,
-            deliveries.c.study_instance_uid,
-            deliveries.c.destination,
-            deliveries.c.created_at,
-            deliveries.c.next_attempt_at,
-            turn.label("turn"),
-        )
-        .where(
-            deliveries.c.state == DeliveryState.PENDING,
-            deliveries.c.destination.not_in(list(but)),
-            ~_gives_way(),
-        )
-        .subquery()
-    )
-    order = (band(), pending.c.created_at, pending.c.idempotency_key)
-    place = sa.func.row_number().over(partition_by=pending.c.destination, order_by=order)
-    first = (
-        sa.select(pending.c.idempotency_key, band().label("band"), place.label("place"))
-        .join(studies, studies.c.study_instance_uid == pending.c.study_instance_uid)
-        .where(pending.c.turn == 1, pending.c.next_attempt_at <= now)
-        .subquery()
-    )
-    wanted = (
-        sa.select(deliveries)
-        .join(first, first.c.idempotency_key == deliveries.c.idempotency_key)
-        .order_by(first.c.band, deliveries.c.created_at, deliveries.c.idempotency_key)
-    )
-    return wanted if each is None else wanted.where(first.c.place <= each)

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -136,25 +137,9 @@ class WorkSql:
         Of each of these also the one that waits longest, however little it hurries.
         Without `backlog` those are left out that can wait for the off-peak hours.
         """
-        models = sa.func.coalesce(analyses.c.models, "")
-        line = sa.func.row_number().over(
-            partition_by=(studies.c.calling_ae_title, models),
-            order_by=(band(), revisions.c.assembled_at, studies.c.study_instance_uid),
-        )
-        oldest = sa.func.row_number().over(
-            partition_by=(studies.c.calling_ae_title, models),
-            order_by=(revisions.c.assembled_at, studies.c.study_instance_uid),
-        )
-        columns = line.label("place"), oldest.label("seniority")
-        wanted = _pieces(*columns).where(_is_waiting(), *sight.narrow())
-        if not backlog:
-            wanted = wanted.where(
-                sa.or_(sa.not_(sa.func.coalesce(analyses.c.backlog, sa.false())), studies.c.urgency < 2)
-            )
-        numbered = wanted.subquery()
+        wanted = _all_waiting(backlog=backlog) if sight is EVERYTHING else _waiting(backlog, sight)
         with transaction(self._engine) as connection:
-            first = sa.or_(numbered.c.place <= each, numbered.c.seniority == 1)
-            return [_piece(row) for row in connection.execute(sa.select(numbered).where(first)).mappings()]
+            return [_piece(row) for row in connection.execute(wanted, {"each": each}).mappings()]
 
     def in_flight(self) -> Sequence[Piece]:
         """What the engine has and has not ended."""
@@ -309,6 +294,34 @@ def _is_waiting() -> sa.ColumnElement[bool]:
         revisions.c.state == StudyState.ASSEMBLED,
         sa.or_(analyses.c.dispatched_run.is_(None), analyses.c.dispatched_run < revisions.c.runs),
     )
+
+
+@cache
+def _all_waiting(*, backlog: bool) -> sa.Select[Any]:
+    """Built once: it is asked several times a second, and building it takes longer than asking."""
+    return _waiting(backlog, EVERYTHING)
+
+
+def _waiting(backlog: bool, sight: Sight) -> sa.Select[Any]:
+    """What `WorkSql.waiting` asks, with the parameter `each`."""
+    models = sa.func.coalesce(analyses.c.models, "")
+    line = sa.func.row_number().over(
+        partition_by=(studies.c.calling_ae_title, models),
+        order_by=(band(), revisions.c.assembled_at, studies.c.study_instance_uid),
+    )
+    oldest = sa.func.row_number().over(
+        partition_by=(studies.c.calling_ae_title, models),
+        order_by=(revisions.c.assembled_at, studies.c.study_instance_uid),
+    )
+    columns = line.label("place"), oldest.label("seniority")
+    wanted = _pieces(*columns).where(_is_waiting(), *sight.narrow())
+    if not backlog:
+        wanted = wanted.where(
+            sa.or_(sa.not_(sa.func.coalesce(analyses.c.backlog, sa.false())), studies.c.urgency < 2)
+        )
+    numbered = wanted.subquery()
+    first = sa.or_(numbered.c.place <= sa.bindparam("each"), numbered.c.seniority == 1)
+    return sa.select(numbered).where(first)
 
 
 def _pieces(*more: sa.ColumnElement[Any]) -> sa.Select[Any]:
