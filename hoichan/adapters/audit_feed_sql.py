@@ -53,7 +53,8 @@ class AuditFeedSql:
     def position(self, receiver: str, source: str) -> int:
         """Of the last record that a repository took; 0 at first."""
         with transaction(self._engine) as connection:
-            return connection.execute(_position(receiver, source)).scalar() or 0
+            found: int | None = connection.execute(_position(receiver, source)).scalar()
+            return found or 0
 
     def advance(self, receiver: str, source: str, position: int) -> None:
         """The repository has everything up to here. It never goes back."""
@@ -102,7 +103,8 @@ class AuditFeedSql:
         """How much a repository has not taken yet, and since when the oldest of it waits."""
         table, number = (audit, audit.c.position) if source == AUDIT else (trail, trail.c.id)
         with transaction(self._engine) as connection:
-            last = connection.execute(_position(receiver, source)).scalar() or 0
+            taken: int | None = connection.execute(_position(receiver, source)).scalar()
+            last = taken or 0
             newest = connection.execute(sa.select(sa.func.max(number))).scalar() or 0
             oldest = connection.execute(
                 sa.select(table.c.at).where(number > last).order_by(number).limit(1)
@@ -110,7 +112,7 @@ class AuditFeedSql:
         return Behind(records=max(newest - last, 0) if oldest else 0, oldest=oldest)
 
 
-def _position(receiver: str, source: str) -> sa.Select[tuple[int]]:
+def _position(receiver: str, source: str) -> sa.Select[Any]:
     return sa.select(audit_feeds.c.position).where(
         audit_feeds.c.receiver == receiver, audit_feeds.c.source == source
     )
