@@ -1,4 +1,4 @@
-"""A result that the image archive rejected: the list and the study's page say so instead of its findings."""
+"""A result that the image archive rejected: the list, the study's page and the reading room say so."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from hoichan.guard.roles import Role
 from hoichan.testing.reading import a_record, add_user, arrive, assemble, report
 from hoichan.types import DocumentKind, SOPInstanceUID
 from service.api.caller import SESSION
+from service.web.reading_room import built
 from tests.unit.service.api.asking import an_app
 
 SAID = {
@@ -42,3 +43,15 @@ def test_it_is_said_where_its_findings_stood(site, language):
         assert SAID[language] in answer.text.replace("&#39;", "'")
     listed = client.get("/api/v1/studies").json()
     assert [one["report"]["taken_back"] for one in listed["items"]] == [True]
+
+
+@pytest.mark.skipif(built() is None, reason="the reading room was not built: make app")
+@pytest.mark.parametrize("language", ["vi", "en"])
+def test_who_reads_it_is_told_above_the_film(site, language):
+    record, uid, made, client = site
+    room = f"/studies/{uid}?lang={language}"
+    assert 'role="alert"' not in client.get(room).text
+    sr = record.studies.document(made.report_uid, DocumentKind.SR)
+    record.studies.take_back(uid, [SOPInstanceUID(sr.uid)], note=SOPInstanceUID("2.25.9"), title="Rejected")
+    answer = client.get(room).text.replace("&#39;", "'")
+    assert 'role="alert"' in answer and SAID[language] in answer
