@@ -31,10 +31,10 @@ def release(association: Any) -> None:  # noqa: ANN401 (an untyped pynetdicom As
 class Checkpoint(threading.Event):
     """Where the reactor of an association of ours stands while we wait for an answer.
 
-    pynetdicom's reactor says that it stands before it asks whether it may go on, and that it goes on only after
-    it has: in between it takes an answer that comes at once for a request, and whoever waits for the answer
-    waits in vain. Here going on and saying so are one; an association that has ended says for ever that it
-    stands, so that nobody waits for it.
+    pynetdicom's reactor says that it stands before it asks whether it may go on, and that it goes on only
+    after it has: in between it takes an answer that comes at once for a request, and whoever waits for the
+    answer waits in vain. Here going on and saying so are one; an association that has ended says for ever
+    that it stands, so that nobody waits for it.
     """
 
     def __init__(self, association: Any) -> None:  # noqa: ANN401 (an untyped pynetdicom Association)
