@@ -72,6 +72,20 @@ def overtaking() -> sa.Select[Any]:
 
 
 @cache
+def passing() -> sa.Select[Any]:
+    """A newer report that may have passed one that was not taken (`key`). Built once, as `due_now`."""
+    newer, own = deliveries.alias(), deliveries.alias()
+    tried = sa.and_(newer.c.state == DeliveryState.PENDING, newer.c.attempts > 0, ~was_not_taken(newer))
+    return (
+        sa.select(newer.c.idempotency_key)
+        .select_from(own)
+        .join(newer, sa.and_(*is_before(own, newer), tried))
+        .where(own.c.idempotency_key == sa.bindparam("key"), was_not_taken(own), is_report(newer))
+        .limit(1)
+    )
+
+
+@cache
 def due_now(*, is_limited: bool) -> sa.Select[Any]:
     """In one pass over what is pending: whose turn it is in its study, then the order of each receiver.
 

@@ -11,7 +11,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from hoichan.adapters import rows
-from hoichan.adapters.deliveries_asked import due_now, is_before, is_report, overtaking, was_not_taken
+from hoichan.adapters.deliveries_asked import due_now, is_before, is_report, overtaking, passing
 from hoichan.adapters.schema import deliveries, documents, studies, trail
 from hoichan.adapters.transactions import transaction
 from hoichan.errors import RecordsError
@@ -167,17 +167,8 @@ class DeliveriesSql:
 
     def passed(self, idempotency_key: str) -> bool:
         """Whether the receiver may have a newer report of the study already, by a try without an answer."""
-        newer, own = deliveries.alias(), deliveries.alias()
-        tried = sa.and_(newer.c.state == DeliveryState.PENDING, newer.c.attempts > 0, ~was_not_taken(newer))
         with transaction(self._engine) as connection:
-            found = connection.execute(
-                sa.select(newer.c.idempotency_key)
-                .select_from(own)
-                .join(newer, sa.and_(*is_before(own, newer), tried))
-                .where(own.c.idempotency_key == idempotency_key, was_not_taken(own), is_report(newer))
-                .limit(1)
-            ).scalar()
-        return found is not None
+            return connection.execute(passing(), {"key": idempotency_key}).scalar() is not None
 
     def postponed(
         self, idempotency_key: str, *, detail: str, until: datetime, not_taken: bool = False

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from hoichan.adapters.deliveries_asked import due_now, overtaking
+from hoichan.adapters.deliveries_asked import due_now, overtaking, passing
 from hoichan.adapters.work_sql import WorkSql
 from hoichan.testing.reading import a_record, arrive, assemble, fill
 
@@ -33,7 +33,8 @@ def test_each_delivery_is_asked_for_by_its_own_key(record):
     uids = fill(record)
     keys = [one.idempotency_key for one in record.studies.deliveries(uids["routine"])]
     assert [record.studies.overtaken(key) for key in keys] == [False] * len(keys)
-    assert overtaking() is overtaking()
+    assert [record.studies.passed(key) for key in keys] == [False] * len(keys)
+    assert overtaking() is overtaking() and passing() is passing()
 
 
 def test_what_waits_is_asked_with_the_number_of_each_call(record):
