@@ -125,9 +125,7 @@ class Forwarding:
             for revision in self._forwards.unplanned(rule.name, stage):
                 try:
                     study = self._studies.load(revision.study, revision.revision)
-                    errands = errands_of(
-                        rule, study, revision.answer, known, self._sender_of(study)
-                    )
+                    errands = errands_of(rule, study, revision.answer, known, self._sender_of(study))
                 except StudyUnknown:
                     errands = []
                 if rule.deidentify is not None and errands:  # no note can follow them to take them back
