@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 
 from pynetdicom import AE, evt
+
+_AGAIN_SECONDS = 0.02
 
 
 def associate(entity: AE, host: str, port: int, *, evt_handlers: Sequence[Any] = (), **options: Any) -> Any:  # noqa: ANN401 (an untyped pynetdicom Association)
@@ -45,11 +49,15 @@ class Checkpoint(threading.Event):
 
     def wait(self, timeout: float | None = None) -> bool:
         """Stands here until it may go on."""
+        end = math.inf if timeout is None else time.monotonic() + timeout
         with self._gone_on:
+            # Said again and again: pynetdicom serves a report in a thread that denies it when it ends.
             self._association._is_paused = True
-            may = self._gone_on.wait_for(self.is_set, timeout)
+            while not self.is_set() and time.monotonic() < end:
+                self._gone_on.wait(min(_AGAIN_SECONDS, max(end - time.monotonic(), 0)))
+                self._association._is_paused = True
             self._association._is_paused = False
-            return may
+            return self.is_set()
 
     def set(self) -> None:
         """Lets it go on."""
