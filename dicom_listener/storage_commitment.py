@@ -83,6 +83,7 @@ class Commitments:
         self._tries: dict[PurePosixPath, tuple[int, float]] = {}  # note -> failed tries, when to try again
         self._recent: dict[str, str] = {}  # SOP Instance UID -> study, of what came last
         self._changed = threading.Condition()
+        self._has_news = False  # since the last round began
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="storage-commitment", daemon=True)
 
@@ -110,6 +111,7 @@ class Commitments:
             self._open[requestor.ae_title] = association
             if sender is not None and sender.commitment_port is None:
                 self._tries.update(waiting)  # it may have come for its reports
+                self._has_news = True
                 self._changed.notify_all()
 
     def filed(self, stored: Stored) -> None:
@@ -159,17 +161,19 @@ class Commitments:
         )
         with self._changed:
             self._tries[request.path] = 0, time.monotonic() + _FIRST_DELAY_SECONDS
+            self._has_news = True
             self._changed.notify_all()
 
     def _run(self) -> None:
         while not self._stopped.is_set():
+            with self._changed:
+                self._has_news = False
             try:
                 wait = self._round()
             except SpoolFull:
                 wait = self._settings.commitment_retry_seconds
-            with self._changed:
-                if not self._stopped.is_set():
-                    self._changed.wait(wait)
+            with self._changed:  # what was asked during the round is not waited for
+                self._changed.wait_for(lambda: self._has_news or self._stopped.is_set(), wait)
 
     def _round(self) -> float:
         """Tries what is due; returns the seconds until something is again."""

@@ -83,6 +83,19 @@ class Requester(Hearing):
             server.shutdown()
 
 
+class Curious(Requester):
+    """Asks something else before it answers its first report."""
+
+    then = None
+
+    def _hear(self, event):
+        answer = super()._hear(event)
+        then, self.then = self.then, None
+        if then is not None:
+            then()
+        return answer
+
+
 def sender(**settings):
     return (Sender(ae_title="CR_ROOM1", host="127.0.0.1", **settings),)
 
@@ -264,6 +277,21 @@ def test_a_requester_that_cannot_take_it_now_is_told_again():
         ask(made, request((COMPUTED_RADIOGRAPHY, "1.9.9")))
         for _ in range(2):
             assert requester.heard.get(timeout=DEADLINE_SECONDS)[0] == 2
+
+
+def test_what_is_asked_while_something_else_is_reported_is_reported_soon():
+    requester = Curious()
+    with requester.listening() as hears, opened(FakeSpool(), senders=sender(commitment_port=hears)) as port:
+
+        def then():
+            with association(port, contexts=CONTEXTS) as other:
+                assert ask(other, request((COMPUTED_RADIOGRAPHY, "1.9.8"), transaction="1.2.3.4.6")) == 0x0000
+
+        requester.then = then
+        with association(port, contexts=CONTEXTS) as made:
+            assert ask(made, request((COMPUTED_RADIOGRAPHY, "1.9.9"))) == 0x0000
+        told_of = [requester.heard.get(timeout=DEADLINE_SECONDS)[1] for _ in range(2)]
+    assert told_of == ["1.2.3.4.5", "1.2.3.4.6"]
 
 
 def test_the_request_is_on_disk_before_it_is_answered():
