@@ -118,8 +118,8 @@ def test_a_receiver_that_is_busy_gets_the_same_bytes_later_and_one_that_refuses_
     assert len(his.frames) == 1
 
 
-def test_a_newer_report_waits_for_the_one_before(tmp_path, film):
-    answers = iter(["AR", "AA", "AA"])
+def test_a_newer_report_passes_one_that_was_not_taken(tmp_path, film):
+    answers = iter(["AR", "AA"])  # nothing of the first was filed
     busy = answering(lambda control_id: framed(acknowledgement(next(answers), control_id)))
     with (
         Receiver(busy) as ris,
@@ -137,5 +137,4 @@ def test_a_newer_report_waits_for_the_one_before(tmp_path, film):
             house.deliver_due()
             house.clock.advance(7200)
     control_ids = [er7.read(frame[1:-2]).control_id for frame in ris.frames]
-    assert len(control_ids) == 3
-    assert control_ids[0] == control_ids[1] != control_ids[2]
+    assert len(control_ids) == len(set(control_ids)) == 2  # the older one never follows the newer
