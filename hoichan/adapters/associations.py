@@ -37,8 +37,7 @@ class Checkpoint(threading.Event):
 
     pynetdicom's reactor says that it stands before it asks whether it may go on, and that it goes on only
     after it has: in between it takes an answer that comes at once for a request, and whoever waits for the
-    answer waits in vain. Here going on and saying so are one; an association that has ended says for ever
-    that it stands, so that nobody waits for it.
+    answer waits in vain. Here going on and saying so are one.
     """
 
     def __init__(self, association: Any) -> None:  # noqa: ANN401 (an untyped pynetdicom Association)

@@ -88,16 +88,6 @@ def test_it_stands_until_the_answer_is_here(reactor):
     thread.join(60)
 
 
-@pytest.mark.timeout(30)
-def test_nobody_waits_for_the_reactor_of_one_that_ended(association):
-    association.dimse_timeout = 0.1
-    association.abort()
-    association.join(10)
-    association.is_established = True  # who sends has looked already
-    answer = association.send_c_echo()
-    assert "Status" not in answer
-
-
 def test_it_does_not_stand_for_ever(reactor):
     checkpoint = Checkpoint(reactor)
     checkpoint.clear()
