@@ -15,6 +15,7 @@ export async function isQuick(picture: HTMLImageElement | null): Promise<boolean
   if (line?.saveData) return false;
   if (!picture) return true;
   await picture.decode().catch(() => undefined);
+  if (!picture.naturalWidth) return true; // an answer without a picture says nothing of the line
   const entry = performance.getEntriesByName(picture.src).at(-1) as PerformanceResourceTiming | undefined;
   return !entry || isFast({ bytes: entry.encodedBodySize, ms: entry.responseEnd - entry.responseStart });
 }

@@ -7,7 +7,7 @@ import { apply, boxBetween, cardiothoracic, inverse, length, placed, through, zo
 import { added, asks, changed, filled, judged, keyOf, missing, open, redrafted, reweighed, weighed, weighedOnce, withdrawn } from "../src/judgements";
 import { isoDay, noticesHere } from "../src/follow";
 import { deedOf, KEYS } from "../src/keys";
-import { isFast } from "../src/line";
+import { isFast, isQuick } from "../src/line";
 import { apart } from "../src/viewer/labels";
 import { Saver, type SaveState } from "../src/saver";
 import type { Finding, Judgement, Measured } from "../src/types";
@@ -176,6 +176,14 @@ describe("pictures", () => {
 test("a slow line is told by the first picture", () => {
   expect(isFast({ bytes: 60_000, ms: 20 })).toBe(true);
   expect(isFast({ bytes: 60_000, ms: 400 })).toBe(false);
+});
+
+test("a picture that never came says nothing of the line", async () => {
+  const took = { encodedBodySize: 200, responseStart: 0, responseEnd: 400 } as PerformanceResourceTiming;
+  vi.spyOn(performance, "getEntriesByName").mockReturnValue([took]);
+  const picture = (naturalWidth: number) => ({ src: "a", naturalWidth, decode: async () => undefined }) as unknown as HTMLImageElement;
+  expect([await isQuick(picture(0)), await isQuick(picture(64))]).toEqual([true, false]);
+  vi.restoreAllMocks();
 });
 
 class Store {

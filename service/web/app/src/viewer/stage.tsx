@@ -93,13 +93,19 @@ export function Stage(props: StageProps): JSX.Element {
     image.className = "stage-small";
     image.alt = "";
     const ready = () => setSmall({ width: image.naturalWidth, height: image.naturalHeight });
+    const lost = () => !live.current.full && setBroken(true); // where the full depth is asked for, it says so itself
     if (!image.getAttribute("src")) image.src = previewOf(frame, live.current.preview);
     if (image.complete && image.naturalWidth) ready();
     else setSmall(null);
-    image.addEventListener("load", ready);
-    holder.replaceChildren(image);
     setBroken(false);
-    return () => image.removeEventListener("load", ready);
+    if (image === came && image.complete && !image.naturalWidth) lost();
+    image.addEventListener("load", ready);
+    image.addEventListener("error", lost);
+    holder.replaceChildren(image);
+    return () => {
+      image.removeEventListener("load", ready);
+      image.removeEventListener("error", lost);
+    };
   }, [key]);
 
   // the full depth
@@ -108,6 +114,7 @@ export function Stage(props: StageProps): JSX.Element {
     let current = true;
     const element = canvas.current;
     setPart(0);
+    setBroken(false);
     void (async () => {
       try {
         const { Pixels, frameId } = await import("./pixels");
