@@ -93,7 +93,7 @@ def test_a_person_comes_back_to_what_was_asked_for_and_leaves_nothing_behind(sit
         assert "/login?next=" in page.url
         sign_in(page, "bs.an", "wrong")
         assert "Tên đăng nhập hoặc mật khẩu không đúng." in page.locator("[role=alert]").inner_text()
-        assert page.evaluate("document.activeElement.id") == "password"
+        page.wait_for_selector("#password:focus")
         page.fill("#password", PASSWORD)
         page.keyboard.press("Enter")
         page.wait_for_url(wanted)
