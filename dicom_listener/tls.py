@@ -8,11 +8,14 @@ from __future__ import annotations
 import hashlib
 import ssl
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hoichan.adapters.tls import RenewedContext
 from hoichan.errors import ConfigurationError
 from hoichan.settings import ServerTls
+
+if TYPE_CHECKING:
+    from hoichan.adapters.ocsp_ask import Revocations
 
 TLS_1_2_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM"  # RFC 9325 4.2; those of TLS 1.3 are all fit
 
@@ -31,10 +34,27 @@ class Credentials:
     def __init__(self, tls: ServerTls) -> None:
         """Raises ConfigurationError."""
         self._context = RenewedContext.of(tls, lambda: server_context(tls))
+        self._revocations = _revocations(tls)
 
     def context(self) -> ssl.SSLContext:
         """How we speak TLS now; as before while the new files cannot be used."""
         return self._context.now()
+
+    def check(self, connection: ssl.SSLSocket) -> None:
+        """Asks whether the sender's certificate was revoked, where the settings say so.
+
+        Raises CertificateRefused. May take some seconds.
+        """
+        if self._revocations is not None:
+            self._revocations.check(connection.getpeercert(binary_form=True))
+
+
+def _revocations(tls: ServerTls) -> Revocations | None:
+    if tls.ocsp == "off":
+        return None
+    from hoichan.adapters.ocsp_ask import Revocations  # noqa: PLC0415  few sites ask
+
+    return Revocations.of(tls)
 
 
 def server_context(tls: ServerTls) -> ssl.SSLContext:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -58,5 +62,44 @@ class Authority:
         file.write_bytes(built.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
         return file
 
+    @contextmanager
+    def responder(self, *revoked: str, names: Sequence[str]) -> Iterator[str]:
+        """`openssl ocsp` as the authority's responder: its URL. It has issued `names`, and `revoked` some."""
+        lines = []
+        for name in names:
+            shown = x509.load_pem_x509_certificate((self._folder / f"{name}.crt").read_bytes())
+            state, when = ("R", "260101000000Z") if name in revoked else ("V", "")
+            lines.append(f"{state}\t351231000000Z\t{when}\t{shown.serial_number:X}\tunknown\t/CN={name}\n")
+        index = self._folder / f"index-{len(revoked)}.txt"
+        index.write_text("".join(lines), encoding="ascii")
+        command: list[str | Path] = [
+            "openssl",
+            "ocsp",
+            "-port",
+            "0",
+            "-index",
+            index,
+            "-CA",
+            self.certificate,
+        ]
+        command += ["-rsigner", self.certificate, "-rkey", self._key, "-nmin", "60"]
+        said = self._folder / f"{index.stem}.log"
+        with said.open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as program:
+            try:
+                yield f"http://127.0.0.1:{_port_in(said, program)}/"
+            finally:
+                program.kill()
+
     def _openssl(self, *arguments: str | Path) -> None:
         subprocess.run(["openssl", *arguments], check=True, capture_output=True)
+
+
+def _port_in(said: Path, program: subprocess.Popen[bytes]) -> int:
+    """Where `openssl ocsp` listens, once it says so; a connection that asks nothing would confuse it."""
+    deadline = time.monotonic() + 60
+    while program.poll() is None and time.monotonic() < deadline:
+        found = re.search(rb"ACCEPT .*:(\d+).*\n", said.read_bytes())
+        if found:
+            return int(found[1])
+        time.sleep(0.02)
+    raise RuntimeError("openssl ocsp did not start")

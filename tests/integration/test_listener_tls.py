@@ -6,13 +6,15 @@ import shutil
 import socket
 import ssl
 import subprocess
-from contextlib import contextmanager
+import threading
+from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 from pynetdicom import build_context
 from structlog.testing import capture_logs
 
 from dicom_listener import Door
+from dicom_listener.scp import TURNS
 from hoichan.adapters.encoder import DocumentEncoder
 from hoichan.adapters.sink_dimse import DimseSink
 from hoichan.errors import ConfigurationError, Unreachable
@@ -82,7 +84,7 @@ def echo(port, context=None, title="CT"):
         port,
         title,
         contexts=[build_context(VERIFICATION)],
-        timeout=5,
+        timeout=60,
         tls_args=(context, "localhost") if context else None,
     ) as made:
         return made.is_established and made.send_c_echo().get("Status") == 0x0000
@@ -90,7 +92,7 @@ def echo(port, context=None, title="CT"):
 
 def turned_away(port, context):
     """Whether TLS fails; in TLS 1.3 a client learns so only when it reads."""
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as raw:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as raw:
         try:
             with context.wrap_socket(raw, server_hostname="localhost") as line:
                 return line.recv(1) == b""
@@ -172,8 +174,8 @@ def test_a_sender_with_an_agreed_certificate_is_not_let_in_without_it(authority,
 
 def test_who_is_slow_at_tls_holds_nobody_up_and_is_sent_away(authority):
     with (
-        opened(tls=served(authority), network_timeout_seconds=1) as ports,
-        socket.create_connection(("127.0.0.1", ports["tls"]), timeout=10) as silent,
+        opened(tls=served(authority), network_timeout_seconds=5) as ports,
+        socket.create_connection(("127.0.0.1", ports["tls"]), timeout=60) as silent,
     ):
         assert echo(ports["tls"], client(authority, pair(authority, "ct-room")))
         assert silent.recv(1) == b""
@@ -202,7 +204,7 @@ def test_renewed_certificates_are_taken_up_and_broken_ones_are_not(authority, st
     with opened(tls=tls) as ports, capture_logs() as lines:
         put(authority, "mr-room")
         with (
-            socket.create_connection(("127.0.0.1", ports["tls"]), timeout=5) as raw,
+            socket.create_connection(("127.0.0.1", ports["tls"]), timeout=60) as raw,
             client(authority).wrap_socket(raw, server_hostname="localhost") as line,
         ):
             ((_, name),) = line.getpeercert()["subject"][0]
@@ -279,7 +281,7 @@ def deliver(documents, port, tls):
         port=port,
         ae_title="PACS",
         tls=tls,
-        timeout_seconds=5,
+        timeout_seconds=60,
         wait_for_images_seconds=0,
     )
     (delivery,) = plan(a_report(study), study, [destination], encoded, REPORTED_AT)
@@ -321,3 +323,68 @@ def test_a_list_without_an_authority_is_refused(authority):
     cert, key = pair(authority, "door")
     with pytest.raises(ValueError, match=r"tls\.crl without tls\.ca"):
         ServerTls(cert=cert, key=key, crl=cert)
+
+
+@contextmanager
+def cut_after(port, count):
+    """A line to a port that carries so many bytes of a sender and then nothing more, without an end."""
+    stop, is_cut = threading.Event(), threading.Event()
+    opened_sockets = []
+
+    def carry(source, target, left):
+        with suppress(OSError):
+            while left and (content := source.recv(min(left, 65536))):
+                target.sendall(content)
+                left -= len(content)
+        if not left:
+            is_cut.set()
+
+    def take(server):
+        with suppress(OSError):
+            near, _ = server.accept()
+            far = socket.create_connection(("127.0.0.1", port))
+            opened_sockets.extend([near, far])
+            back = threading.Thread(target=carry, args=(far, near, 1 << 40))
+            back.start()
+            carry(near, far, count)
+            stop.wait(60)
+            for each in (near, far):
+                each.shutdown(socket.SHUT_RDWR)
+            back.join(60)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=take, args=(server,))
+        thread.start()
+        try:
+            yield server.getsockname()[1], is_cut
+        finally:
+            stop.set()
+            thread.join(60)
+            for each in opened_sockets:
+                each.close()
+
+
+def test_senders_whose_line_is_cut_in_the_middle_keep_nobody_waiting(authority):
+    """As many as may work at the same moment: what they wait for is the line, not the processor."""
+    large = film(instance="large", pixels=bytes(1 << 20))
+
+    def begin(port):
+        with association(
+            port, timeout=60, tls_args=(client(authority, pair(authority, "ct-room")), "localhost")
+        ) as made:
+            for each in (film(instance=str(port)), large):
+                send(made, each)
+
+    with opened(tls=served(authority)) as ports, ExitStack() as lines:
+        senders = []
+        for _ in range(TURNS):
+            port, is_cut = lines.enter_context(cut_after(ports["tls"], 100_000))
+            senders.append(threading.Thread(target=begin, args=(port,)))
+            senders[-1].start()
+            assert is_cut.wait(60)
+        tls_args = (client(authority, pair(authority, "mr-room")), "localhost")
+        with association(ports["tls"], tls_args=tls_args) as made:
+            assert [send(made, film(instance=str(number))).Status for number in range(3)] == [0x0000] * 3
+        lines.close()
+        for sender in senders:
+            sender.join(60)
