@@ -23,6 +23,8 @@ from dicom_listener.statuses import SUCCESS, Answer
 from hoichan.intake.door import is_uid
 
 BUFFER_BYTES = 1 << 18
+_PDU, _PDV = struct.Struct(">BxI"), struct.Struct(">IBB")  # type, length; length, context, control
+_ELEMENT = struct.Struct("<HHI")  # group, number, length
 _P_DATA = 0x04
 _COMMAND, _LAST = 0x01, 0x02
 _LARGEST_COMMAND = 4096  # bytes; a C-STORE request has some 200
@@ -104,7 +106,8 @@ class Lane:
         """Receives once; 0 when the peer has closed. Raises OSError."""
         if self._start:
             left = self.unread
-            self._view[:left] = bytes(self._view[self._start : self._stop])
+            if left:
+                self._view[:left] = bytes(self._view[self._start : self._stop])
             self._start, self._stop = 0, left
         count = receive_into(self._view[self._stop :])
         self._stop += count
@@ -153,12 +156,12 @@ class Lane:
         here, known = self._start, self.unread
         if known < 6:
             return Step.MORE
-        kind, length = struct.unpack_from(">BxI", self._view, here)
+        kind, length = _PDU.unpack_from(self._view, here)
         if kind != _P_DATA or length < 6:
             return Step.OTHER
         if known < 12:
             return Step.MORE
-        size, context_id, control = struct.unpack_from(">IBB", self._view, here + 6)
+        size, context_id, control = _PDV.unpack_from(self._view, here + 6)
         whole_command = control & 0x03 == _COMMAND | _LAST and 2 < size <= _LARGEST_COMMAND
         if not whole_command or size + 4 > length:
             return Step.OTHER
@@ -183,20 +186,21 @@ class Lane:
     def _collect(self, pieces: list[memoryview]) -> Step:
         """The fragments of the data set that are here."""
         while True:
+            unread = self._stop - self._start
             if self._pdv_left:
-                if not self.unread:
+                if not unread:
                     return Step.MORE
-                size = min(self.unread, self._pdv_left)
+                size = min(unread, self._pdv_left)
                 pieces.append(self._view[self._start : self._start + size])
                 self._start += size
                 self._pdv_left -= size
                 continue
             if self._is_last:
                 return Step.DONE if not self._pdu_left else Step.BROKEN
-            if self.unread < 6:
+            if unread < 6:
                 return Step.MORE
             if not self._pdu_left:
-                kind, self._pdu_left = struct.unpack_from(">BxI", self._view, self._start)
+                kind, self._pdu_left = _PDU.unpack_from(self._view, self._start)
                 if kind != _P_DATA:  # an abort
                     self._pdu_left = 0
                     return Step.OTHER
@@ -209,7 +213,7 @@ class Lane:
 
     def _next_pdv(self) -> bool:
         """Whether the next PDV is a fragment of the data set, and fits into its PDU."""
-        size, context_id, control = struct.unpack_from(">IBB", self._view, self._start)
+        size, context_id, control = _PDV.unpack_from(self._view, self._start)
         if self._request is None or context_id != self._request.context_id or control & _COMMAND:
             return False
         if size < 2 or size + 4 > self._pdu_left:
@@ -225,7 +229,7 @@ def request_of(context_id: int, command: bytes) -> StoreRequest | EchoRequest | 
     values: dict[int, bytes] = {}
     position = 0
     while position + 8 <= len(command):
-        group, number, length = struct.unpack_from("<HHI", command, position)
+        group, number, length = _ELEMENT.unpack_from(command, position)
         position += 8
         if group or position + length > len(command):
             return None
@@ -276,7 +280,7 @@ def response_to(request: StoreRequest | EchoRequest, answer: Answer) -> bytes:
 
 
 def _element(number: int, value: bytes) -> bytes:
-    return struct.pack("<HHI", 0, number, len(value)) + value
+    return _ELEMENT.pack(0, number, len(value)) + value
 
 
 def _uid(uid: str) -> bytes:

@@ -10,8 +10,8 @@ import queue
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from hoichan.settings import Sender
@@ -99,6 +99,7 @@ class Turn:
     def __init__(self, turns: Turns) -> None:
         self._turns = turns
         self._is_taken = False
+        self._pause = _Pause(turns)
 
     def __enter__(self) -> None:
         self._turns.take()
@@ -108,17 +109,25 @@ class Turn:
         self._is_taken = False
         self._turns.give()
 
-    @contextmanager
-    def paused(self) -> Iterator[None]:
+    def paused(self) -> AbstractContextManager[None]:
         """Others work meanwhile; nothing happens where there is no turn."""
-        if not self._is_taken:
-            yield
-            return
+        return self._pause if self._is_taken else _NO_PAUSE
+
+
+class _Pause:
+    """Gives a turn up for a while; not within itself."""
+
+    def __init__(self, turns: Turns) -> None:
+        self._turns = turns
+
+    def __enter__(self) -> None:
         self._turns.give()
-        try:
-            yield
-        finally:
-            self._turns.take()
+
+    def __exit__(self, *error: object) -> None:
+        self._turns.take()
+
+
+_NO_PAUSE = nullcontext()
 
 
 class Waiting:

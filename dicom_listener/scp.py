@@ -269,7 +269,9 @@ class Door:
         self._commitments.filed(stored)
         with self._lock:
             if not (association.is_released or association.is_aborted):
-                name = self._associations.setdefault(association, uuid.uuid4().hex[:12])
+                name = self._associations.get(association)
+                if name is None:
+                    name = self._associations[association] = uuid.uuid4().hex[:12]
                 self._spool.opened(stored.study_instance_uid, name)
 
     def _commitment_asked(self, event: Any) -> tuple[Dataset, None]:  # noqa: ANN401

@@ -109,8 +109,18 @@ def _notified(spool: Spool, uid: str, header: Header) -> Answer:
             state=StepState.COMPLETED,
             studies=(StudyInstanceUID(study),),
             instances=_instances(available),
+            retrieve_from=_by_title(available),
         ),
     )
+
+
+def _by_title(items: list[Header]) -> dict[str, frozenset[SOPInstanceUID]]:
+    """Instances by the AE title that they can be retrieved from; an item may name several."""
+    found: dict[str, frozenset[SOPInstanceUID]] = {}
+    for item in items:
+        for title in item.texts("RetrieveAETitle"):
+            found[title] = found.get(title, frozenset()) | _instances([item])
+    return found
 
 
 def _performed(header: Header) -> frozenset[SOPInstanceUID]:

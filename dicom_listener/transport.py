@@ -109,7 +109,8 @@ class FilmSocket(AssociationSocket):
             return self.socket.recv_into(room, 0, socket.MSG_DONTWAIT)
         if not self._is_readable(0):
             raise BlockingIOError
-        return self.socket.recv_into(room)
+        with self.turn.paused():  # the rest of a TLS record may be long in coming
+            return self.socket.recv_into(room)
 
     def _is_in_use(self) -> bool:
         """Whether data may come, and no message of which pynetdicom has the beginning (PS3.8 9.2.1, Sta6)."""
@@ -365,7 +366,8 @@ class FilmHandler(RequestHandler):
             if server.credentials is not None:
                 self.request.settimeout(server.request_seconds)
                 self.request = server.credentials.context().wrap_socket(self.request, server_side=True)
-        except OSError as error:  # an SSLError is one too; its reason is a constant of OpenSSL
+                server.credentials.check(self.request)
+        except OSError as error:  # an SSLError is one too; its reason is a constant of OpenSSL, or of ours
             reason = getattr(error, "reason", None) or type(error).__name__
             log.warning("tls_refused", address=self.client_address[0], reason=str(reason))
             server.waiting.leave(self.client_address[:2])

@@ -16,14 +16,13 @@ from hoichan.adapters.spool_disk import DiskSpool
 from hoichan.intake.headers import EXPLICIT_LITTLE
 from hoichan.intake.part10 import read_meta
 from hoichan.testing import FakeSpool
-from hoichan.testing.datasets import COMPUTED_RADIOGRAPHY, encode, film
+from hoichan.testing.datasets import COMPUTED_RADIOGRAPHY, PRIVATE_CLASS, encode, film
 from hoichan.testing.house import wait_until
 from tests.integration.test_listener import association, opened, send
 from tests.unit.dicom_listener.test_lane import pdu, pdv, store_command
 
-SECONDS = 20
+SECONDS = 60
 CONTEXT = 1
-PRIVATE = "1.3.12.2.1107.5.9.1"  # a maker's own
 
 
 @contextmanager
@@ -92,7 +91,7 @@ def test_who_does_not_wait_for_answers_gets_them_all():
 @pytest.mark.parametrize("end", ["reset", "closed", "aborted", "spoilt", "silent"])
 def test_an_object_that_breaks_off_leaves_nothing(tmp_path, end):
     spool, large = DiskSpool(tmp_path), film(pixels=bytes(1 << 20))
-    with opened(spool, network_timeout_seconds=0.5 if end == "silent" else 60) as port, bare(port) as wire:
+    with opened(spool, network_timeout_seconds=3 if end == "silent" else 60) as port, bare(port) as wire:
         wire.sendall(pdu(told(large)) + pdu(pdv(encode(large)[: 1 << 19], 0, context=CONTEXT)))
         if end != "silent":  # else it may be over before we look
             wait_until(lambda: parts(tmp_path), seconds=SECONDS, what="it arrives")
@@ -129,13 +128,13 @@ def test_a_disk_that_fills_up_within_an_object_is_a700_and_the_association_goes_
 @pytest.mark.parametrize("maximum_pdu_size", [0, 128])
 def test_a_private_sop_class_is_taken_where_it_is_named(maximum_pdu_size):
     spool, odd = FakeSpool(), film()
-    odd.SOPClassUID = PRIVATE
-    contexts = [build_context(PRIVATE, EXPLICIT_LITTLE)]
+    odd.SOPClassUID = PRIVATE_CLASS
+    contexts = [build_context(PRIVATE_CLASS, EXPLICIT_LITTLE)]
     with opened(spool) as port, association(port, contexts=contexts) as made:
         assert made.accepted_contexts == []
-    settings = {"private_sop_classes": (PRIVATE,), "maximum_pdu_size": maximum_pdu_size}
+    settings = {"private_sop_classes": (PRIVATE_CLASS,), "maximum_pdu_size": maximum_pdu_size}
     with opened(spool, **settings) as port, association(port, contexts=contexts) as made:
         assert send(made, odd).Status == 0x0000
     (spooled,) = spool.listing(odd.StudyInstanceUID)
-    assert read_meta(spool.file(spooled.path).read_bytes()).sop_class_uid == PRIVATE
+    assert read_meta(spool.file(spooled.path).read_bytes()).sop_class_uid == PRIVATE_CLASS
     spool.close()

@@ -15,6 +15,7 @@ from hoichan.intake.evidence import Source, evidence_of
 from hoichan.intake.headers import EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from hoichan.settings import Listener
 from hoichan.testing.datasets import COMPUTED_RADIOGRAPHY, MARKER, film
+from hoichan.uids import derived_uid
 from tests.integration.test_listener import association, send
 
 STEP = "1.2.3.9"
@@ -58,7 +59,7 @@ def ended(count):
     images = [
         item(
             ReferencedSOPClassUID=COMPUTED_RADIOGRAPHY,
-            ReferencedSOPInstanceUID=film(instance=str(number)).SOPInstanceUID,
+            ReferencedSOPInstanceUID=derived_uid("test", "study", "series", str(number)),  # as `film` does
         )
         for number in range(count)
     ]
@@ -99,7 +100,9 @@ def test_a_notice_of_availability_is_kept(spool):
     )
     with modality(spool) as made:
         assert made.send_n_create(notice, IAN, "1.2.3.10")[0].Status == 0x0000
-    assert evidence_of(spool, film().StudyInstanceUID).expected == {Source.IAN: {film().SOPInstanceUID}}
+    evidence = evidence_of(spool, film().StudyInstanceUID)
+    assert evidence.expected == {Source.IAN: {film().SOPInstanceUID}}
+    assert evidence.retrieve_from == {"PACS": {film().SOPInstanceUID}}
 
 
 @pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
