@@ -3,21 +3,40 @@
 from __future__ import annotations
 
 import math
+import socket
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from pynetdicom import AE, evt
+from pynetdicom.pdu import A_ASSOCIATE_RJ
 
 _AGAIN_SECONDS = 0.02
 
 
 def associate(entity: AE, host: str, port: int, *, evt_handlers: Sequence[Any] = (), **options: Any) -> Any:  # noqa: ANN401 (an untyped pynetdicom Association)
-    """As `AE.associate`, with its own reactor held while an answer is waited for."""
-    return entity.associate(
-        host, port, evt_handlers=[(evt.EVT_CONN_OPEN, _hold_reactor), *evt_handlers], **options
-    )
+    """As `AE.associate`, with its own reactor held while an answer is waited for, and nothing kept back.
+
+    Else the end of each object would wait until the peer acknowledges what came before it, which many do
+    after 40 or 200 ms only (Nagle's algorithm, RFC 9293 3.7.4).
+
+    A rejection is one however soon it comes: pynetdicom looks only then whether it was connected, and takes a
+    peer that has said no and closed the connection for one that was not there.
+    """
+    rejections: list[Any] = []
+
+    def hear(event: Any) -> None:  # noqa: ANN401 (an untyped pynetdicom Event)
+        if isinstance(event.pdu, A_ASSOCIATE_RJ):
+            rejections.append(event.pdu.to_primitive())
+
+    ours = [(evt.EVT_CONN_OPEN, _hold_reactor), (evt.EVT_CONN_OPEN, _send_at_once), (evt.EVT_PDU_RECV, hear)]
+    association: Any = entity.associate(host, port, evt_handlers=[*ours, *evt_handlers], **options)
+    if rejections and not association.is_rejected:
+        association.is_rejected, association.is_aborted = True, False
+        association.acceptor.primitive = rejections[0]
+    return association
 
 
 def release(association: Any) -> None:  # noqa: ANN401 (an untyped pynetdicom Association)
@@ -68,6 +87,11 @@ class Checkpoint(threading.Event):
         """Holds it when it comes here next."""
         with self._gone_on:
             super().clear()
+
+
+def _send_at_once(event: Any) -> None:  # noqa: ANN401 (an untyped pynetdicom Event)
+    with suppress(OSError):  # it is gone already: what comes next will say so
+        event.assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _hold_reactor(event: Any) -> None:  # noqa: ANN401 (an untyped pynetdicom Event)

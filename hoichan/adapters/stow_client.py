@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -37,6 +37,8 @@ _RESOURCES = range(0xA700, 0xA800)
 _PASSING = frozenset({0x0213})
 _FAILED, _STORED = "00081198", "00081199"
 _UID, _REASON = "00081155", "00081197"
+ONE_BY_ONE = 20  # so many images of a series are asked for by their UIDs; of more the series is listed
+PAGE = 1000
 _LARGEST_ANSWER = 16 * 1024**2  # bytes
 _JSON = "application/dicom+json"
 
@@ -105,38 +107,68 @@ class StowClient:
                 raise Unreachable(self._destination.name, reason_of(error)) from error
         return judged(answer.status_code, answer.content, [one.sop_instance_uid for one in parcels])
 
-    def holds(self, study_instance_uid: str, sop_instance_uids: Sequence[str]) -> bool | None:
-        """Whether all of these are there; None where it cannot be asked. Raises Unreachable."""
+    def holds(self, study_instance_uid: str, images: Mapping[str, Sequence[str]]) -> bool | None:
+        """Whether all of these, by their series, are there; None where it cannot be asked.
+
+        Raises Unreachable.
+        """
+        study = f"{self._base}/studies/{study_instance_uid}"
         with self._client() as client:
-            for uid in sop_instance_uids:
-                try:
-                    answer = client.get(
-                        f"{self._base}/studies/{study_instance_uid}/instances",
-                        params={"SOPInstanceUID": uid},
-                        headers={"Accept": _JSON},
-                    )
-                except httpx2.TransportError as error:
-                    raise Unreachable(self._destination.name, reason_of(error)) from error
-                if answer.status_code in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_FOUND):
-                    return False
-                if not answer.is_success:
-                    return None
-                found = _document(answer.content)
-                if not isinstance(found, list):
-                    return None
-                if not any(_value(one, "00080018") == uid for one in found):
-                    return False
+            for series, uids in images.items():
+                if len(uids) > ONE_BY_ONE:
+                    told = self._lists(client, f"{study}/series/{series}/instances", set(uids))
+                else:
+                    told = self._names(client, f"{study}/instances", uids)
+                if not told:
+                    return told
         return True
+
+    def _names(self, client: httpx2.Client, url: str, uids: Sequence[str]) -> bool | None:
+        """Whether each is found when it is asked for."""
+        for uid in uids:
+            found = self._search(client, url, {"SOPInstanceUID": uid})
+            if found is None or uid not in found:
+                return None if found is None else False
+        return True
+
+    def _lists(self, client: httpx2.Client, url: str, uids: set[str]) -> bool | None:
+        """Whether all stand in the list of a series; page by page, of whatever size the server likes."""
+        seen: set[str] = set()
+        while not uids <= seen:
+            found = self._search(client, url, {"limit": str(PAGE), "offset": str(len(seen))})
+            if found is None or found <= seen:
+                return None if found is None else False
+            seen |= found
+        return True
+
+    def _search(self, client: httpx2.Client, url: str, params: Mapping[str, str]) -> set[str] | None:
+        """SOP Instance UIDs that QIDO-RS finds; None where it answers no such question."""
+        try:
+            answer = client.get(url, params=params, headers={"Accept": _JSON})
+        except httpx2.TransportError as error:
+            raise Unreachable(self._destination.name, reason_of(error)) from error
+        if answer.status_code == HTTPStatus.NOT_FOUND and not self._answers_searches(client):
+            return None  # it is the search that it does not know
+        if answer.status_code in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_FOUND):
+            return set()
+        found = _document(answer.content) if answer.is_success else None
+        return {str(_value(one, "00080018")) for one in found} if isinstance(found, list) else None
 
     def knock(self) -> int:
         """The status of a search for one study. Raises Unreachable."""
         with self._client() as client:
-            try:
-                return client.get(
-                    f"{self._base}/studies", params={"limit": "1"}, headers={"Accept": _JSON}
-                ).status_code
-            except httpx2.TransportError as error:
-                raise Unreachable(self._destination.name, reason_of(error)) from error
+            return self._search_one(client)
+
+    def _answers_searches(self, client: httpx2.Client) -> bool:
+        return HTTPStatus.OK <= self._search_one(client) < HTTPStatus.MULTIPLE_CHOICES
+
+    def _search_one(self, client: httpx2.Client) -> int:
+        try:
+            return client.get(
+                f"{self._base}/studies", params={"limit": "1"}, headers={"Accept": _JSON}
+            ).status_code
+        except httpx2.TransportError as error:
+            raise Unreachable(self._destination.name, reason_of(error)) from error
 
     def _client(self) -> httpx2.Client:
         destination = self._destination

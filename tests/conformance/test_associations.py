@@ -25,7 +25,7 @@ KINDS = [(COMPUTED_RADIOGRAPHY, EXPLICIT_LITTLE), (VERIFICATION, IMPLICIT_LITTLE
 def peer_of(**settings):
     spool = FakeSpool()
     door = Door(spool, Listener(port=0, **settings))
-    peer = Peer(connected(door.open()))
+    peer = Peer(connected(door.open(), timeout=60))
     try:
         yield peer
     finally:
@@ -83,12 +83,12 @@ def test_user_identity_is_ignored():
 
 
 def test_an_idle_association_ends():
-    with peer_of(network_timeout_seconds=1) as peer:
-        peer.associate(KINDS)
+    with peer_of(network_timeout_seconds=2) as peer:
         began = time.monotonic()
-        with pytest.raises(Ended):
+        peer.associate(KINDS)
+        with pytest.raises(Ended):  # by itself: the wire waits longer
             peer.read()
-        assert 0.5 < time.monotonic() - began < 10
+        assert time.monotonic() - began > 1
 
 
 def test_our_services_are_taken_and_no_others():

@@ -1,6 +1,5 @@
 """What pynetdicom cannot read ends the association for both sides, at once, with its marks."""
 
-import time
 from contextlib import contextmanager
 
 import pytest
@@ -20,8 +19,8 @@ KIND = (COMPUTED_RADIOGRAPHY, EXPLICIT_LITTLE)
 
 @contextmanager
 def peer_of(spool):
-    door = Door(spool, Listener(port=0))
-    peer = Peer(connected(door.open()))
+    door = Door(spool, Listener(port=0, network_timeout_seconds=3600))  # no idle peer ends within a test
+    peer = Peer(connected(door.open(), timeout=60))
     try:
         peer.associate([KIND])
         yield peer
@@ -47,11 +46,9 @@ def test_a_command_that_nobody_can_read(nonsense):
         stored = peer.store(KIND, encode(one), sop_class=KIND[0], sop_instance=one.SOPInstanceUID)
         assert stored.status == 0x0000
         assert spool.is_open(one.StudyInstanceUID)
-        began = time.monotonic()
         peer.connection.sendall(message(1, nonsense))
         with pytest.raises(Ended):
             peer.answer()
-        assert time.monotonic() - began < 10  # not the time for an idle peer
-        wait_until(lambda: not spool.is_open(one.StudyInstanceUID), seconds=10, what="the study is closed")
+        wait_until(lambda: not spool.is_open(one.StudyInstanceUID), seconds=60, what="the study is closed")
     assert "uncaught" not in [line["event"] for line in lines]
     spool.close()

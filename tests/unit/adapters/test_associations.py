@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from types import SimpleNamespace
 
 import pytest
-from pynetdicom import AE, build_context
+from pynetdicom import AE, build_context, evt
 
 from hoichan.adapters.associations import Checkpoint, associate, release
 from hoichan.testing.house import wait_until
@@ -17,6 +18,7 @@ VERIFICATION = "1.2.840.10008.1.1"
 @pytest.fixture
 def port():
     entity = AE()
+    entity.ae_title, entity.require_called_aet = "ANY-SCP", True
     entity.add_supported_context(VERIFICATION)
     server = entity.start_server(("127.0.0.1", 0), block=False)
     yield server.socket.getsockname()[1]
@@ -43,6 +45,24 @@ def test_one_that_was_aborted_while_it_was_made_is_not_waited_for(association):
     assert not association.is_released
 
 
+def test_a_rejection_that_comes_before_we_look_is_one(port):
+    """pynetdicom then finds its connection closed, and believes that there was none."""
+
+    def wait_for_the_end(event):
+        wait_until(lambda: not event.assoc.dul.is_alive(), seconds=60, what="it is rejected")
+
+    made = associate(
+        AE(),
+        "127.0.0.1",
+        port,
+        ae_title="OTHER",
+        contexts=[build_context(VERIFICATION)],
+        evt_handlers=[(evt.EVT_REQUESTED, wait_for_the_end)],
+    )
+    assert made.is_rejected and not made.is_established
+    assert (made.acceptor.primitive.result, made.acceptor.primitive.diagnostic) == (0x01, 0x07)
+
+
 def test_one_that_was_never_made_is_nothing_to_end(port):
     release(associate(AE(), "127.0.0.1", port, contexts=[build_context("1.2.840.10008.5.1.4.1.1.2")]))
 
@@ -51,6 +71,13 @@ def test_one_that_was_never_made_is_nothing_to_end(port):
 def reactor():
     """What pynetdicom's reactor says of itself."""
     return SimpleNamespace(_is_paused=False)
+
+
+def test_our_associations_keep_nothing_back(association):
+    wire = association.dul.socket.socket
+    assert wire.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
+    assert association.send_c_echo().Status == 0
+    release(association)
 
 
 def test_our_associations_hold_their_reactor(association):
