@@ -28,7 +28,7 @@ _MOST_PIECES = 512  # of one writev(); the system takes 1,024
 class Part:
     """One unfinished file, open and locked; ends as a file at its place, or as nothing. For one thread."""
 
-    def __init__(self, path: Path, descriptor: int) -> None:
+    def __init__(self, path: str, descriptor: int) -> None:
         self._path = path
         self._descriptor = descriptor
         self._written = 0  # bytes
@@ -83,7 +83,7 @@ class Part:
     def replace(self, target: Path) -> None:
         """As `publish`, but in the place of what is there."""
         os.fsync(self._descriptor)
-        self._path.replace(target)
+        Path(self._path).replace(target)
         self.drop()
         sync_folder(target.parent)
 
@@ -92,7 +92,7 @@ class Part:
         if self._descriptor < 0:
             return
         with suppress(OSError):
-            self._path.unlink()
+            os.unlink(self._path)  # noqa: PTH108 (done for every object)
         descriptor, self._descriptor = self._descriptor, -1
         os.close(descriptor)
 
@@ -103,10 +103,10 @@ class Part:
         except OSError as error:
             if error.errno not in _NO_LINKS:
                 raise
-            with alone(self._path.parent, "names"):
+            with alone(Path(self._path).parent, "names"):
                 if target.exists():
                     raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
-                self._path.rename(target)
+                Path(self._path).rename(target)
 
 
 class Parts:
@@ -114,7 +114,7 @@ class Parts:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._name = uuid.uuid4().hex
+        self._stem = f"{folder}/{uuid.uuid4().hex}"
         self._numbers = itertools.count()
 
     def write(self, head: bytes, body: Content, target: Path) -> None:
@@ -135,7 +135,7 @@ class Parts:
     def begin(self) -> Part:
         """A new unfinished file. Raises OSError."""
         while True:
-            path = Path(f"{self._folder}/{self._name}-{os.getpid()}-{next(self._numbers)}.part")
+            path = f"{self._stem}-{os.getpid()}-{next(self._numbers)}.part"
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
             part = Part(path, descriptor)
             try:
@@ -188,6 +188,14 @@ def make_folder(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     sync_folder(folder.parent)
     sync_folder(folder.parent.parent)
+
+
+def touch(file: str) -> None:
+    """Makes a file, or its time of change now. Raises OSError."""
+    try:
+        os.utime(file)
+    except OSError:  # none yet, or another user's, which only its writing may touch
+        os.close(os.open(file, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o666))
 
 
 def touch_in_folder(file: Path) -> None:

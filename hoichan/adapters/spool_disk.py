@@ -26,14 +26,14 @@ import threading
 import time
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from hoichan.adapters.notes_disk import DiskNotes
-from hoichan.adapters.parts import Parts, sync_folder, touch_in_folder
-from hoichan.adapters.spool_incoming import Crate
+from hoichan.adapters.parts import Parts, sync_folder, touch, touch_in_folder
+from hoichan.adapters.spool_incoming import Crate, FullOnError
 from hoichan.adapters.spool_search import locate
 from hoichan.adapters.spool_taken import Taken, studies_on_disk
 from hoichan.errors import IntakeError, NotDicom, SpoolFull, StorageUnusable
@@ -59,6 +59,7 @@ class DiskSpool:
         `open_mark_seconds`: an older mark of an open association is not believed any more.
         """
         self._root = root
+        self._fresh = str(root / "fresh")
         self._parts = Parts(root / "part")
         self.notes = DiskNotes(root, self._parts)
         self._gauge = Gauge(self.notes)
@@ -142,7 +143,7 @@ class DiskSpool:
         self, *, transfer_syntax_uid: str, sop_class_uid: str, sop_instance_uid: str, calling_ae_title: str
     ) -> Crate:
         """Opens the file of a data set that is about to arrive. Raises SpoolFull or Overloaded."""
-        with _full_on_error():
+        with FullOnError():
             self._gauge.check()
             return Crate(
                 parts=self._parts,
@@ -159,7 +160,7 @@ class DiskSpool:
             raise SpoolFull
 
     def _keep(self, crate: Crate) -> Stored:
-        with _full_on_error():
+        with FullOnError():
             try:
                 with crate.content() as content:
                     identity = identify(
@@ -170,7 +171,10 @@ class DiskSpool:
                         sop_instance_uid=crate.sop_instance_uid,
                     )
             except IntakeError as error:
-                self._quarantine(crate, reason=error.code)
+                path = self._quarantine(crate, reason=error.code)
+                study = crate.study()
+                if study is not None:
+                    self._tell(study, path, crate, refused=error.code)
                 raise
             return self._file(crate, identity)
 
@@ -195,7 +199,7 @@ class DiskSpool:
         else:
             path = self._quarantine(crate, reason=CHANGED_CONTENT)
             quarantined = CHANGED_CONTENT
-            self._tell_change(study, identity.sop_instance_uid, path, crate)
+            self._tell(study, path, crate)
         return Stored(
             sop_instance_uid=identity.sop_instance_uid,
             study_instance_uid=study,
@@ -204,15 +208,19 @@ class DiskSpool:
             quarantined=quarantined,
         )
 
-    def _tell_change(self, study: StudyInstanceUID, instance: str, path: PurePosixPath, crate: Crate) -> None:
+    def _tell(
+        self, study: StudyInstanceUID, path: PurePosixPath, crate: Crate, *, refused: str | None = None
+    ) -> None:
         """Has the house look at what was set aside."""
-        keep_note(self.notes, study, path=path, instance=instance, calling_ae_title=crate.calling_ae_title)
-        self._arrived(study)
+        instance, title = crate.sop_instance_uid, crate.calling_ae_title
+        keep_note(self.notes, study, path=path, instance=instance, calling_ae_title=title, refused=refused)
+        if refused is None or (self._root / _study_path(study)).is_dir():  # else with its first image
+            self._arrived(study)
 
     def _arrived(self, study: StudyInstanceUID) -> None:
         """Marks the study; one that could not be marked is remembered until its object comes again."""
         self._unmarked.add(study)
-        (self._root / "fresh" / study).touch()
+        touch(f"{self._fresh}/{study}")
         self._unmarked.discard(study)
 
     def _quarantine(self, crate: Crate, *, reason: str) -> PurePosixPath:
@@ -251,7 +259,7 @@ class DiskSpool:
         with self._marks_lock:
             if study in self._marks.get(association, ()):
                 return
-            with _full_on_error():
+            with FullOnError():
                 touch_in_folder(self._mark(study, association))
             self._marks.setdefault(association, set()).add(study)
 
@@ -289,7 +297,7 @@ class DiskSpool:
 
     def give_back(self) -> int:
         """Has studies looked at again that somebody took and died; returns how many. Raises SpoolFull."""
-        with _full_on_error():
+        with FullOnError():
             return self._taken.give_back()
 
     def fresh(self) -> Sequence[StudyInstanceUID]:
@@ -298,7 +306,7 @@ class DiskSpool:
 
     def mark_fresh(self, study: StudyInstanceUID) -> None:
         """Has the study looked at again. Raises SpoolFull when the mark cannot be made."""
-        with _full_on_error():
+        with FullOnError():
             (self._root / "fresh" / _safe(study)).touch()
 
     def every_study(self) -> Sequence[StudyInstanceUID]:
@@ -350,7 +358,7 @@ class DiskSpool:
 
     def locate(self, instances: Collection[str], among: Collection[str] | None = None) -> Mapping[str, str]:
         """SOP Class UID by SOP Instance UID of what is filed and safe on disk. Raises SpoolFull."""
-        with _full_on_error():
+        with FullOnError():
             return locate(self._root, instances, among and [_study_path(StudyInstanceUID(s)) for s in among])
 
     def file(self, path: PurePosixPath) -> Path:
@@ -366,15 +374,6 @@ class DiskSpool:
 
     def _mark(self, study: StudyInstanceUID, association: str) -> Path:
         return self._root / "open" / _safe(study) / f"{os.getpid()}-{association}"
-
-
-@contextmanager
-def _full_on_error() -> Iterator[None]:
-    """Whatever the disk says, the sender hears: later."""
-    try:
-        yield
-    except OSError as error:
-        raise SpoolFull(f"The spool cannot be written: {error.strerror}.") from error
 
 
 def _safe(study: StudyInstanceUID) -> StudyInstanceUID:

@@ -11,13 +11,24 @@ from pathlib import Path
 
 from hoichan.adapters.parts import Content, Part, Parts
 from hoichan.errors import SpoolFull
-from hoichan.intake.door import is_uid
+from hoichan.intake.door import is_uid, study_of
 from hoichan.intake.headers import Buffer
 from hoichan.intake.part10 import CHECKSUM_BYTES, Checksum, read_meta, write_meta
 from hoichan.ports import AtRest, Stored
+from hoichan.types import StudyInstanceUID
 
 _COMPARED_AT_ONCE = 1 << 20  # bytes
 _ROOM_LOOKED_AT = 1 << 22  # bytes; how much is written between two looks at the free space
+
+
+class FullOnError:
+    """Whatever the disk says in here, the sender hears: later. Raises SpoolFull for an OSError."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError):
+            raise SpoolFull(f"The spool cannot be written: {error.strerror}.") from error
 
 
 class Crate:
@@ -127,6 +138,11 @@ class Crate:
             return
         with mmap.mmap(self.part.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
             yield mapped
+
+    def study(self) -> StudyInstanceUID | None:
+        """Which it says that it is of, fit to be filed or not; None where that cannot be read."""
+        with self.content() as content:
+            return study_of(content, transfer_syntax_uid=self.transfer_syntax_uid, start=self.offset)
 
     def is_held_by(self, file: Path) -> bool:
         """Whether a filed object has the same bytes of data set. Raises OSError, NotDicom or ValueError."""

@@ -2,7 +2,8 @@
 
 The first content stays, whatever comes: pixels that were scored are never replaced. A console that corrects a
 patient sends its images again under the same UIDs; then only attributes of patient and order differ, and the
-study may follow. Each spool notes what it set aside, by study, until the house has taken it up:
+study may follow. What was refused for its content, but says of which study it is, is told there too: an image
+that is missing for good is no secret. Each spool notes what it set aside until the house has taken it up:
 
     changes/<study>/<name in quarantine>.json
 """
@@ -20,6 +21,7 @@ from pathlib import PurePosixPath
 from pydicom import Dataset, config, dcmread
 from pydicom.errors import BytesLengthException, InvalidDicomError
 
+from hoichan.intake.door import is_uid
 from hoichan.ports import Notes, Spool
 from hoichan.types import SOPInstanceUID, StudyInstanceUID
 
@@ -55,15 +57,25 @@ class Changed:
 
     note: PurePosixPath
     path: PurePosixPath  # in quarantine
-    sop_instance_uid: SOPInstanceUID
+    sop_instance_uid: SOPInstanceUID  # "": a refused one that the request gave no proper name
     calling_ae_title: str
+    refused: str | None = None  # code of the error; None: it only differs from what is here
 
 
 def keep_note(
-    notes: Notes, study: StudyInstanceUID, *, path: PurePosixPath, instance: str, calling_ae_title: str
+    notes: Notes,
+    study: StudyInstanceUID,
+    *,
+    path: PurePosixPath,
+    instance: str,
+    calling_ae_title: str,
+    refused: str | None = None,
 ) -> None:
     """Note what was set aside; the same object twice is one note. Raises SpoolFull."""
-    note = {"path": str(path), "sop_instance_uid": instance, "calling_ae_title": calling_ae_title}
+    name = instance if is_uid(instance) else ""
+    note = {"path": str(path), "sop_instance_uid": name, "calling_ae_title": calling_ae_title}
+    if refused is not None:
+        note["refused"] = refused
     notes.write(FOLDER / study / f"{path.stem}.json", note)
 
 
@@ -79,6 +91,7 @@ def changes_of(notes: Notes, study: StudyInstanceUID) -> Sequence[Changed]:
                     path=PurePosixPath(note["path"]),
                     sop_instance_uid=SOPInstanceUID(note["sop_instance_uid"]),
                     calling_ae_title=note["calling_ae_title"],
+                    refused=note.get("refused"),
                 )
             )
     return found

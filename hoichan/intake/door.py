@@ -9,14 +9,15 @@ import re
 from dataclasses import dataclass
 
 from hoichan.errors import IncompleteObject, NotDicom, WrongSopClass
-from hoichan.intake.headers import Buffer, Element, inflated, is_deflated, syntax_of, walk
+from hoichan.intake.headers import Buffer, Element, find, inflated, is_deflated, syntax_of
 from hoichan.types import SeriesInstanceUID, SOPInstanceUID, StudyInstanceUID
 
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*\Z")
+_STUDY = 0x0020000D
 _WANTED = {
     0x00080016: "SOP Class UID",
     0x00080018: "SOP Instance UID",
-    0x0020000D: "Study Instance UID",
+    _STUDY: "Study Instance UID",
     0x0020000E: "Series Instance UID",
 }
 
@@ -52,11 +53,10 @@ def identify(
     if is_deflated(transfer_syntax_uid):
         plain, start = inflated(data[start:], transfer_syntax_uid), 0
     found: dict[int, str] = {}
-    for element in walk(plain, syntax_of(transfer_syntax_uid), start=start):
-        if element.tag in _WANTED:
-            uid = _uid(plain, element)
-            if found.setdefault(element.tag, uid) != uid:
-                raise IncompleteObject(f"{_WANTED[element.tag]} stands there twice.")
+    for element in find(plain, syntax_of(transfer_syntax_uid), _WANTED, start=start):
+        uid = _uid(plain, element)
+        if found.setdefault(element.tag, uid) != uid:
+            raise IncompleteObject(f"{_WANTED[element.tag]} stands there twice.")
     for tag, name in _WANTED.items():
         if tag not in found:
             raise IncompleteObject(f"{name} is missing.")
@@ -70,6 +70,18 @@ def identify(
         study_instance_uid=StudyInstanceUID(found[0x0020000D]),
         series_instance_uid=SeriesInstanceUID(found[0x0020000E]),
     )
+
+
+def study_of(data: Buffer, *, transfer_syntax_uid: str, start: int = 0) -> StudyInstanceUID | None:
+    """Of which study a data set says it is that was not fit to be filed; None where it cannot be read."""
+    try:
+        if is_deflated(transfer_syntax_uid):
+            data, start = inflated(data[start:], transfer_syntax_uid), 0
+        for element in find(data, syntax_of(transfer_syntax_uid), (_STUDY,), start=start):
+            return StudyInstanceUID(_uid(data, element))
+    except (NotDicom, IncompleteObject):
+        return None
+    return None
 
 
 def _uid(data: Buffer, element: Element) -> str:

@@ -48,6 +48,8 @@ class Notice:
     state: StepState
     studies: tuple[StudyInstanceUID, ...]
     instances: frozenset[SOPInstanceUID]  # that it names
+    # of a notification: what is available by AE title of who has it, Retrieve AE Title (0008,0054)
+    retrieve_from: Mapping[str, frozenset[SOPInstanceUID]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +69,7 @@ class Evidence:
     counts: tuple[Count, ...] = ()
     expected: Mapping[Source, frozenset[SOPInstanceUID]] = field(default_factory=dict)  # of finished notices
     in_progress: bool = False  # a modality has begun and not ended
+    retrieve_from: Mapping[str, frozenset[SOPInstanceUID]] = field(default_factory=dict)  # by AE title
 
 
 def keep(spool: Spool, notice: Notice) -> None:
@@ -80,6 +83,7 @@ def keep(spool: Spool, notice: Notice) -> None:
         "state": notice.state,
         "studies": notice.studies,
         "instances": sorted(notice.instances),
+        "retrieve_from": {title: sorted(uids) for title, uids in notice.retrieve_from.items()},
     }
     for study in notice.studies:
         spool.notes.write(PurePosixPath("evidence", study, f"{notice.source}-{notice.uid}.json"), note)
@@ -127,10 +131,14 @@ def evidence_of(spool: Spool, study: StudyInstanceUID) -> Evidence:
     for notice in notices:
         if notice.state is StepState.COMPLETED and notice.instances:
             expected[notice.source] = expected.get(notice.source, frozenset()) | notice.instances
+    held: dict[str, frozenset[SOPInstanceUID]] = {}
+    for title, uids in ((title, uids) for one in notices for title, uids in one.retrieve_from.items()):
+        held[title] = held.get(title, frozenset()) | uids
     return Evidence(
         counts=tuple(_count(note) for path in counted if (note := spool.notes.read(path)) is not None),
         expected=expected,
         in_progress=any(notice.state is StepState.IN_PROGRESS for notice in notices),
+        retrieve_from=held,
     )
 
 
@@ -144,4 +152,8 @@ def _read(notes: Notes, path: PurePosixPath) -> Notice | None:
         state=StepState(note["state"]),
         studies=tuple(StudyInstanceUID(uid) for uid in note["studies"]),
         instances=frozenset(SOPInstanceUID(uid) for uid in note["instances"]),
+        retrieve_from={  # notes of before have none
+            title: frozenset(SOPInstanceUID(uid) for uid in uids)
+            for title, uids in note.get("retrieve_from", {}).items()
+        },
     )

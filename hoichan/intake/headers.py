@@ -10,7 +10,7 @@ from __future__ import annotations
 import mmap
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from typing import NamedTuple
 
 from hoichan.errors import NotDicom
@@ -35,6 +35,11 @@ _SHORT_LENGTH: Mapping[bytes, str] = {  # PS3.5 7.1.2: 16-bit length; every othe
     )
 }  # fmt: skip
 _NO_VR: Mapping[bytes, None] = {b"": None}
+_PLAIN_HEADERS = {
+    (implicit, little): struct.Struct(("<" if little else ">") + ("HH0sI" if implicit else "HH2sH"))
+    for implicit in (False, True)
+    for little in (False, True)
+}
 _DEEPEST = 32  # nested items; real objects stay below ten
 _LARGEST_INFLATED = 1024**3  # bytes; a deflated data set may not grow beyond this
 
@@ -95,6 +100,28 @@ def walk(
     yield from _elements(data, syntax, start, len(data) if end is None else end, depth=0, stop_at=stop_at)
 
 
+def find(data: Buffer, syntax: Syntax, wanted: Container[int], *, start: int = 0) -> Iterator[Element]:
+    """As `walk`, to the end, but gives only the wanted tags, in half of the time. Raises NotDicom."""
+    vrs: Mapping[bytes, str | None] = _NO_VR if syntax.implicit else _SHORT_LENGTH
+    header = _plain_header(syntax)
+    position, end = start, len(data)
+    while position < end:
+        if end - position >= 8:
+            group, number, code, length = header(data, position)
+            if code in vrs and group != 0xFFFE and length != _UNDEFINED and length <= end - position - 8:
+                tag = group << 16 | number
+                if tag in wanted:
+                    yield Element(tag, vrs[code], position + 8, length, False)
+                position += 8 + length
+                continue
+        element = next(_elements(data, syntax, position, end, depth=0), None)
+        if element is None:
+            break  # padding
+        if element.tag in wanted:
+            yield element
+        position = element.start + element.length
+
+
 def items(data: Buffer, syntax: Syntax, element: Element) -> Iterator[list[Element]]:
     """The elements of each item of a sequence. Raises NotDicom."""
     if element.vr == "UN":  # PS3.5 6.2.2 note 5
@@ -127,9 +154,8 @@ def _elements(
     in_item: bool = False,
 ) -> Iterator[Element]:
     """As `walk`; inside an item of undefined length the last element given is its delimiter."""
-    order = "<" if syntax.little else ">"
     vrs: Mapping[bytes, str | None] = _NO_VR if syntax.implicit else _SHORT_LENGTH
-    header = struct.Struct(order + ("HH0sI" if syntax.implicit else "HH2sH")).unpack_from
+    header = _plain_header(syntax)
     while position < end:
         if end - position < 8:
             if any(data[position:end]):
@@ -156,6 +182,11 @@ def _elements(
         position = stop
     if in_item:
         raise NotDicom("An item of undefined length has no end.")
+
+
+def _plain_header(syntax: Syntax) -> Callable[[Buffer, int], tuple[int, int, bytes, int]]:
+    """Reads group, number, VR and length of an element of eight bytes' header."""
+    return _PLAIN_HEADERS[syntax.implicit, syntax.little].unpack_from
 
 
 def _header(data: Buffer, syntax: Syntax, position: int, end: int) -> tuple[int, str | None, int, int]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 
 import xxhash
 
@@ -67,21 +68,25 @@ def write_meta(
     it may be written last.
     """
     title = "".join(c for c in calling_ae_title.strip() if " " <= c <= "~" and c != "\\")[:16]
-    group = b"".join(
-        (
-            _element(0x0001, "OB", b"\0\1"),
-            _element(0x0002, "UI", sop_class_uid.encode()),
-            _element(0x0003, "UI", sop_instance_uid.encode()),
-            _element(0x0010, "UI", transfer_syntax_uid.encode()),
-            _element(0x0012, "UI", _IMPLEMENTATION_CLASS.encode()),
-            _element(0x0013, "SH", _IMPLEMENTATION_VERSION.encode()),
-            _element(0x0016, "AE", title.encode()),
-            _element(0x0017, "AE", title.encode()),
-            _element(0x0100, "UI", _CHECKSUM_CREATOR.encode()),
-            _element(0x0102, "OB", checksum),
-        )
-    )
+    before, between = _around_instance(sop_class_uid, transfer_syntax_uid, title)
+    instance = _element(0x0003, "UI", sop_instance_uid.encode())
+    group = before + instance + between + _element(0x0102, "OB", checksum)
     return _PREAMBLE + _element(0x0000, "UL", struct.pack("<I", len(group))) + group
+
+
+@lru_cache(maxsize=256)  # of a series it is always the same
+def _around_instance(sop_class_uid: str, transfer_syntax_uid: str, title: str) -> tuple[bytes, bytes]:
+    """The elements of group 0002 before (0002,0003), and those from there to the checksum."""
+    before = _element(0x0001, "OB", b"\0\1") + _element(0x0002, "UI", sop_class_uid.encode())
+    between = (
+        _element(0x0010, "UI", transfer_syntax_uid.encode()),
+        _element(0x0012, "UI", _IMPLEMENTATION_CLASS.encode()),
+        _element(0x0013, "SH", _IMPLEMENTATION_VERSION.encode()),
+        _element(0x0016, "AE", title.encode()),
+        _element(0x0017, "AE", title.encode()),
+        _element(0x0100, "UI", _CHECKSUM_CREATOR.encode()),
+    )
+    return before, b"".join(between)
 
 
 def is_part10(start: Buffer) -> bool:

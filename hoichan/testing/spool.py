@@ -12,11 +12,15 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from pydicom import Dataset
+
 from hoichan.errors import IntakeError, SpoolFull
 from hoichan.intake.changes import keep_note
-from hoichan.intake.door import identify
+from hoichan.intake.door import identify, study_of
+from hoichan.intake.headers import EXPLICIT_LITTLE
 from hoichan.intake.part10 import Checksum, read_meta, write_meta
-from hoichan.ports import AtRest, Spooled, Stored
+from hoichan.ports import AtRest, Spool, Spooled, Stored
+from hoichan.testing.datasets import encode
 from hoichan.types import SOPInstanceUID, StudyInstanceUID
 
 
@@ -75,6 +79,19 @@ class FakeIncoming:
         self._pieces = None
 
 
+def bring(
+    spool: Spool, data_set: Dataset, *, calling_ae_title: str = "CR1", syntax: str = EXPLICIT_LITTLE
+) -> Stored:
+    """What the listener does with a data set that a sender brings."""
+    return spool.store(
+        encode(data_set, syntax),
+        transfer_syntax_uid=syntax,
+        sop_class_uid=data_set.SOPClassUID,
+        sop_instance_uid=data_set.SOPInstanceUID,
+        calling_ae_title=calling_ae_title,
+    )
+
+
 class FakeSpool:
     """Keeps everything in dictionaries; `file()` writes a file only when somebody asks for it."""
 
@@ -125,8 +142,20 @@ class FakeSpool:
                 sop_instance_uid=sop_instance_uid,
             )
         except IntakeError as error:
+            refused = study_of(data_set, transfer_syntax_uid=transfer_syntax_uid)
             with self._lock:
-                self._set_aside(data_set, sha256, error.code)
+                path = self._set_aside(data_set, sha256, error.code)
+                if refused is not None:
+                    keep_note(
+                        self.notes,
+                        refused,
+                        path=path,
+                        instance=sop_instance_uid,
+                        calling_ae_title=calling_ae_title,
+                        refused=error.code,
+                    )
+                    if refused in self._studies:
+                        self._fresh[refused] = None
             raise
         study = identity.study_instance_uid
         path = PurePosixPath("studies", study, f"{identity.sop_instance_uid}.dcm")

@@ -45,6 +45,7 @@ kind = "dicom"
 host = "127.0.0.1"
 port = {self.port}
 ae_title = "PACS"
+images = "assume"
 """
 
     def close(self):

@@ -141,7 +141,7 @@ def test_built_data_sets(door):
     peer = opened(door)
 
     @settings(
-        max_examples=max(10, OBJECTS // 3),
+        max_examples=max(10, OBJECTS - OBJECTS * 2 // 3),
         database=None,
         suppress_health_check=list(HealthCheck),
     )

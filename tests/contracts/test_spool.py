@@ -130,6 +130,39 @@ def test_changed_content_goes_aside_and_never_replaces(spool):
     assert spool.file(told.path).read_bytes().endswith(b"\2\1" * 64)
 
 
+def test_what_is_refused_is_told_to_the_study_that_it_names(spool):
+    damaged = encode(film(pixels=b"\2\1" * 64))[:-20]  # cut off in its pixels
+    for last in (False, True):
+        with pytest.raises(NotDicom):
+            spool.store(
+                damaged,
+                transfer_syntax_uid=EXPLICIT_LITTLE,
+                sop_class_uid=film().SOPClassUID,
+                sop_instance_uid=film().SOPInstanceUID,
+                calling_ae_title="CT1",
+            )
+        assert spool.take_fresh() == ([film().StudyInstanceUID] if last else [])  # nothing to look at yet
+        if not last:
+            store(spool, film(instance="2"))
+            spool.take_fresh()
+    (told,) = changes_of(spool.notes, film().StudyInstanceUID)
+    assert (told.sop_instance_uid, told.refused) == (film().SOPInstanceUID, "intake.not_dicom")
+    assert told.calling_ae_title == "CT1" and told.path.parts[0] == "quarantine"
+    assert len(spool.listing(film().StudyInstanceUID)) == 1
+
+
+def test_what_is_refused_and_names_no_study_is_told_to_none(spool):
+    with pytest.raises(NotDicom):
+        spool.store(
+            encode(film())[:40],
+            transfer_syntax_uid=EXPLICIT_LITTLE,
+            sop_class_uid=film().SOPClassUID,
+            sop_instance_uid=film().SOPInstanceUID,
+            calling_ae_title="CT1",
+        )
+    assert spool.take_fresh() == []
+
+
 @pytest.mark.parametrize(
     ("data", "instance", "error"),
     [

@@ -16,37 +16,15 @@ from hoichan.testing.datasets import film
 from hoichan.testing.files import as_file
 from service.web_main import check_people
 from service.wiring import open_house
-from tests.integration.test_page import Page
-
-TYPE = 'multipart/related; type="application/dicom"; boundary=edge'
-
-
-def stored(page, *films):
-    body = b"".join(b"--edge\r\nContent-Type: application/dicom\r\n\r\n" + one + b"\r\n" for one in films)
-    connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=30)
-    try:
-        connection.request("POST", "/dicom-web/studies", body + b"--edge--\r\n", {"Content-Type": TYPE})
-        answer = connection.getresponse()
-        return answer.status, answer.read()
-    finally:
-        connection.close()
-
-
-def test_stow_is_off_until_it_is_asked_for(tmp_path):
-    page = Page(tmp_path / "data", tmp_path / "ready")
-    try:
-        assert stored(page, as_file(film()))[0] in (401, 403, 404, 405)
-    finally:
-        page.process.communicate(timeout=30)
-    assert DiskSpool(tmp_path / "data" / "spool").every_study() == []
+from tests.integration.test_page import STOW, Page, stow
 
 
 def test_stow_fills_the_spool(tmp_path):
     page = Page(tmp_path / "data", tmp_path / "ready", HOICHAN_WEB__STOW="true")
     try:
-        status, text = stored(page, as_file(film()), as_file(film(instance="2")))
+        status, text = stow(page, as_file(film()), as_file(film(instance="2")))
     finally:
-        _, log = page.process.communicate(timeout=30)
+        _, log = page.process.communicate(timeout=60)
     assert status == 200 and len(json.loads(text)["00081199"]["Value"]) == 2
     spool = DiskSpool(tmp_path / "data" / "spool")
     assert len(spool.listing(film().StudyInstanceUID)) == 2
@@ -109,8 +87,8 @@ def test_a_page_on_the_network_takes_objects_by_tls_and_token_only(tmp_path):
     body = b"--edge\r\nContent-Type: application/dicom\r\n\r\n" + as_file(film()) + b"\r\n--edge--\r\n"
 
     def ask(method, path, token, content=None):
-        connection = http.client.HTTPSConnection("localhost", page.port, timeout=30, context=context)
-        headers = {"Content-Type": TYPE} | ({"Authorization": f"Bearer {token}"} if token else {})
+        connection = http.client.HTTPSConnection("localhost", page.port, timeout=60, context=context)
+        headers = {"Content-Type": STOW} | ({"Authorization": f"Bearer {token}"} if token else {})
         try:
             connection.request(method, path, content, headers)
             answer = connection.getresponse()
@@ -125,7 +103,7 @@ def test_a_page_on_the_network_takes_objects_by_tls_and_token_only(tmp_path):
         found = {name: ask("GET", "/dicom-web/studies", token) for name, token in
                  (("none", None), ("stow", store), ("read", look))}  # fmt: skip
     finally:
-        _, log = page.process.communicate(timeout=30)
+        _, log = page.process.communicate(timeout=60)
     assert told == {"none": 401, "wrong": 401, "read": 403, "stow": 200}
     assert found == {"none": 401, "stow": 403, "read": 204}  # nobody has recorded it yet
     spool = DiskSpool(tmp_path / "data" / "spool")

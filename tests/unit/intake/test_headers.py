@@ -16,6 +16,7 @@ from hoichan.intake.headers import (
     IMPLICIT_LITTLE,
     PIXEL_DATA,
     Syntax,
+    find,
     inflated,
     items,
     syntax_of,
@@ -164,3 +165,28 @@ def test_syntaxes_are_told_apart():
     assert syntax_of(IMPLICIT_LITTLE) == Syntax(implicit=True, little=True, native=True)
     assert syntax_of(EXPLICIT_BIG) == Syntax(implicit=False, little=False, native=True)
     assert syntax_of(JPEG) == Syntax(implicit=False, little=True, native=False)
+
+
+def told(elements):
+    """The elements, and the text of the error that ended them."""
+    found = []
+    try:
+        found.extend(elements)
+    except NotDicom as error:
+        return found, str(error)
+    return found, None
+
+
+@given(st.data(), st.sampled_from([IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG, JPEG]))
+@settings(max_examples=150, deadline=None)
+def test_finding_some_is_walking_over_all(data, uid):
+    """Whole, cut off, or with a flipped byte: the same elements, the same error, in the same order."""
+    written = EXPLICIT_LITTLE if uid == JPEG else uid  # native pixels in JPEG: refused by both
+    whole = bytearray(encode(film(), written))
+    whole += encode(nested(2, undefined=data.draw(st.booleans())), written)
+    for _ in range(data.draw(st.integers(0, 3))):
+        whole[data.draw(st.integers(0, 400))] = data.draw(st.integers(0, 255))
+    cut = bytes(whole[: data.draw(st.integers(0, len(whole)))])
+    wanted = {0x00080016, 0x00080018, 0x0020000D, PIXEL_DATA, 0x00101002}
+    walked_over, error = told(walk(cut, syntax_of(uid)))
+    assert told(find(cut, syntax_of(uid), wanted)) == ([e for e in walked_over if e.tag in wanted], error)
