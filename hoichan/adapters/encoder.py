@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from io import BytesIO
 
 import structlog
 from pydicom import Dataset, config, dcmread
@@ -264,12 +263,12 @@ def _bundle(kind: DocumentKind, uid: str, content: bytes) -> Document:
 
 
 def _dicom_document(kind: DocumentKind, dataset: Dataset) -> Document:
-    stream = BytesIO()
-    dataset.save_as(stream, enforce_file_format=True)
+    from hoichan.encoding.bytes_of import bytes_of  # noqa: PLC0415
+
     return Document(
         kind=kind,
         uid=str(dataset.SOPInstanceUID),
         sop_class_uid=str(dataset.SOPClassUID),
         media_type="application/dicom",
-        content=stream.getvalue(),
+        content=bytes_of(dataset),
     )

@@ -15,7 +15,7 @@ from hoichan.uids import derived_uid
 
 SC_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.7"
 SEGMENTATION_STORAGE = "1.2.840.10008.5.1.4.1.1.66.4"
-MOST_PICTURES = 16  # of one report; the findings of further films stand in the words
+MOST_PICTURES = 64  # of one report, 3 MB each while they are drawn; no examination has so many films
 
 
 def picture_uid(report: Report, film: str = "") -> str:

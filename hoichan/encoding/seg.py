@@ -14,6 +14,7 @@ from typing import Any
 
 import highdicom as hd
 import numpy as np
+from highdicom.color import CIELabColor
 from highdicom.sr.coding import CodedConcept
 from numpy.typing import NDArray
 from pydicom import Dataset
@@ -28,6 +29,9 @@ SERIES_NUMBER = 9003
 ANATOMICAL_STRUCTURE = CodedConcept("91723000", "SCT", "Anatomical Structure")  # CID 7150
 ARTIFICIAL_INTELLIGENCE = CodedConcept("123110", "DCM", "Artificial Intelligence")  # CID 7162
 LARGEST_FRACTION = 255  # (0062,000E)
+# By Segment Number, again from the first after the last: the same in every viewer, and told apart by people
+# who do not see red and green alike (Okabe and Ito 2008). Without one OHIF warns its reader at each opening.
+COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94, 0), (204, 121, 167))
 _GEOMETRY = (  # what places a slice; nothing else of it is copied
     "SOPClassUID",
     "SOPInstanceUID",
@@ -190,6 +194,7 @@ def _description(
         tracking_uid=segment_tracking_uid(seed, number),
         tracking_id=long_string(f"S-{segment.code.code_value}"),
         anatomic_regions=[_concept(segment.region)] if segment.region is not None else None,
+        display_color=CIELabColor.from_rgb(*COLOURS[(number - 1) % len(COLOURS)]),
     )
 
 

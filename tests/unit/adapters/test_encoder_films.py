@@ -135,7 +135,7 @@ def test_the_bundle_and_the_page_hold_the_picture_of_the_key_image(made):
 def test_of_very_many_films_the_key_image_is_one_of_those_with_a_picture(made):
     study, report, _, _, _ = made
     instance = study.instances[0]
-    more = [replace(instance, sop_instance_uid=SOPInstanceUID(f"2.25.{n}")) for n in range(1, 41)]
+    more = [replace(instance, sop_instance_uid=SOPInstanceUID(f"2.25.{n}")) for n in range(1, 101)]
     series = replace(study.series[0], instances=tuple(more))
     last = replace(report.positives[0], sop_instance_uid=more[-1].sop_instance_uid)
     results = tuple(replace(report.results[0], sop_instance_uid=one.sop_instance_uid) for one in more)

@@ -129,6 +129,8 @@ def test_it_says_who_made_it_and_of_what():
     assert first.SegmentedPropertyCategoryCodeSequence[0].CodeValue == "91723000"
     assert first.AnatomicRegionSequence[0].CodeValue == "5366008"
     assert first.SegmentAlgorithmType == "AUTOMATIC"
+    assert list(first.RecommendedDisplayCIELabValue) == [46273, 37131, 52089]  # orange; the next: sky blue
+    assert list(second.RecommendedDisplayCIELabValue) == [45761, 29808, 23959]
     algorithm = first.SegmentationAlgorithmIdentificationSequence[0]
     assert (algorithm.AlgorithmName, algorithm.AlgorithmVersion) == ("Parts", "1.0.0")
     assert document.ContributingEquipmentSequence[0].DeviceUID
