@@ -19,13 +19,15 @@ import structlog
 from pydicom.uid import generate_uid
 
 from hoichan.adapters.commitments_sql import CommitmentsSql, Question, QuestionState
+from hoichan.adapters.images_there import images_of
 from hoichan.errors import HoichanError, Refused, Unreachable
 from hoichan.intake import commitments as notes
 from hoichan.intake.commitments import CommitmentReport
 from hoichan.ports import Clock, Sink, Spool, Studies
-from hoichan.reporting.deliveries import SR_FORMS
+from hoichan.reporting.deliveries import IMAGES, SR_FORMS
 from hoichan.settings import DicomDestination
 from hoichan.types import Delivery, Document, StudyInstanceUID
+from service.images import waits_for_images
 
 log = structlog.get_logger()
 
@@ -73,7 +75,26 @@ class Committer:
         self._destinations = {destination.name: destination for destination in destinations}
         self._pacs = pacs
         self._sinks = sinks
+        self._next = destinations, pacs, sinks
         self._one_at_a_time = threading.Lock()  # the leader hears in one thread and asks in another
+
+    def use(
+        self,
+        destinations: Sequence[DicomDestination],
+        pacs: Mapping[str, Asking],
+        sinks: Mapping[str, Sink],
+    ) -> None:
+        """Other receivers count from the next round on."""
+        self._next = destinations, pacs, sinks
+
+    def _begin(self) -> bool:
+        """Whether there is anybody to ask or to hear. For whoever holds the lock.
+
+        A PACS without `commitment` may have been asked about images (`hoichan.adapters.images_known`).
+        """
+        destinations, self._pacs, self._sinks = self._next
+        self._destinations = {destination.name: destination for destination in destinations}
+        return bool(self._destinations or notes.expected(self._spool.notes))
 
     def hear(self) -> int:
         """On every machine: take up what came to its door, and have that door know what was asked elsewhere.
@@ -81,7 +102,7 @@ class Committer:
         How many reports there were. Raises RecordsUnavailable.
         """
         with self._one_at_a_time:
-            return self._hear()
+            return self._hear() if self._begin() else 0
 
     def _hear(self) -> int:
         known, awaited = notes.expected(self._spool.notes), self._record.awaited()
@@ -101,7 +122,7 @@ class Committer:
     def step(self) -> int:
         """One round: take reports up, ask what is due; how much there was. Raises RecordsUnavailable."""
         with self._one_at_a_time:
-            return self._round()
+            return self._round() if self._begin() else 0
 
     def _round(self) -> int:
         done = self._hear()
@@ -184,6 +205,9 @@ class Committer:
         if question is None:
             log.warning("commitment_report_unknown", transaction=report.transaction_uid)
             return
+        if question.idempotency_key.endswith(IMAGES):
+            self._take_up_images(question, report)
+            return
         delivery = self._studies.delivery(question.idempotency_key)
         if delivery.committed_at is not None:  # an older question was answered late
             notes.forget(self._spool.notes, report.transaction_uid)
@@ -214,6 +238,19 @@ class Committer:
             reasons=[f"0x{reason:04X}" for reason in reasons],
         )
         self._mend(question, delivery, lacking, reasons)
+
+    def _take_up_images(self, question: Question, report: CommitmentReport) -> None:
+        """Not all of them: asked again at the next try. All of them: the report that waits for them goes."""
+        delivery = self._studies.delivery(question.idempotency_key.removesuffix(IMAGES))
+        asked = images_of(self._studies.documents(delivery)).values()
+        are_safe = {uid for series in asked for uids in series.values() for uid in uids} <= report.committed
+        if not are_safe and question.state is not QuestionState.OPEN:
+            return  # a newer question will tell
+        state = QuestionState.COMMITTED if are_safe else QuestionState.GIVEN_UP
+        for uid in self._record.close(question.idempotency_key, state, at=self._clock.now()):
+            notes.forget(self._spool.notes, uid)
+        if are_safe and waits_for_images(delivery):
+            self._studies.revive(delivery.idempotency_key, because="images_came")
 
     def _committed(self, question: Question, instances: int) -> None:
         uids = self._record.close(question.idempotency_key, QuestionState.COMMITTED, at=self._clock.now())

@@ -12,7 +12,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -65,6 +65,15 @@ LOSSLESS = frozenset(
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Lines:
+    """Rules and receivers of one version."""
+
+    rules: Mapping[str, Forward]
+    destinations: Mapping[str, AnyDestination]
+    couriers: Mapping[str, Courier]
+
+
 class Forwarding:
     """The rules, the rows and the receivers."""
 
@@ -80,12 +89,17 @@ class Forwarding:
         work: Work,
         key: Callable[[], bytes],
         folder: Path,
+        awaited: Callable[[str], bool] = lambda rule: False,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`key`: of de-identification; `folder`: where objects lie that are changed on the way."""
-        self._rules = {rule.name: rule for rule in rules}
-        self._destinations = destinations
-        self._couriers = couriers
+        """`key`: of de-identification; `folder`: where objects lie that are changed on the way.
+
+        `awaited`: whether a rule that is not known here will be in a moment.
+        """
+        self._lines = _Lines(
+            rules={rule.name: rule for rule in rules}, destinations=destinations, couriers=couriers
+        )
+        self._awaited = awaited
         self._forwards = forwards
         self._studies = studies
         self._spool = spool
@@ -94,31 +108,57 @@ class Forwarding:
         self._folder = folder
         self._monotonic = monotonic
         self._rests_until: dict[str, float] = {}
+        self._thread: Callable[..., threading.Thread] | None = None  # starts one, once this has started
+        self._threads: set[str] = set()
 
     def start(self, *, leads: Callable[[], bool], stop: threading.Event) -> None:
         """Begin, and go on until `stop`."""
-        if not self._rules:
-            return
         self.begin()
-        background.start("forward-plan", self.plan, leads=leads, stop=stop, pause_seconds=PLAN_SECONDS)
-        for name in self._couriers:
-            background.start(
-                f"forward-{name}",
-                partial(self.send, name),
-                leads=leads,
-                stop=stop,
-                pause_seconds=self._work.poll_seconds,
-            )
+        self._thread = partial(background.start, leads=leads, stop=stop)
+        self._start_threads()
 
     def begin(self) -> None:
-        """From now on the rules count; what is here already stays."""
-        self._forwards.begin(list(self._rules))
+        """From now on the rules count; what is here already stays. Raises RecordsUnavailable."""
+        self._forwards.begin(list(self._lines.rules))
+
+    def use(
+        self,
+        rules: Sequence[Forward],
+        *,
+        destinations: Mapping[str, AnyDestination],
+        couriers: Mapping[str, Courier],
+    ) -> None:
+        """Other rules and receivers count from the next look on; what is on its way arrives as it began.
+
+        Raises RecordsUnavailable, and then nothing has changed.
+        """
+        before = self._lines
+        self._forwards.begin([rule.name for rule in rules])
+        self._lines = _Lines(
+            rules={rule.name: rule for rule in rules}, destinations=destinations, couriers=couriers
+        )
+        for name in couriers:
+            if destinations[name] != before.destinations.get(name):  # where it goes now may answer
+                self._rests_until.pop(name, None)
+        self._start_threads()
+
+    def _start_threads(self) -> None:
+        """One that finds what is to be sent, and one a receiver. They stay; one with nothing to do looks."""
+        if self._thread is None or not self._lines.rules:
+            return
+        work = {"forward-plan": (self.plan, PLAN_SECONDS)}
+        for name in self._lines.couriers:
+            work[f"forward-{name}"] = (partial(self.send, name), self._work.poll_seconds)
+        for task in work.keys() - self._threads:
+            step, pause_seconds = work[task]
+            self._thread(task, step, pause_seconds=pause_seconds)
+            self._threads.add(task)
 
     def plan(self) -> int:
         """Hold every rule against what is new; how many instances are to be sent."""
-        planned = 0
-        known = {name: one for name, one in self._destinations.items() if one.active}
-        for rule in self._rules.values():
+        planned, lines = 0, self._lines
+        known = {name: one for name, one in lines.destinations.items() if one.active}
+        for rule in lines.rules.values():
             if not rule.active:
                 continue
             stage = ANSWERED if rule.needs_answer else CLOSED
@@ -143,14 +183,15 @@ class Forwarding:
         """Hand over what is due for one receiver, until nobody answers; how many were settled."""
         settled = 0
         while self._monotonic() >= self._rests_until.get(destination, 0.0):
-            limit = BATCH
-            errands = self._forwards.due(destination, limit)
+            lines = self._lines
+            courier = lines.couriers.get(destination)
+            errands = self._forwards.due(destination, BATCH)
             if not errands:
                 break
-            rule = self._rules.get(errands[0].rule)
+            rule = lines.rules.get(errands[0].rule)
             if rule is not None and rule.deidentify is not None:
                 errands = errands[:BATCH_WITHOUT_PERSON]
-            words = self._words(destination, rule, errands)
+            words = self._words(courier, rule, errands)
             pauses = {one.errand.attempts: self._pause(one.errand) for one in words}
             words = list(self._forwards.settle(words, pauses))
             settled += sum(not one.later for one in words)
@@ -166,23 +207,25 @@ class Forwarding:
         )
         return timedelta(seconds=seconds)
 
-    def _words(self, destination: str, rule: Forward | None, errands: Sequence[Errand]) -> list[Told]:
-        if rule is None:
+    def _words(self, courier: Courier | None, rule: Forward | None, errands: Sequence[Errand]) -> list[Told]:
+        if rule is None or courier is None:
+            if self._awaited(errands[0].rule):
+                return [_later(one, "rule_awaited") for one in errands]
             return [_dead(one, "rule_not_configured") for one in errands]
         with self._drawer() as drawer:
             prepared = [self._prepared(rule, errand, drawer) for errand in errands]
             words = [one for one in prepared if isinstance(one, Told)]
-            words += self._brought(destination, [one for one in prepared if isinstance(one, Piece)])
+            words += self._brought(courier, [one for one in prepared if isinstance(one, Piece)])
             if rule.transcode == "lossless":
-                words = list(self._in_another_syntax(destination, words, prepared, drawer))
+                words = list(self._in_another_syntax(courier, words, prepared, drawer))
         return words
 
-    def _brought(self, destination: str, pieces: list[Piece]) -> list[Told]:
+    def _brought(self, courier: Courier, pieces: list[Piece]) -> list[Told]:
         """A word for each piece; those that nobody answered for are tried again."""
         words: list[Told] = []
         detail = "no answer"
         try:
-            words.extend(self._couriers[destination].bring(pieces)) if pieces else None
+            words.extend(courier.bring(pieces)) if pieces else None
         except Unreachable as error:
             detail = error.detail
         except Exception as error:  # noqa: BLE001  a third party's: one object must not hold up the others
@@ -192,7 +235,7 @@ class Forwarding:
         return words + [_later(errand, detail, tries=1 if place else 2) for place, errand in enumerate(rest)]
 
     def _in_another_syntax(
-        self, destination: str, words: Sequence[Told], prepared: Sequence[Piece | Told], drawer: Path
+        self, courier: Courier, words: Sequence[Told], prepared: Sequence[Piece | Told], drawer: Path
     ) -> Iterator[Told]:
         """What was refused for its transfer syntax, unpacked without loss, where that is possible."""
         pieces = {one.errand: one for one in prepared if isinstance(one, Piece)}
@@ -206,7 +249,7 @@ class Forwarding:
                 changed = _converted(piece, syntax, drawer)
                 if changed is None:
                     continue
-                (last,) = self._brought(destination, [changed])
+                (last,) = self._brought(courier, [changed])
                 if not last.syntax_refused:
                     break
             yield last

@@ -26,8 +26,8 @@ GIVES_WAY = 8
 # A receiver that takes other reports is asked at least this often to take one that it did not take.
 WHILE_IT_TAKES = timedelta(minutes=15)
 HASTE_PAUSE = timedelta(minutes=1)  # between two looks at what waits long for one receiver
-RESTART = "restart_needed"  # the receiver was written at the page after this process had started
-UNTIL_RESTART = timedelta(minutes=1)
+AWAITED = "receiver_awaited"  # written at the page, and not put together in this process yet
+AWAITED_AT_MOST_SECONDS = 60.0
 # Who answers "later" (HL7 AR) until the pause is as long as it gets has refused: a dead letter.
 
 
@@ -45,7 +45,7 @@ class Outbox:
     ) -> None:
         """`work` hears who does not answer; without it nobody knocks there.
 
-        `awaited`: whether a receiver that is not known here will be after a restart.
+        `awaited`: whether a receiver that is not known here will be in a moment.
         """
         self._studies = studies
         self._sinks = sinks
@@ -66,8 +66,12 @@ class Outbox:
         )
         sink = self._sinks.get(delivery.destination)
         if sink is None and self._awaited(delivery.destination):
-            bound.warning("delivery_postponed", detail=RESTART)
-            self._studies.postponed(idempotency_key, detail=RESTART, until=now + UNTIL_RESTART)
+            first = self._settings.first_retry_seconds
+            pause = next_attempt(delivery.attempts + 1, first, AWAITED_AT_MOST_SECONDS)
+            bound.warning("delivery_postponed", detail=AWAITED, seconds=pause)
+            self._studies.postponed(
+                idempotency_key, detail=AWAITED, until=now + timedelta(seconds=pause), not_taken=True
+            )
             return
         if sink is None:
             bound.error("delivery_refused", status="destination_not_configured")

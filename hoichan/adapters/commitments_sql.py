@@ -1,4 +1,4 @@
-"""What we asked PACSs about the safety of our documents, on SQLAlchemy.
+"""What we asked PACSs about the safety of our documents, and of the images they speak of, on SQLAlchemy.
 
 A delivery has at most one open question. Every other row is history: a late answer to an older question is
 still an answer.
@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from hoichan.adapters.schema import deliveries
 from hoichan.adapters.schema_sources import commitments
 from hoichan.adapters.transactions import transaction
+from hoichan.reporting.deliveries import IMAGES
 from hoichan.types import DeliveryState, StudyInstanceUID
 
 
@@ -72,11 +73,15 @@ class CommitmentsSql:
             return [(key, StudyInstanceUID(study), destination) for key, study, destination in found]
 
     def due(self, now: datetime, *, limit: int = 100) -> Sequence[Question]:
-        """Open questions whose time has come."""
+        """Open questions about our documents whose time has come."""
         with transaction(self._engine) as connection:
             found = connection.execute(
                 sa.select(commitments)
-                .where(commitments.c.state == QuestionState.OPEN, commitments.c.due_at <= now)
+                .where(
+                    commitments.c.state == QuestionState.OPEN,
+                    commitments.c.due_at <= now,
+                    commitments.c.idempotency_key.not_like(f"%{IMAGES}"),  # asked again by who waits
+                )
                 .order_by(commitments.c.due_at)
                 .limit(limit)
             ).mappings()
@@ -88,6 +93,21 @@ class CommitmentsSql:
             row = (
                 connection.execute(
                     sa.select(commitments).where(commitments.c.transaction_uid == transaction_uid)
+                )
+                .mappings()
+                .one_or_none()
+            )
+        return None if row is None else _question(row)
+
+    def newest(self, idempotency_key: str) -> Question | None:
+        """The last question about a delivery, or about its images."""
+        with transaction(self._engine) as connection:
+            row = (
+                connection.execute(
+                    sa.select(commitments)
+                    .where(commitments.c.idempotency_key == idempotency_key)
+                    .order_by(commitments.c.questions.desc())
+                    .limit(1)
                 )
                 .mappings()
                 .one_or_none()

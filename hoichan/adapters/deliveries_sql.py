@@ -200,14 +200,15 @@ class DeliveriesSql:
             counts=False,
         )
 
-    def revive(self, idempotency_key: str, *, even_sent: bool = False) -> None:
-        """A person asked for a delivery to be sent now: a dead one, or one that waits for its next try.
+    def revive(self, idempotency_key: str, *, even_sent: bool = False, because: str = "") -> None:
+        """Send a delivery now: a dead one, or one that waits for its next try.
 
         `even_sent`: also one that was acknowledged. The same bytes under the same UIDs have one effect.
+        `because`: the event of the trail where no person asked for it.
         """
         self._settle(
             idempotency_key,
-            "delivery_revived",
+            because or "delivery_revived",
             {},
             {"state": DeliveryState.PENDING, "next_attempt_at": self._clock.now()},
             counts=even_sent,  # a sent one needs a number of its own: its last try is done for the engine

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import httpx2
 
-from hoichan.adapters.images_there import Images, Waiting
+from hoichan.adapters.images_there import Images, Knowledge, Waiting
 from hoichan.adapters.stow_client import SOP_CLASS_UNKNOWN, Parcel, StowClient, Verdict
 from hoichan.errors import Refused, Unreachable
 from hoichan.reporting.deliveries import SR_FORMS
@@ -22,20 +22,21 @@ class DicomwebSink:
         self,
         destination: DicomwebDestination,
         *,
+        knowledge: Knowledge | None = None,
         transport: httpx2.BaseTransport | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._destination = destination
         self._client = StowClient(destination, transport=transport)
-        self._waiting = Waiting(destination.name, destination.wait_for_images_seconds, monotonic)
+        self._waiting = Waiting(destination, knowledge, monotonic)
 
     def deliver(self, delivery: Delivery, documents: Sequence[Document]) -> str:
         """Store the documents in the delivery's order; the acknowledgement is the HTTP status.
 
         Of several SOP classes of the report the first goes that the archive knows. Raises Unreachable (no
-        answer, "later", or the images are not there yet: try again) or Refused (never by itself).
+        answer, "later", or the images are not known to be there yet: try again) or Refused (never by itself).
         """
-        ordered = [one for kind in delivery.documents for one in documents if one.kind is kind]
+        ordered = _ordered(delivery, documents)
         forms = [document for document in ordered if document.kind in SR_FORMS]
         self._waiting.check(delivery, ordered, self._holds)
         first = [document for document in ordered if document not in forms[1:]]
@@ -48,6 +49,10 @@ class DicomwebSink:
         self._waiting.over(delivery)
         return self._told(verdicts)
 
+    def images_are_known(self, delivery: Delivery, documents: Sequence[Document]) -> bool:
+        """Whether the images of a report that was given up are known to be there. Raises Unreachable."""
+        return self._waiting.are_known(delivery, _ordered(delivery, documents), self._holds)
+
     def _store(self, delivery: Delivery, documents: Sequence[Document]) -> dict[str, Verdict]:
         parcels = [
             Parcel(sop_instance_uid=one.uid, size_bytes=len(one.content), content=[one.content])
@@ -56,7 +61,7 @@ class DicomwebSink:
         return self._client.store(delivery.study_instance_uid, parcels)
 
     def _holds(self, study: str, images: Images) -> bool | None:
-        return self._client.holds(study, [uid for uids in images.values() for uid in uids])
+        return self._client.holds(study, images)
 
     def _told(self, verdicts: Mapping[str, Verdict]) -> str:
         """The status when all is stored; a refusal weighs more than a "later": somebody must look."""
@@ -67,3 +72,7 @@ class DicomwebSink:
         if failed:
             raise Unreachable(self._destination.name, failed[0].detail)
         return next((verdict.detail for verdict in verdicts.values()), "nothing")
+
+
+def _ordered(delivery: Delivery, documents: Sequence[Document]) -> list[Document]:
+    return [one for kind in delivery.documents for one in documents if one.kind is kind]

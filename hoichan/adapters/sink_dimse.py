@@ -12,7 +12,7 @@ from pynetdicom import AE
 from pynetdicom.association import Association
 
 from hoichan.adapters.associations import associate, release
-from hoichan.adapters.images_there import FindScu, Waiting
+from hoichan.adapters.images_there import FindScu, Knowledge, Waiting
 from hoichan.adapters.reasons import knock
 from hoichan.adapters.tls import client_args
 from hoichan.errors import Refused, Unreachable
@@ -38,20 +38,22 @@ class DimseSink:
         destination: DicomDestination,
         calling_ae_title: str,
         *,
+        knowledge: Knowledge | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._destination = destination
         self._calling_ae_title = destination.calling_ae_title or calling_ae_title
-        self._waiting = Waiting(destination.name, destination.wait_for_images_seconds, monotonic)
+        self._waiting = Waiting(destination, knowledge, monotonic)
+        self._asking = FindScu(destination, self._calling_ae_title)
 
     def deliver(self, delivery: Delivery, documents: Sequence[Document]) -> str:
         """C-STORE each document in the delivery's order; "0x0000" when all are stored.
 
-        Raises Unreachable (no association, no answer, 0xA7xx, or the images are not there yet: try again) or
-        Refused (any other status, or a presentation context that was not accepted: never by itself).
+        Raises Unreachable (no association, no answer, 0xA7xx, or the images are not known to be there yet:
+        try again) or Refused (any other status, a presentation context that was not accepted, or the images
+        did not become known in time: never by itself).
         """
-        asking = FindScu(self._destination, self._calling_ae_title)
-        self._waiting.check(delivery, _ordered(delivery, documents), asking.holds)
+        self._waiting.check(delivery, _ordered(delivery, documents), self._asking.holds)
         data_sets = [(document.kind, _read(document)) for document in _ordered(delivery, documents)]
         association = self._associate([data_set for _, data_set in data_sets])
         forms = _forms(data_sets, association)
@@ -65,6 +67,10 @@ class DimseSink:
             release(association)
         self._waiting.over(delivery)
         return f"0x{SUCCESS:04X}"
+
+    def images_are_known(self, delivery: Delivery, documents: Sequence[Document]) -> bool:
+        """Whether the images of a report that was given up are known to be there. Raises Unreachable."""
+        return self._waiting.are_known(delivery, _ordered(delivery, documents), self._asking.holds)
 
     def _associate(self, data_sets: Sequence[Dataset]) -> Association:
         timeout = self._destination.timeout_seconds

@@ -62,8 +62,11 @@ class DicomDestination(_Destination):
     seg_form: Literal["binary", "fractional"] = "binary"
     # auto: the newest that it accepts; one of the three: that one only
     sr_class: Literal["auto", "comprehensive_3d", "comprehensive", "enhanced"] = "auto"
-    # Results wait so long until C-FIND says that the images they speak of are there; 0: they do not wait.
-    wait_for_images_seconds: float = Field(300, ge=0)
+    # Results wait so long until the images they speak of are known to be there: by C-FIND, by what we stored
+    # there or what came from there, by storage commitment. Then they are dead letters, until that is known.
+    wait_for_images_seconds: float = Field(300, ge=0)  # 0: as `assume`
+    # assume: for a PACS that can say nothing; results go at once, and the trail says so
+    images: Literal["known", "assume"] = "known"
     commitment: bool = False  # ask it for storage commitment, and send again what it does not hold
     commitment_wait_seconds: float = Field(600, gt=0)  # without a report for so long: it is asked again
 
@@ -79,8 +82,9 @@ class DicomwebDestination(_Destination):
     # how outlines of volumes are written: yes or no for each voxel, or probabilities
     seg_form: Literal["binary", "fractional"] = "binary"
     sr_class: Literal["auto", "comprehensive_3d", "comprehensive", "enhanced"] = "auto"
-    # Results wait so long until QIDO-RS says that the images they speak of are there; 0: they do not wait.
-    wait_for_images_seconds: float = Field(300, ge=0)
+    # Results wait so long until the images they speak of are known to be there, as above; here by QIDO-RS.
+    wait_for_images_seconds: float = Field(300, ge=0)  # 0: as `assume`
+    images: Literal["known", "assume"] = "known"
 
     _auth = field_validator("auth")(not_smart)
 

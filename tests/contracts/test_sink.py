@@ -95,7 +95,12 @@ def dicom(_):
     ae.supported_contexts = AllStoragePresentationContexts
     server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, store)])
     destination = DicomDestination(
-        name="pacs", kind="dicom", host="127.0.0.1", port=server.server_address[1], ae_title="PACS"
+        name="pacs",
+        kind="dicom",
+        host="127.0.0.1",
+        port=server.server_address[1],
+        ae_title="PACS",
+        images="assume",
     )
 
     def say(answer: str) -> None:

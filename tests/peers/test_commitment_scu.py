@@ -8,10 +8,12 @@ from types import SimpleNamespace
 import pytest
 
 from dicom_listener import Door
+from hoichan.intake.commitments import reports
 from hoichan.settings import Listener
 from hoichan.testing import a_film
-from hoichan.testing.house import RunningHouse, free_ports, write_film
+from hoichan.testing.house import RunningHouse, free_ports, wait_until, write_film
 from tests.acceptance.packages import write_package
+from tests.integration import test_images_known as images
 from tests.integration.test_commitment_scu import Site
 from tests.peers.orthanc import Orthanc, is_available
 
@@ -32,6 +34,27 @@ def opened(folder):
         door.open()
         try:
             yield site, pacs
+        finally:
+            door.close()
+            site.engine.dispose()
+
+
+def test_orthanc_vouches_for_images_that_it_holds_and_for_no_others(tmp_path):
+    (port,) = free_ports(1)
+    (tmp_path / "orthanc").mkdir()
+    with Orthanc(tmp_path / "orthanc", push_to=port) as pacs:
+        site = images.Site(tmp_path, SimpleNamespace(port=pacs.port), wait_seconds=0.0)
+        door = Door(site.spool, Listener(port=port))
+        door.open()
+        try:
+            asked = [(str(images.FILM.SOPClassUID), images.UID)]
+            for holds in (False, True):
+                assert not site.known.vouched(site.delivery, asked)  # the answer comes to our door
+                wait_until(lambda: reports(site.spool.notes), seconds=60, what="a report")
+                assert site.committer.hear() == 1
+                if not holds:
+                    pacs.upload(write_film(images.FILM, tmp_path / "films"))
+            assert site.known.vouched(site.delivery, asked)
         finally:
             door.close()
             site.engine.dispose()

@@ -39,7 +39,9 @@ class Archive:
         self.requests.append(request)
         if request.method == "GET":
             if not self.qido:
-                return httpx2.Response(501)
+                return httpx2.Response(404 if self.qido is None else 501)
+            if request.url.path.endswith("/studies"):
+                return httpx2.Response(200, json=[])
             uid = request.url.params["SOPInstanceUID"]
             found = [{"00080018": {"vr": "UI", "Value": [uid]}}]
             return httpx2.Response(200, json=found) if uid in self.images else httpx2.Response(204)
@@ -90,7 +92,7 @@ def test_no_form_at_all_is_a_refusal(documents):
         deliver(*sink(Archive(unknown=[COMPREHENSIVE_3D, COMPREHENSIVE, ENHANCED])), documents)
 
 
-def test_results_wait_for_their_images_but_not_for_ever(documents):
+def test_results_wait_for_their_images_and_then_for_a_person(documents):
     archive, now = Archive(), [0.0]
     made, destination = sink(archive, lambda: now[0], wait_for_images_seconds=60)
     for seconds in (0, 30, 59):
@@ -99,7 +101,9 @@ def test_results_wait_for_their_images_but_not_for_ever(documents):
             deliver(made, destination, documents)
     assert archive.classes == []
     now[0] = 60.0
-    assert deliver(made, destination, documents)
+    with pytest.raises(Refused, match="images_not_there"):
+        deliver(made, destination, documents)
+    assert archive.classes == []
 
 
 def test_results_go_as_soon_as_the_images_are_there(documents):
@@ -115,8 +119,22 @@ def test_results_go_as_soon_as_the_images_are_there(documents):
     assert images
 
 
-def test_who_cannot_be_asked_does_not_hold_results_up(documents):
-    assert deliver(*sink(Archive(qido=False), wait_for_images_seconds=60), documents)
+@pytest.mark.parametrize("archive", [Archive(qido=False), Archive(qido=None)], ids=["501", "404 to all"])
+def test_who_cannot_be_asked_gets_results_only_where_the_site_says_so(documents, archive):
+    with pytest.raises(Unreachable, match="images_not_known"):
+        deliver(*sink(archive, wait_for_images_seconds=60), documents)
+    assert archive.classes == []
+    assert deliver(*sink(archive, wait_for_images_seconds=60, images="assume"), documents)
+
+
+def test_whether_images_came_can_be_asked_without_sending_anything(documents):
+    archive = Archive()
+    made, destination = sink(archive, wait_for_images_seconds=60)
+    (delivery,) = plan(REPORT, STUDY, [destination], documents, REPORTED_AT)
+    assert not made.images_are_known(delivery, documents)
+    archive.images = {one.sop_instance_uid for one in STUDY.instances}
+    assert made.images_are_known(delivery, documents)
+    assert archive.classes == []
 
 
 def test_who_we_are_is_shown_and_never_carried_elsewhere(documents):

@@ -12,7 +12,7 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, evt
 
 from hoichan.adapters.encoder import DocumentEncoder
-from hoichan.adapters.images_there import FIND
+from hoichan.adapters.images_there import FIND, FindScu
 from hoichan.adapters.sink_dimse import DimseSink
 from hoichan.encoding.images import SC_IMAGE_STORAGE
 from hoichan.errors import Refused, Unreachable
@@ -279,10 +279,10 @@ def test_only_what_somebody_asks_for_is_made(documents, every_form):
 
 
 # ------------------------------------------------------------------ the images first
-def waiting(destination, documents, clock=lambda: 0.0):
-    asked = destination.model_copy(update={"wait_for_images_seconds": 60.0})
+def waiting(destination, documents, clock=lambda: 0.0, knowledge=None, **changes):
+    asked = destination.model_copy(update={"wait_for_images_seconds": 60.0, **changes})
     (delivery,) = plan(a_report(a_study()), a_study(), [asked], documents, REPORTED_AT)
-    sink = DimseSink(asked, "HOICHAN", monotonic=clock)
+    sink = DimseSink(asked, "HOICHAN", knowledge=knowledge, monotonic=clock)
     return lambda: sink.deliver(delivery, documents)
 
 
@@ -298,20 +298,120 @@ def test_results_wait_until_the_pacs_has_the_film(documents):
     assert len(pacs.received) == len(BOTH)
 
 
-def test_nobody_waits_longer_than_agreed(documents):
+class Knowing:
+    """What else is known about the images of one destination, and what it wrote on the trail."""
+
+    def __init__(self, *, former=(), brought=(), vouches=False):
+        self.former, self.came, self.vouches = former, brought, vouches
+        self.asked, self.trail = [], []
+
+    def spoken_of(self, delivery):
+        return self.former
+
+    def brought(self, delivery):
+        return self.came
+
+    def vouched(self, delivery, references):
+        self.asked.append(references)
+        return self.vouches
+
+    def tell(self, delivery, event, **details):
+        self.trail.append((event, details))
+
+
+def test_what_has_waited_enough_is_a_dead_letter_and_waits_anew_when_it_is_sent_again(documents):
     pacs, now = Pacs(), [0.0]
     with listening(pacs, contexts=(*BOTH, FIND)) as destination:
         send = waiting(destination, documents, lambda: now[0])
-        with pytest.raises(Unreachable):
-            send()
-        now[0] = 60.0
+        for seconds, error in ((0, Unreachable), (59, Unreachable), (60, Refused), (61, Unreachable)):
+            now[0] = float(seconds)
+            with pytest.raises(error, match="images_not_there"):
+                send()
+        pacs.images = {one.sop_instance_uid for one in a_study().instances}
         assert send() == "0x0000"
+    assert len(pacs.received) == len(BOTH)
 
 
-def test_a_pacs_that_answers_no_questions_gets_its_results(documents):
-    with listening(Pacs()) as destination:  # no C-FIND
-        assert waiting(destination, documents)() == "0x0000"
+def mute():
     pacs = Pacs()
     pacs.find_status = 0xA900
+    return pacs, (*BOTH, FIND)
+
+
+@pytest.mark.parametrize("pacs, contexts", [(Pacs(), BOTH), mute()], ids=["no C-FIND", "C-FIND fails"])
+def test_a_pacs_that_answers_no_questions_gets_no_report_whose_images_nobody_knows(documents, pacs, contexts):
+    now = [0.0]
+    with listening(pacs, contexts=contexts) as destination:
+        send = waiting(destination, documents, lambda: now[0])
+        with pytest.raises(Unreachable, match="images_not_known"):
+            send()
+        now[0] = 60.0
+        with pytest.raises(Refused, match="images_not_known"):
+            send()
+    assert not pacs.received
+
+
+IMAGES = {str(one.sop_instance_uid) for one in a_study().instances}
+
+
+@pytest.mark.parametrize(
+    "known, by",
+    [
+        (Knowing(brought=IMAGES), "brought"),
+        (Knowing(former=IMAGES), "brought"),
+        (Knowing(vouches=True), "commitment"),
+    ],
+)
+def test_a_pacs_that_answers_no_questions_gets_what_is_known_otherwise(documents, known, by):
+    pacs = Pacs()
+    with listening(pacs) as destination:
+        assert waiting(destination, documents, knowledge=known)() == "0x0000"
+    assert len(pacs.received) == len(BOTH)
+    assert known.trail == [("images_known", {"destination": "pacs", "by": by})]
+    assert {uid for references in known.asked for _, uid in references} == (
+        IMAGES if known.vouches else set()
+    )
+    assert all(
+        sop_class == a_study().instances[0].sop_class_uid for asked in known.asked for sop_class, _ in asked
+    )
+
+
+def test_the_word_of_the_pacs_weighs_more_than_ours_but_for_what_corrects_a_report_there(documents):
+    pacs = Pacs()
     with listening(pacs, contexts=(*BOTH, FIND)) as destination:
-        assert waiting(destination, documents)() == "0x0000"
+        with pytest.raises(Unreachable, match="images_not_there"):
+            waiting(destination, documents, knowledge=Knowing(brought=IMAGES, vouches=True))()
+        former = Knowing(former=IMAGES)
+        assert waiting(destination, documents, knowledge=former)() == "0x0000"
+    assert former.trail == [("images_known", {"destination": "pacs", "by": "former"})]
+
+
+@pytest.mark.parametrize("changes", [{"images": "assume"}, {"wait_for_images_seconds": 0.0}])
+def test_a_site_may_assume_that_the_images_are_there_and_the_trail_says_so(documents, changes):
+    pacs, known = Pacs(), Knowing()
+    with listening(pacs, contexts=(*BOTH, FIND)) as destination:
+        assert waiting(destination, documents, knowledge=known, **changes)() == "0x0000"
+    assert known.trail == [("images_assumed", {"destination": "pacs"})]
+
+
+def test_whether_images_came_can_be_asked_without_sending_anything(documents):
+    pacs = Pacs()
+    with listening(pacs, contexts=(*BOTH, FIND)) as destination:
+        asked = destination.model_copy(update={"wait_for_images_seconds": 60.0})
+        (delivery,) = plan(a_report(a_study()), a_study(), [asked], documents, REPORTED_AT)
+        sink = DimseSink(asked, "HOICHAN")
+        assert not sink.images_are_known(delivery, documents)
+        pacs.images = IMAGES
+        assert sink.images_are_known(delivery, documents)
+    assert not pacs.received
+
+
+def test_more_images_than_fit_one_question_are_all_asked_for():
+    asked = {"1.2.3": [f"1.2.3.{number}" for number in range(250)]}
+    pacs = Pacs()
+    pacs.images = set(asked["1.2.3"])
+    with listening(pacs, contexts=(*BOTH, FIND)) as destination:
+        find = FindScu(destination, "HOICHAN")
+        assert find.holds("1.2", asked)
+        pacs.images.remove("1.2.3.249")
+        assert find.holds("1.2", asked) is False

@@ -191,7 +191,7 @@ def test_the_time_limit_holds_even_against_a_talker(behaviour):
     started = time.monotonic()
     with Receiver(behaviour) as receiver, pytest.raises(Unreachable, match="no answer in time"):
         deliver(receiver.port, timeout_seconds=0.5)
-    assert 0.5 <= time.monotonic() - started < 15
+    assert 0.5 <= time.monotonic() - started < 60
 
 
 def test_nobody_there_is_tried_again():

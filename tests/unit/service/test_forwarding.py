@@ -85,6 +85,7 @@ class House:
         self.folder = folder
         self.seconds = 0.0
         self.is_on = True
+        self.awaited = set()  # rules that another process knows already
         self.rules = [Forward(**{"name": "all", "to": ("far",), **rule})] if rule is not None else []
         self.forwarding = self.again()
         self.forwarding.begin()
@@ -102,6 +103,7 @@ class House:
             work=Work(),
             key=lambda: KEY,
             folder=self.folder / "drawer",
+            awaited=lambda rule: rule in self.awaited,
             monotonic=lambda: self.seconds,
         )
 

@@ -17,7 +17,7 @@ from hoichan.testing.database import migrated
 from hoichan.testing.ports import FakeClock, FakeEncoder, FakeRunner
 from hoichan.testing.reports import a_manifest, a_study
 from hoichan.types import DeliveryState
-from service.outbox import WHILE_IT_TAKES, Outbox
+from service.outbox import AWAITED, WHILE_IT_TAKES, Outbox
 from service.pipeline import analyse
 
 
@@ -154,10 +154,10 @@ def test_a_destination_that_was_removed_from_the_settings_is_a_dead_letter(post)
     assert (post.row.state, post.row.acknowledgement) == (DeliveryState.DEAD, "destination_not_configured")
 
 
-def test_a_receiver_that_the_page_has_added_meanwhile_gets_it_after_a_restart(post):
+def test_a_receiver_that_the_page_has_added_meanwhile_gets_it_when_it_is_known(post):
     old = Outbox(post.studies, {}, post.clock, Work(), awaited=lambda name: name == "share")
     old.deliver(post.key)
-    assert (post.row.state, post.row.acknowledgement) == (DeliveryState.PENDING, "restart_needed")
+    assert (post.row.state, post.row.acknowledgement) == (DeliveryState.PENDING, AWAITED)
     post.clock.advance(60)
     post.outbox.deliver(post.key)
     assert (len(post.receiver.received), post.row.state) == (1, DeliveryState.SENT)
