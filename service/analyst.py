@@ -36,6 +36,10 @@ class Analyst:
 
     def analyse(self, uid: StudyInstanceUID, revision: int) -> tuple[Study, Report]:
         """Scores and files one revision. Raises what the pipeline raises."""
+        with self.house.films.of_one_study():
+            return self._analyse(uid, revision)
+
+    def _analyse(self, uid: StudyInstanceUID, revision: int) -> tuple[Study, Report]:
         self.corrections.retract(uid)
         study = load(self.house, uid, revision)
         study = replace(study, earlier_study_dates=self.priors(study))

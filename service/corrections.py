@@ -53,6 +53,10 @@ class Corrections:
         self._clock = clock
         self._settings = settings
 
+    def use(self, settings: Settings) -> None:
+        """Other receivers count from now on."""
+        self._settings = settings
+
     def arrived(self, parts: Sequence[Study]) -> None:
         """New images of a study that is on record, before they are: are they of its patient?"""
         self._corrections.arrived(parts)
@@ -67,14 +71,18 @@ class Corrections:
         return not self._corrections.holds(uid)
 
     def _follow_changes(self, study: Study) -> None:
-        """Tell of objects that came again with other content; follow a patient corrected at the console.
+        """Tell of refused objects, and of other content; follow a patient corrected at the console.
 
         Followed when every image of the study came again with the same pixels and the same other patient:
         then the whole study was somebody else's. Of a part of it only a person can say.
         """
         uid = study.study_instance_uid
         here = {instance.sop_instance_uid: instance.path for instance in study.instances}
-        found = changes_of(self._spool.notes, uid)
+        noted = changes_of(self._spool.notes, uid)
+        for refused in (one for one in noted if one.refused is not None):
+            self._changes.refused(study, refused)
+            self._spool.notes.remove(refused.note)
+        found = [one for one in noted if one.refused is None]
         for changed in found:
             if changed.sop_instance_uid not in here:
                 continue  # not recorded yet: looked at again with it

@@ -14,7 +14,7 @@ from hoichan.analysis.volume_selection import SeriesSelection, choose, told
 from hoichan.errors import InputOutOfDomain, RunnerFailed
 from hoichan.ports import Clock, Encoder, Outliner, Runner, Studies
 from hoichan.reporting.deliveries import plan
-from hoichan.reporting.reports import compose
+from hoichan.reporting.reports import compose, follows, report_uid_of
 from hoichan.settings import AnyDestination
 from hoichan.types import (
     InferenceResult,
@@ -58,6 +58,8 @@ def analyse(
     answered = [m for m in manifests if any(_is_of(result, m) for result in results)]
     measured = [n for n in networks if any(_is_of(volume, n) for volume in volumes)]
     findings = [f for result in results for m in answered if _is_of(result, m) for f in interpret(m, result)]
+    own = report_uid_of(study, [*answered, *measured])
+    report_uid, predecessor = follows(own, studies.told(study.study_instance_uid, study.revision))
     report = compose(
         study,
         results=results,
@@ -66,7 +68,8 @@ def analyse(
         manifests=[*answered, *measured],
         considered=[*manifests, *networks],
         volumes=volumes,
-        predecessor=studies.latest_report_uid(study.study_instance_uid, before=study.revision),
+        report_uid=report_uid,
+        predecessor=predecessor,
         now=clock.now(),
     )
     documents = encoder.encode(study, report)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 
 import sqlalchemy as sa
@@ -13,7 +14,9 @@ from hoichan.adapters.schema_orders import changed_contents
 from hoichan.adapters.transactions import transaction
 from hoichan.intake.changes import Changed, Difference
 from hoichan.ports import Clock
-from hoichan.types import Patient, StudyInstanceUID
+from hoichan.types import Patient, Study, StudyInstanceUID
+
+REFUSED = "refused"  # stands where others say how they differ
 
 
 class ChangesSql:
@@ -65,6 +68,40 @@ class ChangesSql:
                 )
             return is_new
 
+    def refused(self, study: Study, changed: Changed) -> bool:
+        """Write on the trail that an object of the study was refused; False when it stands there already."""
+        with transaction(self._engine) as connection:
+            is_new = rows.insert_once(
+                connection,
+                changed_contents,
+                {
+                    "sha256": hashlib.sha256(str(changed.path).encode()).hexdigest(),
+                    "sop_instance_uid": changed.sop_instance_uid,
+                    "study_instance_uid": study.study_instance_uid,
+                    "path": str(changed.path),
+                    "difference": REFUSED,
+                    "calling_ae_title": changed.calling_ae_title,
+                    "at": self._clock.now(),
+                    "accession_number": study.accession_number,
+                    **person_row(study.patient),
+                },
+            )
+            if is_new:
+                details = {
+                    "instance": changed.sop_instance_uid,
+                    "reason": changed.refused,
+                    "sender": changed.calling_ae_title,
+                }
+                connection.execute(
+                    trail.insert().values(
+                        study_instance_uid=study.study_instance_uid,
+                        at=self._clock.now(),
+                        event="instance_refused",
+                        details=details,
+                    )
+                )
+            return is_new
+
     def agreed(self, study: StudyInstanceUID) -> tuple[Patient, str | None, bool] | None:
         """The patient and accession number that came last, and whether every image came so.
 
@@ -97,9 +134,14 @@ class ChangesSql:
     def counts(self) -> Mapping[str, int]:
         """Objects set aside, by what differs."""
         with transaction(self._engine) as connection:
-            found = connection.execute(
-                sa.select(changed_contents.c.difference, sa.func.count()).group_by(
-                    changed_contents.c.difference
-                )
-            )
-            return {difference: count for difference, count in found}
+            return counted(connection)
+
+
+def counted(connection: sa.Connection) -> dict[str, int]:
+    """Objects that came with other content, by what differs."""
+    found = connection.execute(
+        sa.select(changed_contents.c.difference, sa.func.count())
+        .where(changed_contents.c.difference != REFUSED)
+        .group_by(changed_contents.c.difference)
+    )
+    return {difference: count for difference, count in found}

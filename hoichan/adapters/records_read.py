@@ -244,10 +244,19 @@ class ReadingSql:
         """What happened to the study, oldest first. Raises StudyUnknown."""
         with self._snapshot() as connection:
             self._head(connection, study)
-            found = connection.execute(
-                sa.select(trail).where(trail.c.study_instance_uid == study).order_by(trail.c.id)
-            ).mappings()
-            return [TrailEntry(at=row["at"], event=row["event"], details=row["details"]) for row in found]
+            return _lines(connection, trail.c.study_instance_uid == study)
+
+    def told(self, study: StudyInstanceUID) -> list[TrailEntry]:
+        """The trail, also of a study of which nothing else is recorded. Raises StudyUnknown.
+
+        Of such a study nobody knows the sender: who sees some senders only does not see it.
+        """
+        here = trail.c.study_instance_uid
+        with self._snapshot() as connection:
+            lines = _lines(connection, here == study, *self._sight.narrow_by(here))
+            if not lines:
+                self._head(connection, study)
+            return lines
 
     def documents(self, study: StudyInstanceUID) -> tuple[DocumentView, ...]:
         """The kept documents of every report, newest report first. Raises StudyUnknown."""
@@ -292,6 +301,11 @@ class ReadingSql:
             return database.schema_version(self._engine)
         except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
             raise RecordsUnavailable(f"The database did not answer ({type(error).__name__}).") from error
+
+
+def _lines(connection: sa.Connection, *where: sa.ColumnElement[bool]) -> list[TrailEntry]:
+    found = connection.execute(sa.select(trail).where(*where).order_by(trail.c.id)).mappings()
+    return [TrailEntry(at=row["at"], event=row["event"], details=row["details"]) for row in found]
 
 
 def _by_state(connection: sa.Connection) -> dict[StudyState, int]:
@@ -362,7 +376,12 @@ def _documents_of(connection: sa.Connection, study: StudyInstanceUID) -> tuple[D
         sa.select(documents, reports.c.revision)
         .join(reports, reports.c.report_uid == documents.c.report_uid)
         .where(reports.c.study_instance_uid == study)
-        .order_by(reports.c.revision.desc(), documents.c.position)
+        .order_by(
+            reports.c.revision.desc(),
+            reports.c.created_at.desc(),
+            reports.c.report_uid,
+            documents.c.position,
+        )
     ).mappings()
     return tuple(
         DocumentView(

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import sqlalchemy as sa
 
-from hoichan.adapters import insurance_sql, patients_sql, rows
+from hoichan.adapters import insurance_sql, patients_sql, reports_asked, rows
 from hoichan.adapters.rejections_sql import RejectionsSql
 from hoichan.adapters.review_standing import not_over_a_signature, standing
 from hoichan.adapters.schema import (
@@ -35,7 +35,6 @@ from hoichan.types import (
     Instance,
     Outcome,
     Report,
-    ReportStatus,
     SOPInstanceUID,
     Study,
     StudyInstanceUID,
@@ -245,20 +244,16 @@ class StudiesSql(RejectionsSql):
 
     # ------------------------------------------------------------------ reports
     def latest_report_uid(self, study: StudyInstanceUID, *, before: int) -> SOPInstanceUID | None:
-        """The report of the newest revision below `before`."""
+        """The machine's newest report of the revisions below `before`."""
+        return next((uid for uid, _ in self.told(study, before - 1)), None)
+
+    def told(
+        self, study: StudyInstanceUID, revision: int
+    ) -> Sequence[tuple[SOPInstanceUID, SOPInstanceUID | None]]:
+        """The machine's reports up to a revision with what each replaced, newest first."""
         with transaction(self._engine) as connection:
-            uid = connection.execute(
-                sa.select(reports.c.report_uid)
-                .where(
-                    reports.c.study_instance_uid == study,
-                    reports.c.revision < before,
-                    reports.c.status == ReportStatus.UNVERIFIED,  # a machine never replaces a signed one
-                    sa.exists().where(documents.c.report_uid == reports.c.report_uid),  # nor a begun one
-                )
-                .order_by(reports.c.revision.desc())
-                .limit(1)
-            ).scalar()
-            return None if uid is None else SOPInstanceUID(uid)
+            found = connection.execute(reports_asked.told(study, revision)).all()
+        return [(SOPInstanceUID(uid), SOPInstanceUID(old) if old else None) for uid, old in found]
 
     def save(
         self, study: Study, *, report: Report, documents: Sequence[Document], deliveries: Sequence[Delivery]

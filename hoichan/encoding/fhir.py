@@ -32,6 +32,7 @@ from hoichan.encoding.fhir_signed import sign_observation, sign_provenance, sign
 from hoichan.encoding.fhir_task import review_task, signed_task
 from hoichan.encoding.images import key_picture_uid
 from hoichan.encoding.source import DocumentContext, body_part
+from hoichan.reporting.signed import verdict_of
 from hoichan.reporting.volume_verdicts import measurement_id, rejected_volumes, volume_judgement_of
 from hoichan.settings import Site
 from hoichan.types import Code, Finding, Measurement, Presence, Review
@@ -170,10 +171,11 @@ class _Builder(BundleBuilder):
             self._provenance(urls), review, system=self._system("signed-content"), doctor=doctor
         )
         entries += [*observations, report, provenance]
+        verdict = str(verdict_of(review))
         entries += [
             done
             for task in self._task()
-            if (done := signed_task(task, doctor=doctor, signed_at=self.issued)) is not None
+            if (done := signed_task(task, doctor=doctor, signed_at=self.issued, verdict=verdict)) is not None
         ]
         return {"resourceType": "Bundle", "type": "transaction", "entry": entries}
 

@@ -76,15 +76,18 @@ def review_task(
     return _entry(identity, resource, system, is_new=report.predecessor is None)
 
 
-def signed_task(entry: Json | None, *, doctor: Json, signed_at: str) -> Json | None:
-    """The same Task after a signature. `doctor`: the reference to who signed."""
+def signed_task(entry: Json | None, *, doctor: Json, signed_at: str, verdict: str) -> Json | None:
+    """The same Task after a signature by `doctor`, a reference; `verdict`: on the machine's result."""
     if entry is None:
         return None
     resource: Json = entry["resource"]
     resource["status"] = "completed"
     resource["owner"] = doctor
     resource["lastModified"] = signed_at
-    resource["output"] = [{"type": {"text": "DiagnosticReport"}, "valueReference": resource["focus"]}]
+    resource["output"] = [
+        {"type": {"text": "DiagnosticReport"}, "valueReference": resource["focus"]},
+        {"type": {"text": "Verdict"}, "valueCode": verdict},
+    ]
     identifier = resource["identifier"][0]
     return _entry(identifier["value"], resource, identifier["system"], is_new=False)
 

@@ -52,7 +52,13 @@ class Studies(Protocol):
         ...
 
     def latest_report_uid(self, study: StudyInstanceUID, *, before: int) -> SOPInstanceUID | None:
-        """The report of the newest revision below `before`."""
+        """The machine's newest report of the revisions below `before`."""
+        ...
+
+    def told(
+        self, study: StudyInstanceUID, revision: int
+    ) -> Sequence[tuple[SOPInstanceUID, SOPInstanceUID | None]]:
+        """The machine's reports up to a revision with what each replaced, newest first."""
         ...
 
     def save(
@@ -160,10 +166,10 @@ class Studies(Protocol):
         """It will not be sent: overtaken by a newer report, or stopped by a person."""
         ...
 
-    def revive(self, idempotency_key: str, *, even_sent: bool = False) -> None:
-        """A person asked for a delivery to be sent now: a dead one, or one that waits for its next try.
+    def revive(self, idempotency_key: str, *, even_sent: bool = False, because: str = "") -> None:
+        """Send a delivery now: a dead one, or one that waits for its next try.
 
-        `even_sent`: also one that was acknowledged.
+        `even_sent`: also one that was acknowledged. `because`: the event where no person asked for it.
         """
         ...
 

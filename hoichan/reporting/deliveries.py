@@ -29,6 +29,7 @@ SENDING_ORDER = (DocumentKind.SC, DocumentKind.SEG, DocumentKind.SR, DocumentKin
 # The same answer in three SOP classes, the best first: a receiver gets one of them.
 SR_FORMS = (DocumentKind.SR, DocumentKind.SR_COMPREHENSIVE, DocumentKind.SR_ENHANCED)
 SEG_FORMS = {"binary": DocumentKind.SEG, "fractional": DocumentKind.SEG_FRACTIONAL}
+IMAGES = ":images"  # ends the key of a question whether the images of a delivery are safe
 READING = ":reading"  # ends the key of a note that somebody has begun to read: it holds no report
 SR_CLASSES: Mapping[str, tuple[DocumentKind, ...]] = {
     "auto": SR_FORMS,
@@ -152,6 +153,11 @@ def plan_retraction(
 def reading_key(report_uid: SOPInstanceUID, destination: str) -> str:
     """Of the note to one receiver that somebody has begun to read a report: once a report."""
     return f"{report_uid}:{destination}{READING}"
+
+
+def images_key(idempotency_key: str) -> str:
+    """Of the questions whether a PACS holds the images that a delivery's report speaks of."""
+    return f"{idempotency_key}{IMAGES}"
 
 
 def plan_reading(

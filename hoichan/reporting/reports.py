@@ -68,6 +68,33 @@ _PRESENCE_ORDER = (Presence.PRESENT, Presence.INDETERMINATE, Presence.ABSENT)
 _TIER_ORDER = tuple(Tier)
 
 
+def report_uid_of(study: Study, manifests: Sequence[ModelManifest | VolumeManifest]) -> SOPInstanceUID:
+    """The same for the same study, revision and models that answered."""
+    digests = sorted(manifest.digest for manifest in manifests)
+    return SOPInstanceUID(derived_uid("report", study.study_instance_uid, study.revision, *digests))
+
+
+def follows(
+    own: SOPInstanceUID, told: Sequence[tuple[SOPInstanceUID, SOPInstanceUID | None]]
+) -> tuple[SOPInstanceUID, SOPInstanceUID | None]:
+    """The UID of an answer, and the report that it replaces.
+
+    `own` as `report_uid_of` gives it; `told` are the machine's reports up to this revision with what each
+    replaced, newest first. The same answer twice is the same report; one that was given before and replaced
+    since is a report of its own, or the receivers would keep the one between.
+    """
+    if own not in {uid for uid, _ in told}:
+        return own, told[0][0] if told else None
+    newest, replaced = told[0]
+    if newest == own or (replaced is not None and newest == _again(own, replaced)):
+        return newest, replaced
+    return _again(own, newest), newest
+
+
+def _again(own: SOPInstanceUID, replaced: SOPInstanceUID) -> SOPInstanceUID:
+    return SOPInstanceUID(derived_uid("report", own, replaced))
+
+
 def compose(
     study: Study,
     *,
@@ -79,20 +106,20 @@ def compose(
     predecessor: SOPInstanceUID | None,
     now: datetime,
     volumes: Sequence[VolumeResult] = (),
+    report_uid: SOPInstanceUID | None = None,
 ) -> Report:
     """The report of one revision. `manifests` are the models that answered, `now` is aware UTC.
 
     `considered` are all that were asked: when none answered, the refusal is theirs, and so is the
-    disclaimer. The same study, revision and models give the same `report_uid`.
+    disclaimer. `report_uid` and `predecessor` as `follows` gives them; None: that of `report_uid_of`.
     """
     outcome = _outcome([*results, *volumes], findings, refusals)
     measured = tuple(one for volume in volumes for one in volume.measurements)
     spoken = Spoken(measured=measured, films=bool(results))
     ordered = tuple(sorted(findings, key=_reading_order))
     told = tuple(dict.fromkeys(refusals))
-    digests = sorted(manifest.digest for manifest in manifests)
     return Report(
-        report_uid=SOPInstanceUID(derived_uid("report", study.study_instance_uid, study.revision, *digests)),
+        report_uid=report_uid or report_uid_of(study, manifests),
         study_instance_uid=study.study_instance_uid,
         revision=study.revision,
         status=ReportStatus.UNVERIFIED,

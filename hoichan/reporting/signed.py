@@ -104,6 +104,14 @@ def judgement_of(review: Review, finding: Finding) -> Judgement | None:
     return None
 
 
+def verdict_of(review: Review) -> Verdict:
+    """What became of the machine's result as a whole: accepted, edited or rejected."""
+    said = {one.verdict for one in review.judgements} | {one.verdict for one in review.volumes}
+    if said == {Verdict.REJECTED}:
+        return Verdict.REJECTED
+    return Verdict.EDITED if said - {Verdict.ACCEPTED} else Verdict.ACCEPTED
+
+
 def is_added(finding: Finding) -> bool:
     """Whether a person, and no machine, made the finding: no algorithm has no name."""
     return not finding.algorithm_name

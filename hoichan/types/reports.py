@@ -49,7 +49,7 @@ class Report:
     results: tuple[InferenceResult, ...]  # their numbers
     conclusion: Mapping[str, str]  # BCP-47 language -> text   DiagnosticReport.conclusion
     disclaimer: Mapping[str, str]  # language -> text that every output carries
-    predecessor: SOPInstanceUID | None  # (0040,A360) report of the revision before
+    predecessor: SOPInstanceUID | None  # (0040,A360) the report that this one replaces
     created_at: datetime  # aware, UTC
     review: Review | None = None  # what a person signed about it; None: nobody has
     measurements: tuple[Measurement, ...] = ()  # by series and part

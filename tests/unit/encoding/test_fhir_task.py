@@ -14,12 +14,12 @@ from hoichan.encoding.fhir_task import begun_task, begun_version
 from hoichan.encoding.retraction import BY_A_READER, withdrawn_bundle
 from hoichan.encoding.source import document_context
 from hoichan.reporting.begun import begun_report
-from hoichan.reporting.signed import signed_report
+from hoichan.reporting.signed import signed_report, verdict_of
 from hoichan.settings import Site
 from hoichan.testing import a_film, a_finding, a_refused_report, a_report, a_study
 from hoichan.testing.reports import PATIENT_ID, REPORTED_AT
 from hoichan.testing.reviews import a_review
-from hoichan.types import SOPInstanceUID
+from hoichan.types import Judgement, SOPInstanceUID, Verdict
 
 SITE = Site(name="BV Kiểm Thử", facility_code="79001", identifier_base="https://ai.example.vn")
 FORMER = SOPInstanceUID("2.25.7")
@@ -108,6 +108,22 @@ def test_a_signature_completes_it():
     assert done["status"] == "completed"
     assert done["owner"]["identifier"]["value"] == review.licence_number
     assert done["output"][0]["valueReference"] == done["focus"]
+    assert done["output"][1]["valueCode"] == "edited"
+
+
+@pytest.mark.parametrize(
+    "said, verdict",
+    [
+        ((), "accepted"),
+        (("accepted", "accepted"), "accepted"),
+        (("accepted", "rejected"), "edited"),
+        (("rejected", "added"), "edited"),
+        (("rejected", "rejected"), "rejected"),
+    ],
+)
+def test_the_verdict_on_the_whole_is_told(said, verdict):
+    judgements = tuple(Judgement(finding_id=None, key="effusion", verdict=Verdict(one)) for one in said)
+    assert verdict_of(replace(a_review(a_report(STUDY), STUDY), judgements=judgements, volumes=())) == verdict
 
 
 def test_what_began_with_a_person_had_no_task():

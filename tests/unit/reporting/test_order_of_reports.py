@@ -31,6 +31,7 @@ STEPS = st.lists(
     max_size=20,
 )
 NUMBERS = itertools.count()
+NAME = DESTINATIONS[0].name
 
 
 class Receiver:
@@ -86,10 +87,23 @@ class House:
         assembled = assemble(self.record, replace(current, closed_by="quiet_time"))
         report(self.record, assembled, {"cardiomegaly": 0.1})
 
+    def due(self):
+        """What is due of this study."""
+        return [one for one in self.studies.due(self.clock.now()) if one.study_instance_uid == self.uid]
+
     def enqueue(self):
-        for one in self.studies.due(self.clock.now()):
-            if one.study_instance_uid == self.uid and one.idempotency_key not in self.waiting:
+        for one in self.due():
+            if one.idempotency_key not in self.waiting:
                 self.waiting.append(one.idempotency_key)
+
+    def try_it(self, delivery, answer):
+        """One try of a delivery, answered so."""
+        self.receiver.answer = answer
+        self.outbox.deliver(delivery.idempotency_key)
+
+    def got(self):
+        """What came to the first receiver, by its key, in order."""
+        return [one.idempotency_key for one in self.receiver.got if one.destination == NAME]
 
     def do(self, step, *details):
         match step:
@@ -123,6 +137,23 @@ class House:
         raise AssertionError("it never ends")
 
 
+@pytest.fixture
+def house(record):
+    return House(record)
+
+
+@pytest.fixture
+def first(house):
+    """The first report's delivery to the first receiver."""
+    return only(house.studies.deliveries(house.uid))
+
+
+def only(deliveries):
+    """The one of these that goes to the first receiver."""
+    (one,) = [one for one in deliveries if one.destination == NAME]
+    return one
+
+
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS)
 def test_no_older_report_follows_a_newer_one(record, steps):
@@ -138,8 +169,7 @@ def test_no_older_report_follows_a_newer_one(record, steps):
     assert DeliveryState.PENDING not in open_ones
 
 
-def test_the_same_report_sent_again_has_the_same_bytes_and_key(record):
-    house = House(record)
+def test_the_same_report_sent_again_has_the_same_bytes_and_key(house):
     house.do("try", "ok")
     house.finish()
     before = {one.idempotency_key for one in house.receiver.got}
@@ -150,8 +180,7 @@ def test_the_same_report_sent_again_has_the_same_bytes_and_key(record):
     assert len(house.receiver.got) == 2 * len(DESTINATIONS)
 
 
-def test_a_refused_report_that_is_replayed_after_a_newer_one_is_not_sent(record):
-    house = House(record)
+def test_a_refused_report_that_is_replayed_after_a_newer_one_is_not_sent(house):
     house.enqueue()
     house.do("try", "refused")
     (dead,) = [one for one in house.studies.deliveries(house.uid) if one.state is DeliveryState.DEAD]
@@ -165,103 +194,63 @@ def test_a_refused_report_that_is_replayed_after_a_newer_one_is_not_sent(record)
     assert house.studies.trail(house.uid)[-1].event == "delivery_withdrawn"
 
 
-def test_after_a_silence_all_that_waits_is_due_at_once(record):
-    house = House(record)
+def test_after_a_silence_all_that_waits_is_due_at_once(house):
     house.enqueue()
     for _ in range(3):
         house.do("try", "silent")
         house.do("wait")
         house.enqueue()
-    name = DESTINATIONS[0].name
     house.do("try", "silent")
-    house.work.silent(name, "timeout", house.clock.now())
-    waits = [one for one in house.studies.deliveries(house.uid) if one.destination == name]
-    assert house.work.answers(name) >= sum(one.next_attempt_at > house.clock.now() for one in waits)
-    due = [one for one in house.studies.due(house.clock.now()) if one.study_instance_uid == house.uid]
-    assert name in {one.destination for one in due}
+    house.work.silent(NAME, "timeout", house.clock.now())
+    waits = [one for one in house.studies.deliveries(house.uid) if one.destination == NAME]
+    assert house.work.answers(NAME) >= sum(one.next_attempt_at > house.clock.now() for one in waits)
+    assert NAME in {one.destination for one in house.due()}
 
 
-def test_a_report_that_was_not_taken_holds_no_newer_one(record):
-    house = House(record)
-    name = DESTINATIONS[0].name
-    (first,) = [one for one in house.studies.deliveries(house.uid) if one.destination == name]
-    house.receiver.answer = "later"
-    house.outbox.deliver(first.idempotency_key)
+def test_a_report_that_was_not_taken_holds_no_newer_one(house, first):
+    house.try_it(first, "later")
     house.new_report()
     house.enqueue()
-    due = [house.studies.delivery(key) for key in house.waiting]
-    (newer,) = [one for one in due if one.destination == name]
+    newer = only(house.studies.delivery(key) for key in house.waiting)
     assert newer.idempotency_key != first.idempotency_key
     house.finish()
-    got = [one.idempotency_key for one in house.receiver.got if one.destination == name]
-    assert got == [newer.idempotency_key]
+    assert house.got() == [newer.idempotency_key]
     row = house.studies.delivery(first.idempotency_key)
     assert (row.state, row.acknowledgement) == (DeliveryState.CANCELLED, "overtaken")
 
 
-def test_one_that_was_not_taken_has_its_turn_where_the_newer_one_is_refused(record):
-    house = House(record)
-    name = DESTINATIONS[0].name
-    (first,) = [one for one in house.studies.deliveries(house.uid) if one.destination == name]
-    house.receiver.answer = "later"
-    house.outbox.deliver(first.idempotency_key)
+def test_one_that_was_not_taken_has_its_turn_where_the_newer_one_is_refused(house, first):
+    house.try_it(first, "later")
     house.new_report()
-    (newer,) = [
-        one
-        for one in house.studies.due(house.clock.now())
-        if one.destination == name and one.study_instance_uid == house.uid
-    ]
-    house.receiver.answer = "refused"
-    house.outbox.deliver(newer.idempotency_key)
+    newer = only(house.due())
+    house.try_it(newer, "refused")
     house.finish()
     assert first.idempotency_key in [one.idempotency_key for one in house.receiver.got]
 
 
-def test_one_without_an_answer_may_have_arrived_and_keeps_its_turn(record):
-    house = House(record)
-    name = DESTINATIONS[0].name
-    (first,) = [one for one in house.studies.deliveries(house.uid) if one.destination == name]
-    house.receiver.answer = "silent"
-    house.outbox.deliver(first.idempotency_key)
+def test_one_without_an_answer_may_have_arrived_and_keeps_its_turn(house, first):
+    house.try_it(first, "silent")
     house.new_report()
-    due = [one for one in house.studies.due(house.clock.now()) if one.study_instance_uid == house.uid]
-    assert name not in {one.destination for one in due}
+    assert NAME not in {one.destination for one in house.due()}
 
 
-def test_a_try_that_waited_too_long_does_not_follow_one_whose_answer_got_lost(record):
-    house = House(record)
-    name = DESTINATIONS[0].name
-    (first,) = [one for one in house.studies.deliveries(house.uid) if one.destination == name]
-    house.receiver.answer = "later"
-    house.outbox.deliver(first.idempotency_key)
+def test_a_try_that_waited_too_long_does_not_follow_one_whose_answer_got_lost(house, first):
+    house.try_it(first, "later")
     house.new_report()
     house.clock.advance(86400)
-    (newer,) = [
-        one
-        for one in house.studies.due(house.clock.now())
-        if one.destination == name and one.study_instance_uid == house.uid
-    ]
-    house.receiver.answer = "unheard"
-    house.outbox.deliver(newer.idempotency_key)
-    house.receiver.answer = "ok"
-    house.outbox.deliver(first.idempotency_key)
-    assert [one.idempotency_key for one in house.receiver.got if one.destination == name] == [
-        newer.idempotency_key
-    ]
+    newer = only(house.due())
+    house.try_it(newer, "unheard")
+    house.try_it(first, "ok")
+    assert house.got() == [newer.idempotency_key]
 
 
-def test_a_report_that_a_receiver_cannot_take_gives_way_to_a_newer_one(record):
-    house = House(record)
-    first = {one.destination: one for one in house.studies.deliveries(house.uid)}
+def test_a_report_that_a_receiver_cannot_take_gives_way_to_a_newer_one(house, first):
     house.new_report()
-    name = DESTINATIONS[0].name
-    house.receiver.answer = "silent"
     for _ in range(GIVES_WAY):
         house.clock.advance(90000)
-        house.outbox.deliver(first[name].idempotency_key)
-    row = house.studies.delivery(first[name].idempotency_key)
+        house.try_it(first, "silent")
+    row = house.studies.delivery(first.idempotency_key)
     assert (row.state, row.acknowledgement) == (DeliveryState.CANCELLED, "gave_way")
     house.finish()
-    got = [one for one in house.receiver.got if one.destination == name]
-    assert len(got) == 1
-    assert got[0].idempotency_key != first[name].idempotency_key
+    (got,) = house.got()
+    assert got != first.idempotency_key

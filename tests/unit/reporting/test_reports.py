@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from hoichan.codes import FINDINGS, FOOTER, NOTHING_ABOVE_THRESHOLD, REFUSALS
 from hoichan.reporting import compose, score_text
-from hoichan.reporting.reports import number_text
+from hoichan.reporting.reports import follows, number_text
 from hoichan.testing import a_finding, a_manifest, a_refused_report, a_report, a_result, a_study
 from hoichan.testing.reports import REPORTED_AT
 from hoichan.types import Outcome, Presence, Refusal, RefusalCode, ReportStatus
@@ -181,3 +181,20 @@ def test_no_text_ever_sounds_like_a_doctor(scores, codes, answered):
         assert "bình thường" not in rest
         assert "normal" not in rest
     assert sorted(report.findings, key=id) == sorted(findings, key=id)
+
+
+@given(answers=st.lists(st.sampled_from("ABN"), min_size=1, max_size=8))
+def test_what_was_said_last_stands_and_the_same_twice_is_one(answers):
+    """Each answer that differs from the one before is a report of its own, and names that one."""
+    told = []
+    before = None
+    for answer in answers:
+        uid, replaced = follows(answer, told)
+        if answer == before:
+            assert (uid, replaced) == told[0]
+            continue
+        assert uid not in {one for one, _ in told}
+        assert replaced == (told[0][0] if told else None)
+        told.insert(0, (uid, replaced))
+        before = answer
+        assert follows(answer, told) == told[0]  # a walk that is repeated after a crash

@@ -30,7 +30,7 @@ from hoichan.adapters.retractions_sql import RetractionsSql
 from hoichan.adapters.schema import studies as studies_table
 from hoichan.adapters.schema_orders import retractions
 from hoichan.adapters.sight import EVERYTHING
-from hoichan.errors import PatientCorrected
+from hoichan.errors import NotDicom, PatientCorrected
 from hoichan.intake.orders import MatchReason
 from hoichan.intake.patients import Doubt, Source
 from hoichan.settings import Hl7Destination, Settings
@@ -414,6 +414,20 @@ def test_other_content_is_told_and_replaces_nothing(house, changes, difference):
     assert (told["difference"], told["sender"]) == (difference, "CR1")
     assert house.asked.questions() == () and house.deliver() == []
     assert ChangesSql(house.engine, house.clock).counts() == {difference: 1}
+
+
+def test_an_image_that_was_refused_stands_on_the_trail_of_its_study(house):
+    uid = house.delivered(hanh())
+    damaged = hanh(instance="2")
+    said = {"transfer_syntax_uid": EXPLICIT, "sop_class_uid": damaged.SOPClassUID, "calling_ae_title": "CR1"}
+    for _ in range(2):  # the modality tries again
+        with pytest.raises(NotDicom):
+            house.spool.store(encode(damaged)[:-20], sop_instance_uid=damaged.SOPInstanceUID, **said)
+        house.arrivals.step()
+    (told,) = details(house, uid, "instance_refused")
+    assert told == {"instance": damaged.SOPInstanceUID, "reason": "intake.not_dicom", "sender": "CR1"}
+    assert ChangesSql(house.engine, house.clock).counts() == {}
+    assert house.asked.questions() == () and house.deliver() == []
 
 
 # ------------------------------------------------------------------ orders
