@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from service import background
+from service.commitments import Committer
 from service.priors import Priors
 
 PAUSE_SECONDS = 1.0  # between two rounds of a task
@@ -27,6 +28,7 @@ class Asking:
 
     tasks: tuple[Task, ...]
     priors: Priors
+    committer: Committer  # whom `commitments` of the tasks asks by
 
     def start(self, *, leads: Callable[[], bool], stop: threading.Event) -> None:
         """A thread a task, until `stop`; most rest while another worker leads."""

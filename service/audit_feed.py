@@ -58,6 +58,10 @@ class AuditFeed:
         self._failures: dict[str, int] = {}
         self._next: dict[str, datetime] = {}
 
+    def use(self, settings: Settings) -> None:
+        """Other receivers count from now on; the repositories stay those of the file."""
+        self._settings = settings
+
     def step(self) -> int:
         """Tell every repository that is not resting what is new; how many records were taken.
 

@@ -149,6 +149,7 @@ class Metering:
         self._loads = runner if isinstance(runner, Loads) else None
         self._models: list[dict[str, Any]] = []
         self.receivers = 0  # version of the page's receivers that this worker runs with
+        self.receivers_refused: tuple[int, str] | None = None  # a version that it cannot follow, and why
         self._stop = threading.Event()
         self._open_again = threading.Event()
         self._thread = threading.Thread(target=self._run, name="metering", daemon=True)
@@ -209,6 +210,7 @@ class Metering:
                 "host": socket.gethostname(),
                 "models": self._models,
                 "receivers": self.receivers,
+                "receivers_refused": list(self.receivers_refused or ()),
                 "clock_skew_seconds": round(skew, 3),
             },
         )

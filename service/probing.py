@@ -50,18 +50,21 @@ class Prober:
         longest = timedelta(seconds=self._settings.longest_probe_seconds)
         for name, receiver in self._work.receivers().items():
             waits = receiver.state is Reach.UP or _is_ahead(receiver.next_probe_at, now, longest)
-            if waits or name in self._threads or name not in self._probes:
+            probe = self._probes.get(name)
+            if waits or name in self._threads or probe is None:
                 continue
-            thread = threading.Thread(target=self._knock, args=(receiver,), name=f"probe-{name}", daemon=True)
+            thread = threading.Thread(
+                target=self._knock, args=(receiver, probe), name=f"probe-{name}", daemon=True
+            )
             self._threads[name] = thread
             thread.start()
         return list(self._threads.values())
 
-    def _knock(self, receiver: Receiver) -> None:
+    def _knock(self, receiver: Receiver, probe: Probe) -> None:
         name = receiver.destination
         try:
             try:
-                self._probes[name]()
+                probe()
             except Unreachable as error:
                 seconds = next_attempt(
                     receiver.failures + 1, FIRST_PAUSE_SECONDS, self._settings.longest_probe_seconds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import fcntl
 import json
 import os
@@ -9,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from errno import EACCES
 from pathlib import Path
@@ -28,6 +29,16 @@ def make_data_dir(folder: Path) -> None:
             f"The data folder {folder} cannot be written ({error.strerror}): "
             "check the disk and its permissions."
         ) from error
+
+
+def role_options(argv: Sequence[str] | None, *, role: str, what: str, ready: str) -> argparse.Namespace:
+    """The options of a role that is a process of its own. `ready`: what the ready file says."""
+    parser = argparse.ArgumentParser(prog=f"hoichan {role}", description=what)
+    parser.add_argument("--config", type=Path, help="configuration file (TOML)")
+    parser.add_argument("--data-dir", type=Path, help="where everything is kept")
+    parser.add_argument("--stdin-lifeline", action="store_true", help="end when standard input closes")
+    parser.add_argument("--ready-file", type=Path, help=ready)
+    return parser.parse_args(argv)
 
 
 def announce(ready_file: Path | None, facts: Mapping[str, object]) -> None:

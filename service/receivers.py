@@ -1,6 +1,15 @@
-"""Which receivers count: those of the configuration file, and those that IT wrote at the page."""
+"""Which receivers count: those of the configuration file, and those that IT wrote at the page.
+
+A process that runs looks every second whether there is a newer version (`InForce`), puts everything together
+that it makes of the receivers, and only then takes it. What has begun goes on with what it began with.
+"""
 
 from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeVar
 
 import sqlalchemy as sa
 import structlog
@@ -10,21 +19,29 @@ from hoichan.adapters.database import HEAD, open_database, schema_version
 from hoichan.adapters.receivers_sql import ReceiversSql
 from hoichan.errors import HoichanError
 from hoichan.ports import Clock
+from hoichan.ports.receivers import ReceiverVersions
 from hoichan.settings import Settings
-from hoichan.settings.overlay import Overlaid, of_file, overlay
+from hoichan.settings.overlay import Overlaid, Part, of_file, overlay
 
 log = structlog.get_logger()
+
+LOOK_SECONDS = 1.0  # between two looks for a newer version
+TRY_AGAIN_SECONDS = 30.0  # with a version that could not be put together
+V = TypeVar("V")
 
 
 def in_force(settings: Settings, engine: sa.Engine, clock: Clock) -> Overlaid:
     """The file's settings with what the page says of receivers. Raises RecordsUnavailable."""
-    rows = ReceiversSql(engine, clock)
+    return _laid(settings, ReceiversSql(engine, clock))
+
+
+def _laid(settings: Settings, rows: ReceiverVersions) -> Overlaid:
     versions = rows.versions()
     return overlay(settings, versions, rows.owed()) if versions else of_file(settings)
 
 
 def tell(laid: Overlaid) -> None:
-    """Into the log of a process that starts: with which version, and what of it does not count."""
+    """Into the log of a process: with which version it runs from now on, and what of it does not count."""
     if laid.version:
         log.info("receivers_of_the_page", version=laid.version)
     for one in laid.passed_over:
@@ -45,13 +62,88 @@ def at_the_next_start(settings: Settings) -> Overlaid:
         return of_file(settings)
 
 
-class Awaited:
-    """Whether a receiver that this process does not know yet was written at the page meanwhile."""
+class InForce:
+    """The receivers that a process works with. It follows the page while it runs (ADR-0021)."""
 
-    def __init__(self, engine: sa.Engine, clock: Clock) -> None:
-        self._rows = ReceiversSql(engine, clock)
+    def __init__(
+        self,
+        laid: Overlaid,
+        rows: ReceiverVersions,
+        put: Callable[[Overlaid], None],
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`laid`: what the process has begun with.
 
-    def __call__(self, name: str) -> bool:
-        """Whether the newest version has it: what waits for it can go after a restart."""
-        newest = next(iter(self._rows.versions()), None)
-        return newest is not None and any(one.get("name") == name for one in newest.destinations)
+        `put` makes everything first and then takes it all: where it raises, the old ones are as they were.
+        """
+        self.laid = laid
+        self.refused: tuple[int, str] | None = None  # a version that could not be put together, and why
+        self._rows = rows
+        self._put = put
+        self._monotonic = monotonic
+        self._seen = laid.version
+        self._again_at = 0.0
+        self._asked = threading.Event()
+        self._one_at_a_time = threading.Lock()
+
+    def look(self) -> bool:
+        """Whether other receivers count from now on. Raises RecordsUnavailable."""
+        with self._one_at_a_time:
+            waits = self.refused is None or self._monotonic() < self._again_at
+            if waits and not self._asked.is_set() and self._rows.newest() == self._seen:
+                return False
+            self._asked.clear()
+            return self._take(_laid(self.laid.file, self._rows))
+
+    def _take(self, laid: Overlaid) -> bool:
+        before, self._seen = self.laid, laid.version
+        if (laid.settings, laid.version) == (before.settings, before.version):
+            self.refused = None
+            return False
+        try:
+            self._put(laid)
+        except Exception as error:  # whatever is wrong with them: the old ones go on
+            if isinstance(error, HoichanError) and error.retryable:  # the next look tries again
+                self._asked.set()
+                raise
+            code = error.code if isinstance(error, HoichanError) else f"unexpected.{type(error).__name__}"
+            self._again_at = self._monotonic() + TRY_AGAIN_SECONDS
+            if self.refused != (laid.version, code):
+                log.error(
+                    "receivers_not_put_together", version=laid.version, runs_with=before.version, code=code
+                )
+            self.refused = (laid.version, code)
+            return False
+        self.laid, self.refused = laid, None
+        tell(laid)
+        return True
+
+    def awaits(self, name: str, part: Part = "destinations") -> bool:
+        """Whether a receiver or rule that this process does not know is known after another look.
+
+        It was written at the page a moment ago, or removed while something for it was being made.
+        """
+        self._asked.set()
+        versions = self._rows.versions()
+        if not versions:
+            return False
+        newest = versions[0].destinations if part == "destinations" else versions[0].forward
+        laid = overlay(self.laid.file, versions, self._rows.owed())
+        return (part, name) in laid.places or any(one.get("name") == name for one in newest)
+
+
+class Live(Mapping[str, V]):
+    """A mapping by names of receivers, as it is at each look."""
+
+    def __init__(self, now: Callable[[], Mapping[str, V]]) -> None:
+        self._now = now
+
+    def __getitem__(self, name: str) -> V:
+        return self._now()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(tuple(self._now()))
+
+    def __len__(self) -> int:
+        return len(self._now())

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import socket
 import sys
 import threading
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from errno import EADDRINUSE
 from pathlib import Path
 
@@ -27,14 +26,14 @@ from hoichan.guard.scopes import Scope
 from hoichan.intake.files import Counted
 from hoichan.meters import Tally
 from hoichan.settings import Settings, is_loopback
+from service import background, receivers
 from service.api import upload
 from service.api.app import create_app
 from service.api.batches import Batches
 from service.api.desk import Desk
 from service.api.stow import Admit, StowDoor, stow_app
 from service.api.stow_access import StowAccess
-from service.processes import announce, stop_event
-from service.receivers import tell
+from service.processes import announce, role_options, stop_event
 from service.told_at_start import SessionEnds, tell_start
 from service.wiring import House, open_house
 
@@ -47,7 +46,8 @@ LONGEST_WORD = 16 * 1024  # bytes of what comes through a WebSocket: nothing of 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until told to stop; the exit code."""
-    options = _options(argv)
+    ready = 'written as {"port": …} once the page answers'
+    options = role_options(argv, role="web", what="Serve the page and the API.", ready=ready)
     try:
         settings = settings_module.load(options.config, data_dir=options.data_dir)
         door = bind(settings)
@@ -87,7 +87,7 @@ def serve(settings: Settings, door: socket.socket, *, ready_file: Path | None, l
     logs.configure("web")
     house = open_house(settings)
     of_file, settings = settings, house.settings
-    tell(house.receivers)
+    receivers.tell(house.receivers)
     check_people(house)
     house.audit.check()
     app = create_app(
@@ -115,7 +115,7 @@ def serve(settings: Settings, door: socket.socket, *, ready_file: Path | None, l
     threading.Thread(target=_end_with, args=(stop, server), name="stop", daemon=True).start()
     try:
         ends = SessionEnds(settings.web, house.people, house.audit, house.clock)
-        with _counting(settings, tally), ends:
+        with _counting(settings, tally), ends, _following(app):
             server.run(sockets=[door])
     finally:
         house.engine.dispose()
@@ -130,6 +130,24 @@ def _counting(settings: Settings, tally: Tally) -> AbstractContextManager[object
     except StorageUnusable as error:
         log.warning("page_not_counted", code=error.code)
         return nullcontext()
+
+
+@contextmanager
+def _following(app: FastAPI) -> Iterator[None]:
+    """Other receivers count as soon as they are written, whichever page wrote them."""
+    stop = threading.Event()
+    thread = background.start(
+        "receivers",
+        app.state.in_force.look,
+        leads=lambda: True,
+        stop=stop,
+        pause_seconds=receivers.LOOK_SECONDS,
+    )
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(GRACE_SECONDS)
 
 
 def _mount_doors(app: FastAPI, house: House, tally: Tally) -> None:
@@ -207,15 +225,6 @@ class _Server(uvicorn.Server):
 def _end_with(stop: threading.Event, server: uvicorn.Server) -> None:
     stop.wait()
     server.should_exit = True
-
-
-def _options(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="hoichan web", description="Serve the page and the API.")
-    parser.add_argument("--config", type=Path, help="configuration file (TOML)")
-    parser.add_argument("--data-dir", type=Path, help="where everything is kept")
-    parser.add_argument("--stdin-lifeline", action="store_true", help="end when standard input closes")
-    parser.add_argument("--ready-file", type=Path, help='written as {"port": …} once the page answers')
-    return parser.parse_args(argv)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The only place where ports meet adapters."""
+"""The only place where ports meet adapters, with `wiring_receivers`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from hoichan.adapters.database import migrate, open_database
 from hoichan.adapters.films_read import PIXELS_OF_A_FILM, FilmsRead
 from hoichan.adapters.governance_sql import GovernanceSql
 from hoichan.adapters.links_sql import LinksSql
-from hoichan.adapters.matches_sql import MatchesSql
 from hoichan.adapters.people_sql import PeopleSql
 from hoichan.adapters.records_sql import StudiesSql
 from hoichan.adapters.report_objects import report_objects
@@ -31,17 +30,12 @@ from hoichan.adapters.work_sql import WorkSql
 from hoichan.analysis.manifests import shelf_roots
 from hoichan.analysis.standing import Standing
 from hoichan.errors import ConfigurationError
-from hoichan.ports import Archive, Encoder, Objects, Outliner, Probe, Runner, Sink, Spool
+from hoichan.ports import Archive, Encoder, Objects, Outliner, Runner, Sink, Spool
 from hoichan.reporting.deliveries import wanted
 from hoichan.settings import (
     AnySource,
-    DicomDestination,
-    DicomwebDestination,
     DicomwebSource,
     DimseSource,
-    FhirDestination,
-    FolderDestination,
-    Hl7Destination,
     OrthancSource,
     Settings,
     Worklist,
@@ -53,6 +47,7 @@ from service.analyst import load as load_revision
 from service.corrections import Corrections
 from service.receivers import in_force
 from service.roster import Roster
+from service.wiring_receivers import couriers, pacs, sinks
 
 if TYPE_CHECKING:
     from hoichan.adapters.worklist_dimse import WorklistScu
@@ -152,10 +147,10 @@ def runner(house: House) -> Runner:
     def locate(path: PurePosixPath) -> Path:
         return Path(house.spool.file(path))
 
-    remote = house.settings.models.remote
+    models = house.settings.models
     return routed(
-        OnnxRunner(locate, house.clock, films=house.films),
-        [(one.package, KserveRunner(one, locate, house.clock, films=house.films)) for one in remote],
+        OnnxRunner(locate, house.clock, films=house.films, provider=models.provider),
+        [(one.package, KserveRunner(one, locate, house.clock, films=house.films)) for one in models.remote],
     )
 
 
@@ -229,64 +224,21 @@ def observer(house: House, models: Roster | None = None) -> Observer:
     )
 
 
-def sinks(settings: Settings, matches: MatchesSql | None = None) -> Mapping[str, Sink]:
-    """One sink a destination, by its name; `matches` knows what a person said about an EMR's patients."""
-    from hoichan.adapters.sink_dicomweb import DicomwebSink  # noqa: PLC0415
-    from hoichan.adapters.sink_dimse import DimseSink  # noqa: PLC0415
-    from hoichan.adapters.sink_fhir import FhirSink  # noqa: PLC0415
-    from hoichan.adapters.sink_folder import FolderSink  # noqa: PLC0415
-    from hoichan.adapters.sink_mllp import MllpSink  # noqa: PLC0415
-
-    made: dict[str, Sink] = {}
-    for destination in settings.effective_destinations:
-        match destination:
-            case DicomDestination():
-                title = destination.calling_ae_title or settings.listener.ae_title
-                made[destination.name] = DimseSink(destination, title)
-            case DicomwebDestination():
-                made[destination.name] = DicomwebSink(destination)
-            case FhirDestination():
-                made[destination.name] = FhirSink(destination, matches)
-            case Hl7Destination():
-                made[destination.name] = MllpSink(destination)
-            case FolderDestination():
-                made[destination.name] = FolderSink(destination)
-    return made
-
-
-def committer(house: House, sinks_by_name: Mapping[str, Sink]) -> Committer | None:
-    """What asks for storage commitment; None where no destination wants it."""
-    from hoichan.adapters.commitment_dimse import CommitmentScu  # noqa: PLC0415  only workers pay for it
-    from hoichan.adapters.commitments_sql import CommitmentsSql  # noqa: PLC0415
+def committer(house: House, sinks_by_name: Mapping[str, Sink]) -> Committer:
+    """What asks for storage commitment, where a destination wants it."""
+    from hoichan.adapters.commitments_sql import CommitmentsSql  # noqa: PLC0415  only workers pay for it
     from service.commitments import Committer  # noqa: PLC0415
 
-    settings = house.settings
-    wanted = [
-        destination
-        for destination in settings.effective_destinations
-        if isinstance(destination, DicomDestination) and destination.commitment
-    ]
-    if not wanted:
-        return None
+    asked = pacs(house.settings)
     return Committer(
         CommitmentsSql(house.engine),
         house.studies,
         house.spool,
         house.clock,
-        destinations=wanted,
-        pacs={one.name: CommitmentScu(one, settings.listener.ae_title) for one in wanted},
+        destinations=[one for one, _ in asked.values()],
+        pacs={name: scu for name, (_, scu) in asked.items()},
         sinks=sinks_by_name,
     )
-
-
-def probes(settings: Settings) -> Mapping[str, Probe]:
-    """How to knock at each receiver, by its name."""
-    from hoichan.adapters.probes import probe_of  # noqa: PLC0415
-
-    return {
-        destination.name: probe_of(destination, settings.listener.ae_title)
-        for destination in settings.effective_destinations
-    }
 
 
 def archive_of(settings: Settings, spool: Spool, source: AnySource) -> Archive:
@@ -326,9 +278,8 @@ def asking(house: House, sinks_by_name: Mapping[str, Sink]) -> Asking:
     ]
     tasks = []
     made = committer(house, sinks_by_name)
-    if made is not None:
-        tasks.append(Task(name="commitments", step=made.step))
-        tasks.append(Task(name="commitment-reports", step=made.hear, everywhere=True))
+    tasks.append(Task(name="commitments", step=made.step))
+    tasks.append(Task(name="commitment-reports", step=made.hear, everywhere=True))
     for one in asked:
         name = one.source.name
         if one.source.catch_up:
@@ -344,6 +295,7 @@ def asking(house: House, sinks_by_name: Mapping[str, Sink]) -> Asking:
         tasks.append(Task(name=f"worklist {worklist.name}", step=poll.step))
     return Asking(
         tasks=tuple(tasks),
+        committer=made,
         priors=Priors(
             asked, record, spool, studies, clock, house.settings.site.zone, MergedSql(house.engine).of
         ),
@@ -374,24 +326,22 @@ def reminders(house: House) -> Reminders:
     return Reminders(rows, house.audit, house.clock, house.settings)
 
 
-def forwarding(house: House) -> Forwarding:
+def forwarding(house: House, awaited: Callable[[str], bool]) -> Forwarding:
     """What sends received images on, as the rules say."""
-    from hoichan.adapters.couriers import courier_of  # noqa: PLC0415  only workers pay for it
-    from hoichan.adapters.forwards_sql import ForwardsSql  # noqa: PLC0415
+    from hoichan.adapters.forwards_sql import ForwardsSql  # noqa: PLC0415  only workers pay for it
     from service.cli_deidentify import DEFAULT_KEY, load_key  # noqa: PLC0415
     from service.forwarding import Forwarding  # noqa: PLC0415
 
     settings = house.settings
-    destinations = {one.name: one for one in settings.effective_destinations}
-    named = dict.fromkeys(name for rule in settings.forward for name in rule.to)
     return Forwarding(
         settings.forward,
-        destinations=destinations,
-        couriers={name: courier_of(destinations[name], settings.listener.ae_title) for name in named},
+        destinations={one.name: one for one in settings.effective_destinations},
+        couriers=couriers(settings),
         forwards=ForwardsSql(house.engine, house.clock),
         studies=house.studies,
         spool=house.spool,
         work=settings.work,
         key=lambda: load_key(settings.storage.data_dir / DEFAULT_KEY),
         folder=settings.storage.data_dir / "forwarding",
+        awaited=awaited,
     )

@@ -15,6 +15,7 @@ import threading
 import time
 import uuid
 from contextlib import nullcontext, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -22,8 +23,9 @@ import structlog
 
 from hoichan.adapters.engine_dbos import EngineDbos
 from hoichan.adapters.heartbeats_sql import HeartbeatsSql
-from hoichan.adapters.matches_sql import MatchesSql
+from hoichan.adapters.images_awaited import ImagesAwaited
 from hoichan.adapters.quarantine_sql import QuarantineSql
+from hoichan.adapters.receivers_sql import ReceiversSql
 from hoichan.adapters.recorded_sql import RecordedSql
 from hoichan.adapters.retention_sql import RetentionSql
 from hoichan.adapters.vitals_sql import VitalsSql
@@ -31,6 +33,7 @@ from hoichan.analysis.selection import select
 from hoichan.analysis.volume_selection import may_read
 from hoichan.errors import HoichanError, KilledItsWorkers, RecordsUnavailable
 from hoichan.settings import Settings
+from hoichan.settings.overlay import Overlaid
 from hoichan.types import Study, StudyInstanceUID
 from service import (
     aside,
@@ -39,17 +42,20 @@ from service import (
     background,
     backup,
     drifting,
+    images,
     notices,
     observer,
     reminders,
     retention,
     wiring,
+    wiring_receivers,
 )
 from service.alone import analyse_alone, record_alone
 from service.analyst import Analyst
 from service.arrivals import Arrivals
 from service.dispatch import Dispatcher
 from service.folders import watch
+from service.hands import hands_of, renewed
 from service.left_behind import LeftBehind
 from service.metering import Metering
 from service.observer import ObserverProcess
@@ -57,7 +63,7 @@ from service.order_of_work import Line
 from service.outbox import Outbox
 from service.probing import Prober
 from service.processes import announce, only_one
-from service.receivers import Awaited, tell
+from service.receivers import InForce, Live, tell
 from service.valve import Valve
 
 log = structlog.get_logger()
@@ -80,6 +86,9 @@ class Worker:
         self._house = wiring.open_house(settings)
         self._settings = settings = self._house.settings
         tell(self._house.receivers)
+        self._hands = hands_of(self._house)
+        rows = ReceiversSql(self._house.engine, self._house.clock)
+        self._in_force = InForce(self._house.receivers, rows, self._put)
         self._studies = self._house.studies
         self._name = executor_id(settings)
         self._roster = wiring.roster(self._house, lambda now: self._metering.changed(now.manifests()))
@@ -90,25 +99,23 @@ class Worker:
         self._metering.receivers = self._house.receivers.version
         self._heartbeats = HeartbeatsSql(self._house.engine)
         clock = self._house.clock
-        sinks = wiring.sinks(settings, MatchesSql(self._house.engine, clock))
-        delivered_by = self._metering.sinks(sinks)
         self._outbox = Outbox(
             self._studies,
-            delivered_by,
+            Live(lambda: self._metering.sinks(self._hands.sinks)),
             clock,
             settings.work,
             self._house.work,
-            Awaited(self._house.engine, clock),
+            self._in_force.awaits,
         )
-        self._asking = wiring.asking(self._house, sinks)
-        self._forwarding = wiring.forwarding(self._house)
+        self._asking = wiring.asking(self._house, self._hands.sinks)
+        self._forwarding = wiring.forwarding(self._house, partial(self._in_force.awaits, part="forward"))
         self._corrections = wiring.corrections(self._house)
         self._analyst = Analyst(
             house=self._house,
             roster=self._roster,
             runner=self._metering.runner,
-            outliner=self._metering.outliner(wiring.outliner(self._house)),
-            encoder=wiring.encoder(self._house),
+            outliner=self._metering.outliner(self._hands.outliner),
+            encoder=self._hands.encoder,
             corrections=self._corrections,
             priors=self._asking.priors.gather,
         )
@@ -119,7 +126,7 @@ class Worker:
             deliver=self._outbox.deliver,
             concurrency=settings.work.concurrency,
             poll_seconds=settings.work.poll_seconds,
-            at_a_time={one.name: one.at_a_time for one in settings.effective_destinations},
+            at_a_time=Live(lambda: self._hands.at_a_time),
         )
         self._line = Line(self._house.work, self._studies, self._engine, clock, settings, self._models_for)
         self._arrivals = Arrivals(
@@ -135,7 +142,9 @@ class Worker:
         )
         self._observing = ObserverProcess(settings, wiring.observer(self._house, self._roster))
         self._dispatcher = Dispatcher(self._studies, self._house.work, self._engine, clock)
-        self._prober = Prober(self._house.work, wiring.probes(settings), clock, settings.work)
+        probes = Live(lambda: self._hands.probes)
+        self._prober = Prober(self._house.work, probes, clock, settings.work)
+        self._audit_feed = audit_feed.AuditFeed.of_house(self._house) if settings.audit_repositories else None
         self._valve = Valve(self._house.work, self._house.spool.notes, clock, settings.work)
         self._slots = settings.work.concurrency
         self._leads = False
@@ -181,6 +190,8 @@ class Worker:
             try:
                 self._arrivals.step()
                 if time.monotonic() >= look_at:
+                    self._in_force.look()
+                    self._metering.receivers_refused = self._in_force.refused
                     led, self._leads = self._leads, self._is_first()
                     if self._leads and not led:
                         care_at = 0.0  # there may be much to look after
@@ -199,6 +210,26 @@ class Worker:
                 log.error("round_failed", code=_code(error))
                 pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
+    def _put(self, laid: Overlaid) -> None:
+        """Work with these receivers from now on. Whatever can fail comes before anything is changed."""
+        hands = renewed(self._hands, laid)
+        analyst = replace(
+            self._analyst,
+            house=hands.house,
+            outliner=self._metering.outliner(hands.outliner),
+            encoder=hands.encoder,
+        )
+        pacs = wiring_receivers.pacs(laid.settings)
+        rules, destinations = laid.settings.forward, hands.destinations
+        self._forwarding.use(rules, destinations=destinations, couriers=hands.couriers)
+        self._hands, self._analyst = hands, analyst
+        self._corrections.use(laid.settings)
+        asked = {name: scu for name, (_, scu) in pacs.items()}
+        self._asking.committer.use([one for one, _ in pacs.values()], asked, hands.sinks)
+        if self._audit_feed is not None:
+            self._audit_feed.use(laid.settings)
+        self._metering.receivers = laid.version
+
     def _keep_house(self, stop: threading.Event) -> None:
         """Images that may go: the leader decides, and every worker looks after its own disk."""
         for name, step, leads in (
@@ -206,6 +237,15 @@ class Worker:
             ("sweep", self._keeper.sweep, lambda: True),
         ):
             background.start(name, step, leads=leads, stop=stop, pause_seconds=retention.STEP_SECONDS)
+        awaited = ImagesAwaited(self._house.engine)
+        sinks = Live(lambda: self._hands.sinks)
+        background.start(
+            "images",
+            images.ImagesCame(awaited, self._studies, sinks, self._house.clock).step,
+            leads=lambda: self._leads,
+            stop=stop,
+            pause_seconds=images.STEP_SECONDS,
+        )
         background.start(
             "quarantine",
             aside.Quarantine(self._house).step,
@@ -220,10 +260,10 @@ class Worker:
             stop=stop,
             pause_seconds=audit_heads.STEP_SECONDS,
         )
-        if self._settings.audit_repositories:
+        if self._audit_feed is not None:
             background.start(
                 "audit-feed",
-                audit_feed.AuditFeed.of_house(self._house).step,
+                self._audit_feed.step,
                 leads=lambda: self._leads,
                 stop=stop,
                 pause_seconds=audit_feed.STEP_SECONDS,
@@ -297,7 +337,7 @@ class Worker:
         try:
             if starts > POISON_STARTS:
                 bound.warning("study_analysed_alone", starts=starts)
-                if not analyse_alone(self._settings, uid, revision):
+                if not analyse_alone(self._hands.house.settings, uid, revision):
                     raise KilledItsWorkers
                 return
             study, report = self._analyst.analyse(uid, revision)

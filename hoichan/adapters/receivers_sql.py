@@ -31,6 +31,11 @@ class ReceiversSql:
         with transaction(self._engine) as connection:
             return [_version(row) for row in connection.execute(_newest()).mappings()]
 
+    def newest(self) -> int:
+        """Its number; 0 for none."""
+        with transaction(self._engine) as connection:
+            return connection.execute(_number()).scalar_one() or 0
+
     def write(
         self,
         destinations: Sequence[Entry],
@@ -43,7 +48,7 @@ class ReceiversSql:
     ) -> int | None:
         """A new version; None where `seen` is not the newest."""
         with transaction(self._engine) as connection:
-            now = connection.execute(sa.select(sa.func.max(receiver_versions.c.version))).scalar_one()
+            now = connection.execute(_number()).scalar_one()
             if (now or 0) != seen:
                 return None
             values = {
@@ -82,6 +87,10 @@ class ReceiversSql:
 
 def _newest() -> sa.Select[tuple[object, ...]]:
     return sa.select(receiver_versions).order_by(receiver_versions.c.version.desc())
+
+
+def _number() -> sa.Select[int | None]:
+    return sa.select(sa.func.max(receiver_versions.c.version))
 
 
 def _version(row: Row) -> ReceiverVersion:

@@ -38,6 +38,10 @@ class ReceiverVersions(Protocol):
         """All of them, the newest first."""
         ...
 
+    def newest(self) -> int:
+        """The number of the newest; 0 where there is none. Cheap: asked every second."""
+        ...
+
     def write(
         self,
         destinations: Sequence[Entry],

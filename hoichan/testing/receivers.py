@@ -22,6 +22,10 @@ class FakeReceivers:
         """All of them, the newest first."""
         return list(reversed(self._kept))
 
+    def newest(self) -> int:
+        """Its number; 0 for none."""
+        return len(self._kept)
+
     def write(
         self,
         destinations: Sequence[Entry],

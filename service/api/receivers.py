@@ -1,13 +1,14 @@
 """`/receivers`: who gets results and images, written by IT without a file.
 
 Every change is a new version with its author and reason; going back is one more. A version counts from the
-next start on, and the page shows which one each process runs with. Secrets are the file's: an entry names
+next second on, and the page shows which one each process runs with. Secrets are the file's: an entry names
 `[credentials]` of the file, and goes only where the file lets them go (ADR-0021).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -18,7 +19,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from hoichan.adapters.probes import probe_of
 from hoichan.adapters.receivers_sql import ReceiversSql
 from hoichan.adapters.vitals_sql import VitalsSql
-from hoichan.errors import Unreachable
+from hoichan.errors import RecordsUnavailable, Unreachable
 from hoichan.guard.audit import Audited
 from hoichan.ports.receivers import Entry, Owed, ReceiverVersion
 from hoichan.settings import AnyDestination, Forward, Settings
@@ -26,7 +27,9 @@ from hoichan.settings.overlay import EntryWrong, Overlaid, Part, destination_of,
 from service.api.caller import caller_of
 from service.api.desk import AtDesk, Desk
 from service.api.receiver_forms import KINDS, RULE, entry_of, fields_of
+from service.api.receivers_proof import proof_of
 from service.api.receivers_schemas import (
+    ConfirmOut,
     EntryOut,
     FormOut,
     ReceiversOut,
@@ -217,12 +220,17 @@ def _keep(
     new = [one for one in after.passed_over if one not in now.laid.passed_over]
     if new:
         return _refused(request, desk, now, WrongOut.of(new[0]), form=form)
+    proof = proof_of(request, desk)
+    if proof != "given":
+        return _page(request, desk, now, confirm=ConfirmOut.of(request.url.path, fields, what, proof))
     desk.witness.record(
         request, Audited.SETTINGS_CHANGED, detail=f"receivers version {tried.version}: {what}"
     )
     written = now.rows.write(destinations, rules, seen=now.version, who=who, reason=reason, restores=restores)
     if written is None:
         return _refused(request, desk, now, WrongOut(name="", code="changed", detail=""), form=form)
+    with suppress(RecordsUnavailable):  # then this page follows with its next look
+        request.app.state.in_force.look()
     return RedirectResponse(PAGE, status_code=HTTPStatus.SEE_OTHER)
 
 
@@ -249,13 +257,22 @@ def _form(desk: Desk, now: _Now, kind: str, entry: Mapping[str, Any], change: st
     return FormOut(kind=kind, part=part, change=change, fields=found)
 
 
-def _out(desk: Desk, now: _Now) -> ReceiversOut:
-    runs = [RunsOut(name="web", version=desk.receivers.version)]
+def _runs(name: str, version: int, refused: object) -> RunsOut:
+    """`refused`: a version that this process could not put together, and a code; or nothing."""
+    match refused:
+        case [int(wanted), str(code)]:
+            return RunsOut(name=name, version=version, refused=wanted, code=code)
+    return RunsOut(name=name, version=version)
+
+
+def _out(desk: Desk, now: _Now, refused: tuple[int, str] | None) -> ReceiversOut:
+    runs = [_runs("web", desk.receivers.version, refused)]
     for one in VitalsSql(desk.reading.engine).workers():
         if one.age_seconds > ALIVE_SECONDS:
             continue
         known = one.facts.get("receivers", 0)
-        runs.append(RunsOut(name=one.executor_id, version=known if isinstance(known, int) else 0))
+        version = known if isinstance(known, int) else 0
+        runs.append(_runs(one.executor_id, version, one.facts.get("receivers_refused")))
     return ReceiversOut(
         version=now.version,
         open=desk.receivers.file.receivers.at_page,
@@ -339,16 +356,18 @@ def _page(
     form: FormOut | None = None,
     wrong: WrongOut | None = None,
     tried: TriedOut | None = None,
+    confirm: ConfirmOut | None = None,
     status: HTTPStatus = HTTPStatus.OK,
 ) -> HTMLResponse:
     answer = show(
         request,
         desk,
         "receivers.html",
-        page=_out(desk, now),
+        page=_out(desk, now, request.app.state.in_force.refused),
         form=form,
         wrong=wrong,
         tried=tried,
+        confirm=confirm,
         kinds=list(KINDS),
         outbox=str(desk.receivers.file.storage.outbox_dir.absolute()),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Literal
 
@@ -9,6 +10,9 @@ from pydantic import BaseModel
 
 from hoichan.settings.overlay import Part, PassedOver, Place
 from service.api.receiver_forms import FieldOut
+from service.api.receivers_proof import FIELD, Proof
+
+_WHERE = ("url", "path", "ae_title", "host", "port")
 
 
 class EntryOut(BaseModel):
@@ -30,6 +34,8 @@ class RunsOut(BaseModel):
 
     name: str
     version: int
+    refused: int = 0  # a newer version that it could not put together
+    code: str = ""  # why
 
 
 class VersionOut(BaseModel):
@@ -75,6 +81,25 @@ class TriedOut(BaseModel):
     detail: str
 
 
+class ConfirmOut(BaseModel):
+    """A change that waits for the password of who makes it."""
+
+    path: str  # where the form goes again
+    fields: dict[str, str]  # what it said, without the password
+    verb: str
+    name: str  # of the entry, or the number of a version
+    where: str  # address or folder, where the change names one
+    proof: Proof  # why it waits
+
+    @classmethod
+    def of(cls, path: str, fields: Mapping[str, str], what: str, proof: Proof) -> ConfirmOut:
+        """`what`: a verb and a name."""
+        verb, _, name = what.partition(" ")
+        kept = {key: value for key, value in fields.items() if key not in ("csrf_token", FIELD)}
+        where = " ".join(fields[f"f.{key}"] for key in _WHERE if fields.get(f"f.{key}"))
+        return cls(path=path, fields=kept, verb=verb, name=name, where=where, proof=proof)
+
+
 class ReceiversOut(BaseModel):
     """The whole page."""
 
@@ -87,6 +112,6 @@ class ReceiversOut(BaseModel):
     versions: list[VersionOut]
 
     @property
-    def restart(self) -> bool:
+    def behind(self) -> bool:
         """Whether some process runs with an older version."""
         return any(one.version != self.version for one in self.runs)

@@ -45,10 +45,11 @@ def write(rows, *, seen, destinations=(), forward=(), **more):
 
 
 def test_every_change_is_a_version(rows):
-    assert list(rows.versions()) == []
+    assert (list(rows.versions()), rows.newest()) == ([], 0)
     assert write(rows, seen=0, destinations=[PACS], forward=[RULE], reason="PACS mới") == 1
     assert write(rows, seen=1) == 2
     assert write(rows, seen=2, destinations=[PACS], restores=1) == 3
+    assert rows.newest() == 3
     newest, second, first = rows.versions()
     assert (newest.version, newest.destinations, newest.forward, newest.restores) == (3, (PACS,), (), 1)
     assert (second.destinations, second.restores) == ((), None)

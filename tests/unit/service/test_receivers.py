@@ -6,13 +6,18 @@ import pytest
 from typer.testing import CliRunner
 
 from hoichan.adapters.receivers_sql import ReceiversSql
+from hoichan.errors import RecordsUnavailable
+from hoichan.ports.receivers import Owed
 from hoichan.settings import Settings, load
+from hoichan.settings.overlay import of_file
 from hoichan.testing.ports import FakeClock
 from hoichan.testing.reading import a_record
+from hoichan.testing.receivers import FakeReceivers
 from service import wiring
 from service.cli import app
 from service.doctor import examine
-from service.receivers import Awaited, at_the_next_start
+from service.hands import hands_of
+from service.receivers import InForce, at_the_next_start
 
 FOLDER = {"kind": "folder", "name": "share"}
 FILE = '[[destinations]]\nname = "emr"\nkind = "folder"\npath = "emr"\n'
@@ -37,10 +42,9 @@ def test_a_house_opens_with_the_receivers_of_the_page(site):
     config, data = site
     house = wiring.open_house(load(config, data_dir=data, environment={}))
     try:
-        assert set(wiring.sinks(house.settings)) == set(wiring.probes(house.settings)) == {"emr", "share"}
+        hands = hands_of(house)
+        assert set(hands.sinks) == set(hands.probes) == {"emr", "share"}
         assert house.receivers.version == 2
-        awaited = Awaited(house.engine, house.clock)
-        assert awaited("share") and not awaited("gone")
     finally:
         house.engine.dispose()
     again = wiring.open_house(house.settings, as_they_are=True)  # a process of a worker's own
@@ -75,3 +79,56 @@ def test_the_doctor_looks_at_them_and_tells_what_does_not_count(site):
 def test_without_a_database_the_file_counts(tmp_path):
     settings = Settings.model_validate({"storage": {"data_dir": tmp_path / "new"}})
     assert at_the_next_start(settings).version == 0
+
+
+class Followed:
+    """A process that follows the page: versions in memory, and what it was given."""
+
+    def __init__(self):
+        self.rows = FakeReceivers(FakeClock())
+        self.given, self.raises = [], None
+        self.in_force = InForce(of_file(Settings()), self.rows, self.put)
+
+    def put(self, laid):
+        if self.raises is not None:
+            raise self.raises
+        self.given.append(laid.version)
+
+    def write(self, *, destinations=(), forward=()):
+        self.rows.write(destinations, forward, seen=self.rows.newest(), who="it.nam", reason="x")
+
+
+PACS = {"kind": "dicom", "name": "pacs2", "host": "10.1.2.3", "port": 104, "ae_title": "PACS2", "send": []}
+
+
+def test_each_version_is_taken_once():
+    process = Followed()
+    assert not process.in_force.look()
+    process.write(destinations=[PACS])
+    process.write(destinations=[PACS], forward=[{"name": "all", "to": ["pacs2"]}])
+    assert process.in_force.look() and not process.in_force.look()
+    assert (process.given, process.in_force.laid.version) == ([2], 2)
+
+
+def test_a_database_that_is_away_meanwhile_is_no_reason_to_stay_behind():
+    process = Followed()
+    process.write(destinations=[PACS])
+    process.raises = RecordsUnavailable("away")
+    with pytest.raises(RecordsUnavailable):
+        process.in_force.look()
+    assert process.in_force.refused is None
+    process.raises = None
+    assert process.in_force.look() and process.given == [1]
+
+
+def test_a_rule_that_is_gone_is_awaited_while_images_wait_by_it():
+    process = Followed()
+    process.write(destinations=[PACS], forward=[{"name": "all", "to": ["pacs2"]}])
+    assert process.in_force.awaits("all", "forward") and not process.in_force.awaits("other", "forward")
+    process.write(destinations=[PACS])
+    process.in_force.look()
+    assert not process.in_force.awaits("all", "forward")
+    process.rows.waits = Owed(destinations={"pacs2": 1}, rules={"all": 1})
+    assert process.in_force.awaits("all", "forward")
+    assert process.in_force.look()  # it was asked for, so it is looked at, without another version
+    assert process.in_force.laid.places["forward", "all"] == "kept"

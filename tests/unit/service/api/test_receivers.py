@@ -8,15 +8,17 @@ import pytest
 import sqlalchemy as sa
 
 from hoichan.adapters.audit_sql import Wanted
+from hoichan.adapters.heartbeats_sql import HeartbeatsSql
 from hoichan.adapters.receivers_sql import ReceiversSql
 from hoichan.adapters.schema_receivers import receiver_versions
-from hoichan.guard.audit import Audited
+from hoichan.adapters.vitals_sql import VitalsSql
+from hoichan.guard.audit import Audited, Outcome
 from hoichan.guard.roles import Role
 from hoichan.settings import Settings
 from hoichan.settings.overlay import overlay
-from hoichan.testing.reading import DESTINATIONS, add_user
+from hoichan.testing.reading import DESTINATIONS, PASSWORD, add_user
 from service.api.receiver_forms import KINDS, RULE, FieldOut, entry_of, fields_of
-from service.receivers import at_the_next_start, in_force
+from service.receivers import in_force
 from service.web.rendering import catalogue
 from tests.unit.service.api.asking import an_app
 from tests.unit.service.api.test_notices import Room
@@ -54,6 +56,7 @@ def post(client, path, fields, seen):
         "csrf_token": client.headers["X-CSRF-Token"],
         "version": str(seen),
         "reason": "PACS mới",
+        "password": PASSWORD,
         **fields,
     }
     return client.post(f"/receivers/{path}", data=told)
@@ -177,14 +180,66 @@ def test_no_secret_is_in_the_database_or_on_the_page(room):
     assert settings.destinations[-1].auth.token.get_secret_value() == SECRET
 
 
-def test_the_page_says_what_runs_and_what_waits_for_a_restart(room):
+def test_a_version_counts_at_once_and_the_page_says_who_is_behind(room):
+    vitals = VitalsSql(room.record.engine)
     with room.client("it.nam") as client:
         assert "Every process runs with this version" in client.get("/receivers?lang=en").text
-        post(client, "save", PACS, 0)
+        post(client, "save", {**PACS, "f.send.sr": "yes"}, 0)
+        assert [one.name for one in room.app.state.desk.settings.effective_destinations] == [
+            *(one.name for one in DESTINATIONS),
+            "pacs2",
+        ]
         page = client.get("/receivers?lang=en").text
-        assert "in force after a restart" in page and "runs with version 0" in page
-    laid = at_the_next_start(room.record.settings)
-    assert (laid.version, laid.places["destinations", "pacs2"]) == (1, "page")
+        assert "runs with version 1" in page and "not in force yet" not in page
+        assert "Every process runs with this version" in page
+        HeartbeatsSql(room.record.engine).beat("station")
+        vitals.tell("station", {"receivers": 0, "receivers_refused": [1, "ConfigurationError"]})
+        page = client.get("/receivers?lang=en").text
+        assert "Not every process runs with this version yet" in page
+        assert "could not put version 1 together" in page and "ConfigurationError" in page
+
+
+def test_a_page_follows_what_another_page_wrote(room):
+    entry = {"kind": "dicom", "name": "pacs2", "host": "10.1.2.3", "port": 104, "ae_title": "PACS2"}
+    room.rows.write([entry], [], seen=0, who="it.nam", reason="x")
+    with room.client("it.nam") as client:
+        assert "not in force yet" in client.get("/receivers?lang=en").text
+        assert room.app.state.in_force.look()
+        assert "not in force yet" not in client.get("/receivers?lang=en").text
+
+
+def test_a_session_alone_changes_nothing(room):
+    with room.client("it.nam") as client:
+        asked = post(client, "save", {**PACS, "password": ""}, 0)
+        assert asked.status_code == 200 and 'type="password"' in asked.text
+        assert "<code>PACS2 10.1.2.3 11112</code>" in asked.text  # where results will go
+        kept = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)">', asked.text))
+        assert (kept["f.host"], kept["version"], kept["reason"]) == ("10.1.2.3", "0", "PACS mới")
+        assert room.rows.newest() == 0
+        wrong = post(client, "save", {**PACS, "password": "not-the-password"}, 0)
+        assert 'role="alert"' in wrong.text and "not-the-password" not in wrong.text
+        assert room.rows.newest() == 0
+        assert client.post("/receivers/save", data={**kept, "password": PASSWORD}).status_code == 303
+        for path, fields in (
+            ("pacs2/off", {}),
+            ("pacs2/remove", {}),
+            ("versions/0/restore", {}),
+            ("save", {**PACS, "change": "pacs2"}),
+        ):
+            assert post(client, path, {**fields, "password": ""}, 1).status_code == 200
+        assert room.rows.newest() == 1
+    told = room.record.audit.lines(Wanted(what=Audited.SETTINGS_CHANGED))
+    outcomes = [(one.record.detail, one.record.outcome) for one in told]
+    assert ("receivers", Outcome.MINOR_FAILURE) in outcomes
+    assert ("receivers version 1: add pacs2", Outcome.SUCCESS) in outcomes
+
+
+def test_guessing_the_password_at_a_session_is_paused(room):
+    with room.client("it.nam") as client:
+        for _ in range(12):
+            page = post(client, "save", {**PACS, "password": "guessed-once-more", "lang": "en"}, 0)
+        assert "Nhập sai mật khẩu quá nhiều lần" in page.text
+        assert room.rows.newest() == 0
 
 
 def test_a_site_may_keep_receivers_in_the_file(room):
