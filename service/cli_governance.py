@@ -133,7 +133,7 @@ def report(
     """Hold a version against the live one by what doctors signed; 1 where a gate does not hold."""
     from service import governance  # noqa: PLC0415
     from service.governance_page import render  # noqa: PLC0415
-    from service.governance_volumes import render_volumes  # noqa: PLC0415
+    from service.governance_volumes_page import render_volumes  # noqa: PLC0415
 
     office = _office(config, data_dir)
     content = governance.report(office, name, against)

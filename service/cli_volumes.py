@@ -24,6 +24,7 @@ from hoichan.errors import (
     ManifestInvalid,
     RunnerFailed,
 )
+from hoichan.guard.audit import Audited
 from hoichan.settings import Settings, load
 from hoichan.types import RefusalCode, Sha256, VolumeManifest
 
@@ -60,9 +61,14 @@ def segment(
         manifest = load_volume_package(folder)
     except (ConfigurationError, ManifestInvalid) as error:
         _stop(error)
+    found = _series(study)
+    try:
+        _record(settings, manifest, found)
+    except HoichanError as error:
+        _stop(error)
     out.mkdir(parents=True, exist_ok=True)
     work = _Work(manifest, VolumeRunner(), settings, out)
-    lines = [work.line(headers) for headers in _series(study)]
+    lines = [work.line(headers) for headers in found]
     if as_json:
         print(json.dumps({
             "name": manifest.name, "version": manifest.algorithm_version, "sha256": manifest.weights_sha256,
@@ -73,6 +79,30 @@ def segment(
             print(_told(line))
         print(f"{manifest.disclaimer['en']}. {NOTE}")
     raise typer.Exit(1 if any("error" in line for line in lines) else 0)
+
+
+def _record(settings: Settings, manifest: VolumeManifest, found: Sequence[Sequence[_Header]]) -> None:
+    """Into the audit log, before any picture is looked at, where there is a site: which studies it is about.
+
+    A folder of data without a database is no site: nothing is made for it. Raises RecordsUnavailable or
+    ConfigurationError; then nothing is outlined.
+    """
+    from hoichan.intake.door import is_uid  # noqa: PLC0415
+    from service import shell  # noqa: PLC0415
+    from service.wiring import open_house  # noqa: PLC0415
+
+    storage = settings.storage
+    if not storage.database and not (storage.data_dir / "hoichan.sqlite").exists():
+        return
+    house = open_house(settings)
+    try:
+        house.audit.check()
+        detail = f"segment {manifest.name} {manifest.algorithm_version}"
+        named = dict.fromkeys(str(one[0].tags.get("StudyInstanceUID", "")) for one in found)
+        for uid in named:
+            shell.record(house, Audited.EXPORTED, *([uid] if is_uid(uid) else []), detail=detail)
+    finally:
+        house.engine.dispose()
 
 
 def draft_bundle(

@@ -23,7 +23,7 @@ from hoichan.analysis.versions import Thresholds, Version, thresholds_of, with_t
 from hoichan.errors import ConfigurationError, ManifestInvalid
 from hoichan.guard.audit import Audited
 from hoichan.types import Output, VolumeManifest
-from service.governance_volumes import volume_report
+from service.governance_volumes import volume_gates, volume_report
 from service.roster import look
 from service.shell import record
 from service.wiring import House
@@ -89,13 +89,8 @@ class Office:
         is_volume = isinstance(chosen.manifest, VolumeManifest)
         if before is not None and isinstance(before.version.manifest, VolumeManifest) != is_volume:
             raise ConfigurationError(f"{name} is a network for volumes in one version only.")
-        gates = [] if before is None or is_volume else self.gates(before, chosen)
+        gates = [] if before is None else self.gates(before, chosen)
         failed = [gate for gate in gates if not gate["held"]]
-        if is_volume and not override:
-            raise ConfigurationError(
-                f"{name} {chosen.version} measures volumes: signed reviews say nothing of them, so no gate "
-                'can hold. A person takes it on: --override "why", after `hoichan model report`.'
-            )
         if (failed or before is None) and not override:
             names = ", ".join(f"{gate['finding']}.{gate['gate']}" for gate in failed[:6])
             why = (
@@ -190,6 +185,8 @@ class Office:
     # ------------------------------------------------------------------ evidence
     def gates(self, live: InUse, chosen: Version) -> list[dict[str, Any]]:
         """The gates of a version, held against the live one."""
+        if isinstance(chosen.manifest, VolumeManifest):
+            return volume_gates(self, live, chosen)
         found = self.compare(live, chosen)
         shown = [o.finding_key for o in chosen.film.outputs if o.enabled]
         return check(read_gates(Path(chosen.manifest.root)), found, shown)

@@ -36,7 +36,7 @@ def render(content: Mapping[str, Any]) -> str:
         f"{content['reviewed']} of them are signed.</p>",
         f'<p class="note">{escape(content["note"])}</p>',
         _versions(content),
-        _gates(content["gates"]),
+        gates_table(content["gates"]),
     ]
     for key, found in content["findings"].items():
         names = FINDINGS[key].display if key in FINDINGS else {"en": key}
@@ -53,7 +53,8 @@ def _versions(content: Mapping[str, Any]) -> str:
     return as_table(("", "version", "package digest", "thresholds", "images answered"), rows)
 
 
-def _gates(gates: Sequence[Mapping[str, Any]]) -> str:
+def gates_table(gates: Sequence[Mapping[str, Any]]) -> str:
+    """Every gate, its bar, what was measured; nothing where there are none."""
     if not gates:
         return ""
     rows = [
@@ -79,7 +80,7 @@ def _finding(found: Mapping[str, Any]) -> str:
             (
                 side,
                 f"{one['positives']} of {one['n']}",
-                *(_share(one[name]) for name in ("sensitivity", "specificity", "ppv", "flagged")),
+                *(share_text(one[name]) for name in ("sensitivity", "specificity", "ppv", "flagged")),
                 _interval(one["auroc"], one["auroc_ci95"]),
                 number(one["calibration"]["ece"]),
                 number(one["kappa"]),
@@ -106,7 +107,7 @@ def _finding(found: Mapping[str, Any]) -> str:
     return "".join(
         [
             as_table(names, rows),
-            f"<p>The two versions agree in {_share(agreement)} of the studies, "
+            f"<p>The two versions agree in {share_text(agreement)} of the studies, "
             f"kappa {number(agreement['kappa'])}; {found['changed_count']} studies changed.</p>",
             _plot("live", found["live"]["calibration"]),
             _plot("shadow", found["shadow"]["calibration"]),
@@ -155,7 +156,7 @@ def _subgroups(rows: Sequence[Mapping[str, Any]]) -> str:
             row["value"],
             f"{row['positives']} of {row['n']}",
             *(
-                _share(row[side][name])
+                share_text(row[side][name])
                 for side in ("live", "shadow")
                 for name in ("sensitivity", "specificity")
             ),
@@ -188,7 +189,8 @@ def as_table(names: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
     return f"<table><tr>{head}</tr>{body}</table>"
 
 
-def _share(one: Mapping[str, Any]) -> str:
+def share_text(one: Mapping[str, Any]) -> str:
+    """A share with its interval and its counts."""
     if one["share"] is None:
         return "unknown"
     low, high = one["ci95"]

@@ -1,13 +1,15 @@
 """Films that were decoded a moment ago: one study's models and its picture read the same film once.
 
-Nothing is kept beyond that: whoever draws the picture takes the film out.
+Nothing is kept beyond that: whoever draws the picture takes the film out, and what no picture shows goes when
+the study's analysis ends (`of_one_study`).
 """
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,12 +29,16 @@ class FilmsRead:
         self._most = pixels
         self._films: OrderedDict[_Key, Film] = OrderedDict()
         self._lock = threading.Lock()
+        self._mine = threading.local()  # .keys: what this thread has read of the study that it is at
 
     def read(self, path: Path, decode: Callable[[Path], Film]) -> Film:
         """The film in a file, decoded if it is not at hand. Raises what `decode` raises."""
         key = _key(path)
         if key is None:
             return decode(path)
+        mine: set[_Key] | None = getattr(self._mine, "keys", None)
+        if mine is not None:
+            mine.add(key)
         with self._lock:
             film = self._films.get(key)
             if film is not None:
@@ -45,6 +51,19 @@ class FilmsRead:
             while sum(one.pixels.size for one in self._films.values()) > self._most:
                 self._films.popitem(last=False)
         return film
+
+    @contextmanager
+    def of_one_study(self) -> Iterator[None]:
+        """What this thread reads inside is let go of at the end, also when that is an error."""
+        keys: set[_Key] = set()
+        self._mine.keys = keys
+        try:
+            yield
+        finally:
+            del self._mine.keys
+            with self._lock:
+                for key in keys:
+                    self._films.pop(key, None)
 
     def take(self, path: Path) -> Film | None:
         """The film in a file, if it is at hand; from now on it is not."""

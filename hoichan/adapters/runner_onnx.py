@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 from hoichan.adapters.film_runner import FilmRunner, Named
 from hoichan.adapters.films_read import FilmsRead
-from hoichan.adapters.onnx_sessions import ORT_ERRORS, PROVIDER, Session, open_session
+from hoichan.adapters.onnx_sessions import ORT_ERRORS, PROVIDERS, Session, open_session
 from hoichan.errors import RunnerFailed
 from hoichan.ports import Clock
 from hoichan.types import ModelManifest, Sha256
 
 
 class OnnxRunner(FilmRunner):
-    """Runs `onnx` packages on the processor. Safe to share between threads."""
+    """Runs `onnx` packages on the processor, or on a graphics card. Safe to share between threads."""
 
     def __init__(
         self,
@@ -33,16 +33,21 @@ class OnnxRunner(FilmRunner):
         *,
         threads: int | None = None,
         films: FilmsRead | None = None,
+        provider: str = "cpu",
     ) -> None:
-        """`locate` turns an instance's path inside the spool into a place on this machine."""
+        """`locate` turns an instance's path inside the spool into a place on this machine.
+
+        `provider`: cpu | cuda; where there is no card the processor runs it, and the result says so.
+        """
         super().__init__(locate, clock, films)
+        self._provider = PROVIDERS[provider]
         self._threads = threads or max(1, (os.cpu_count() or 2) - 1)
         self._sessions: dict[Sha256, Session] = {}
         self._lock = threading.Lock()
 
     def wanted_provider(self, manifest: ModelManifest) -> str:
         """The execution provider that sessions are asked for."""
-        return PROVIDER
+        return self._provider
 
     def load(self, manifest: ModelManifest) -> str:
         """Open the session before an image needs it; the provider that it really has. Raises RunnerFailed."""
@@ -69,4 +74,4 @@ class OnnxRunner(FilmRunner):
     def _open(self, manifest: ModelManifest) -> Session:
         if manifest.runtime != "onnx":
             raise RunnerFailed(f"{manifest.algorithm_name} needs the runtime {manifest.runtime}, not onnx")
-        return open_session(manifest, self._threads)
+        return open_session(manifest, self._threads, provider=self._provider)

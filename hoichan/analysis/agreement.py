@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 Truth = NDArray[np.bool_]
+Levels = NDArray[np.int64]
 
 _Z = 1.959964  # 95 %
 DRAWS = 1000
@@ -55,14 +56,24 @@ def share(k: int, n: int) -> dict[str, Any]:
 
 def auroc(scores: Array, truth: Truth) -> float | None:
     """Area under the ROC curve by ranks, ties halved; None without both kinds."""
-    positives, negatives = int(truth.sum()), int((~truth).sum())
-    if not positives or not negatives:
+    return _area(_levels(scores), truth)
+
+
+def _levels(scores: Array) -> Levels:
+    """Each score's place among the different scores, from 0: what a draw of rows need not sort again."""
+    return np.unique(scores, return_inverse=True)[1]
+
+
+def _area(levels: Levels, truth: Truth) -> float | None:
+    """The share of pairs of a positive and a negative that are in the right order, ties halved."""
+    size = int(levels.max(initial=-1)) + 1
+    positives = np.bincount(levels[truth], minlength=size)
+    negatives = np.bincount(levels[~truth], minlength=size)
+    pairs = int(positives.sum()) * int(negatives.sum())
+    if not pairs:
         return None
-    order, first, counts = np.unique(scores, return_inverse=True, return_counts=True)[0:3]
-    del order
-    middle = np.cumsum(counts) - (counts - 1) / 2.0  # ranks from 1
-    ranks = middle[first]
-    return float((ranks[truth].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+    below = np.cumsum(negatives) - negatives / 2.0
+    return float((positives * below).sum() / pairs)
 
 
 def bootstrap(count: int, figure: Callable[[NDArray[np.int64]], float | None]) -> tuple[float, float] | None:
@@ -104,7 +115,7 @@ def kappa(a: Truth, b: Truth) -> float | None:
 def performance(scores: Array, present: Truth, truth: Truth) -> dict[str, Any]:
     """What one version is worth on signed studies."""
     yes, no = truth, ~truth
-    area = auroc(scores, truth)
+    levels = _levels(scores)
     enough = min(int(yes.sum()), int(no.sum())) >= FEWEST_OF_A_KIND
     return {
         "n": len(truth),
@@ -113,8 +124,8 @@ def performance(scores: Array, present: Truth, truth: Truth) -> dict[str, Any]:
         "specificity": share(int((~present & no).sum()), int(no.sum())),
         "ppv": share(int((present & yes).sum()), int(present.sum())),
         "flagged": share(int(present.sum()), len(present)),
-        "auroc": area,
-        "auroc_ci95": bootstrap(len(truth), lambda rows: auroc(scores[rows], truth[rows]))
+        "auroc": _area(levels, truth),
+        "auroc_ci95": bootstrap(len(truth), lambda rows: _area(levels[rows], truth[rows]))
         if enough
         else None,
         "calibration": calibration(scores, truth),
@@ -180,6 +191,7 @@ def _difference(paired: Sequence[Case]) -> dict[str, Any]:
         -1, 2
     )
     scores = np.array([[c.live, c.shadow] for c in paired], dtype=np.float64).reshape(-1, 2)
+    levels = [_levels(scores[:, one]) for one in (0, 1)]
 
     def sensitivity(rows: NDArray[np.int64]) -> float | None:
         yes = rows[truth[rows]]
@@ -190,7 +202,7 @@ def _difference(paired: Sequence[Case]) -> dict[str, Any]:
         return float(said[no, 0].mean() - said[no, 1].mean()) if len(no) else None
 
     def area(rows: NDArray[np.int64]) -> float | None:
-        areas = [auroc(scores[rows, one], truth[rows]) for one in (0, 1)]
+        areas = [_area(levels[one][rows], truth[rows]) for one in (0, 1)]
         return None if areas[0] is None or areas[1] is None else areas[1] - areas[0]
 
     everyone = np.arange(len(paired))

@@ -1,7 +1,8 @@
 """How the millilitres of two networks for volumes agree on the same series: no doctor's word is asked.
 
-Signed reviews say nothing of volumes, so this is agreement, not accuracy: two networks may agree and both be
-wrong. Bias and limits of agreement: Bland and Altman, Lancet 1986. Concordance: Lin, Biometrics 1989.
+So this is agreement, not accuracy: two networks may agree and both be wrong. What readers say of volumes is
+in `volume_truth`. Bias and limits of agreement: Bland and Altman, Lancet 1986. Concordance: Lin, Biometrics
+1989.
 """
 
 from __future__ import annotations

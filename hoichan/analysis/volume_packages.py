@@ -24,6 +24,7 @@ from hoichan.analysis.manifests import (
     check_weights,
     first_fault,
 )
+from hoichan.analysis.volume_gates import VolumeGates
 from hoichan.errors import ManifestInvalid, ModelError
 from hoichan.types import Code, Segment, Sha256, VolumeManifest, VolumeSpec
 
@@ -85,12 +86,16 @@ class _Manifest(Strict):
     accepts: _Accepts
     runs: _Runs = _Runs()
     segments: tuple[_Segment, ...] = Field(min_length=1)
+    gates: VolumeGates = VolumeGates()
 
     @model_validator(mode="after")
     def _sound(self) -> _Manifest:
         channels = [segment.channel for segment in self.segments]
         if channels != sorted(set(channels)):
             raise ValueError("the channels of the segments must rise")
+        stray = set(self.gates.parts) - {segment.code.value for segment in self.segments}
+        if stray:
+            raise ValueError(f"gates of a part that it does not outline: {', '.join(sorted(stray))}")
         return self
 
 

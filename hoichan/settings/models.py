@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AnyHttpUrl, Field, field_validator, model_validator
 
@@ -50,6 +50,9 @@ class Models(Section):
     # gives no more memory than this (0: as much as there is; needed where a graphics card is used).
     volume_seconds: float = Field(600, gt=0)
     volume_memory_bytes: int = Field(8 * 1024**3, ge=0)
+    # What runs ONNX packages for films: the processor, or a graphics card (extra `gpu`). Where there is no
+    # card the processor does it, and /readyz says so.
+    provider: Literal["cpu", "cuda"] = "cpu"
     remote: tuple[RemoteModel, ...] = ()  # packages that run on a model server; the others run here
 
     @model_validator(mode="after")

@@ -19,9 +19,10 @@ from hoichan.analysis.standing import Action, Decision
 from hoichan.intake.dataset import read_spooled
 from hoichan.settings import Settings
 from hoichan.testing import a_film
-from hoichan.testing.datasets import encode
+from hoichan.testing.database import prepared
 from hoichan.testing.house import wait_until
 from hoichan.testing.shelf import write_version
+from hoichan.testing.spool import bring
 from hoichan.types import RefusalCode
 from hoichan.uids import derived_uid
 from service import wiring
@@ -29,7 +30,6 @@ from service.analyst import Analyst
 from service.observer import MOST_KILLED, ObserverProcess, observe
 
 MODELS = Path(__file__).parents[1] / "golden" / "models"
-EXPLICIT = "1.2.840.10008.1.2.1"
 
 
 class Desk:
@@ -39,7 +39,7 @@ class Desk:
         self.settings = Settings.model_validate({"storage": {"data_dir": folder, "reserve_bytes": 0}})
         self.shelf = folder / "models"
         write_version(self.shelf, MODELS / "plain.onnx")
-        self.house = wiring.open_house(self.settings)
+        self.house = wiring.open_house(prepared(self.settings))
         self.governance = GovernanceSql(self.house.engine)
         self.roster = wiring.roster(self.house)
         self.analyst = Analyst(
@@ -58,13 +58,7 @@ class Desk:
         data_set.StudyInstanceUID = derived_uid("governance", name)
         data_set.SeriesInstanceUID = derived_uid("governance", name, "series")
         data_set.SOPInstanceUID = derived_uid("governance", name, "instance")
-        stored = self.house.spool.store(
-            encode(data_set),
-            transfer_syntax_uid=EXPLICIT,
-            sop_class_uid=data_set.SOPClassUID,
-            sop_instance_uid=data_set.SOPInstanceUID,
-            calling_ae_title="CR1",
-        )
+        stored = bring(self.house.spool, data_set)
         uid = stored.study_instance_uid
         (spooled,) = self.house.spool.listing(uid)
         study = read_spooled(self.house.spool, spooled, self.settings.site.zone)

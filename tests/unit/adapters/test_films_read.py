@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from io import BytesIO
 
 import numpy as np
@@ -68,6 +69,38 @@ def test_the_oldest_go_when_there_are_too_many_pixels(tmp_path, decode):
     films.read(paths[2], decode)
     assert films.take(paths[1]) is None
     assert films.take(paths[0]) is not None and films.take(paths[2]) is not None
+
+
+def test_what_no_picture_showed_goes_with_its_study(tmp_path, decode):
+    films = FilmsRead()
+    other, *mine = (a_file(tmp_path, name) for name in "abc")
+    films.read(other, decode)  # of another study
+    with films.of_one_study():
+        for path in mine:
+            films.read(path, decode)
+        assert films.read(mine[0], decode) is films.take(mine[0])  # it was at hand until then
+    assert films.take(mine[1]) is None
+    assert films.take(other) is not None
+
+
+def test_a_study_that_fails_leaves_nothing_behind(tmp_path, decode):
+    films, path = FilmsRead(), a_file(tmp_path, "a")
+    with pytest.raises(KeyError), films.of_one_study():
+        films.read(path, decode)
+        raise KeyError
+    assert films.take(path) is None
+    films.read(path, decode)
+    assert films.take(path) is not None  # outside of a study they are kept as before
+
+
+def test_studies_of_two_threads_do_not_know_each_other(tmp_path, decode):
+    films, path, theirs = FilmsRead(), a_file(tmp_path, "a"), a_file(tmp_path, "b")
+    with films.of_one_study():
+        reader = threading.Thread(target=films.read, args=(theirs, decode))
+        reader.start()
+        reader.join(timeout=60)
+        films.read(path, decode)
+    assert films.take(path) is None and films.take(theirs) is not None
 
 
 def test_without_room_nothing_is_kept(tmp_path, decode):

@@ -67,6 +67,22 @@ def test_a_run_says_exactly_what_was_read_and_what_ran(runner, study):
     assert result.warnings == ()
 
 
+def test_without_a_card_the_processor_answers_and_says_so(tmp_path, study, runner):
+    asked = OnnxRunner(lambda path: tmp_path / path, SteppingClock(), threads=1, provider="cuda")
+    with capture_logs() as logs:
+        assert asked.load(manifest("plain")) == "CPUExecutionProvider"
+    assert asked.wanted_provider(manifest("plain")) == "CUDAExecutionProvider"
+    assert [one["event"] for one in logs] == ["provider_not_here"]
+    result = asked.run(manifest("plain"), study, study.instances[0])
+    assert result.provider == "CPUExecutionProvider"
+    assert result.logits == runner.run(manifest("plain"), study, study.instances[0]).logits
+
+
+def test_an_unknown_provider_is_a_mistake():
+    with pytest.raises(KeyError):
+        OnnxRunner(Path, SteppingClock(), provider="fpga")
+
+
 def test_maps_cover_the_stored_image_and_not_the_padding(runner, study):
     result = runner.run(manifest("plain"), study, study.instances[0])
     for name in NAMES:

@@ -78,8 +78,13 @@ def cases():
     return made
 
 
-def test_a_comparison_counts_what_was_answered_and_signed(cases):
-    found = compare(cases)
+@pytest.fixture(scope="module")
+def found(cases):
+    """The comparison that most tests read and none changes: a thousand draws for each interval."""
+    return compare(cases)
+
+
+def test_a_comparison_counts_what_was_answered_and_signed(found):
     assert (found["studies"], found["reviewed"], found["changed_count"]) == (78, 76, 16)
     assert (found["live"]["sensitivity"]["k"], found["live"]["sensitivity"]["n"]) == (10, 20)
     assert (found["shadow"]["sensitivity"]["k"], found["shadow"]["sensitivity"]["n"]) == (21, 21)
@@ -95,14 +100,14 @@ def test_a_comparison_counts_what_was_answered_and_signed(cases):
     json.dumps(found)
 
 
-def test_what_a_doctor_contradicts_comes_first(cases):
-    changed = compare(cases)["changed"]
+def test_what_a_doctor_contradicts_comes_first(cases, found):
+    changed = found["changed"]
     assert [row["truth"] for row in changed[:5]] == [False] * 5
     assert len(compare(cases, changes=3)["changed"]) == 3
 
 
-def test_subgroups_say_how_many_they_are(cases):
-    rows = {row["value"]: row for row in compare(cases)["subgroups"] if row["group"] == "sex"}
+def test_subgroups_say_how_many_they_are(found):
+    rows = {row["value"]: row for row in found["subgroups"] if row["group"] == "sex"}
     assert (rows["F"]["n"], rows["F"]["positives"]) == (15, 10)
     assert rows["M"]["live"]["sensitivity"]["share"] == 0.0
     assert rows["M"]["shadow"]["sensitivity"]["share"] == 1.0
@@ -115,28 +120,28 @@ def test_nothing_compares_as_nothing():
     assert not any(row["held"] for row in check(Gates(), {"mass": found}, ["mass"]))
 
 
-def held(gates, cases):
-    return {row["gate"]: row["held"] for row in check(gates, {"mass": compare(cases)}, ["mass"])}
+def held(gates, found):
+    return {row["gate"]: row["held"] for row in check(gates, {"mass": found}, ["mass"])}
 
 
-def test_gates_hold_by_what_was_measured(cases):
+def test_gates_hold_by_what_was_measured(found):
     gates = Gates(reviews=70, positives=20, loss=0.1)
-    assert held(gates, cases) == {
+    assert held(gates, found) == {
         "reviews": True,
         "positives": True,
         "sensitivity_against_live": True,
         "specificity_against_live": True,
         "auroc_against_live": True,
     }
-    assert held(Gates(reviews=70, positives=20, loss=0.05), cases)["specificity_against_live"] is False
-    assert held(Gates(reviews=76), cases)["reviews"] is False
-    assert held(Gates(positives=22), cases)["positives"] is False
+    assert held(Gates(reviews=70, positives=20, loss=0.05), found)["specificity_against_live"] is False
+    assert held(Gates(reviews=76), found)["reviews"] is False
+    assert held(Gates(positives=22), found)["positives"] is False
     bars = FindingGates(sensitivity=0.9, specificity=0.95, ppv=0.8, auroc=0.9, ece=0.5)
-    found = held(Gates(findings={"mass": bars}), cases)
-    assert {name: found[name] for name in ("sensitivity", "specificity", "ppv", "auroc", "ece")} == {
+    bar = held(Gates(findings={"mass": bars}), found)
+    assert {name: bar[name] for name in ("sensitivity", "specificity", "ppv", "auroc", "ece")} == {
         "sensitivity": True, "specificity": False, "ppv": True, "auroc": True, "ece": True,
     }  # fmt: skip
-    assert held(Gates(findings={"mass": FindingGates(ece=0.01)}), cases)["ece"] is False
+    assert held(Gates(findings={"mass": FindingGates(ece=0.01)}), found)["ece"] is False
 
 
 def test_a_finding_that_nobody_answered_does_not_pass():

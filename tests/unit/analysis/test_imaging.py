@@ -1,15 +1,16 @@
 """The grey-scale pipeline, step by step, on pictures whose answer is known."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from PIL import Image
 from pydicom import Dataset
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import RawDataElement
-from pydicom.dataset import FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag
-from pydicom.uid import ExplicitVRLittleEndian, RLELossless
+from pydicom.uid import RLELossless
 
 from hoichan.analysis.imaging import (
     Film,
@@ -23,8 +24,10 @@ from hoichan.analysis.imaging import (
 )
 from hoichan.errors import InputOutOfDomain
 from hoichan.types import RefusalCode
+from tests.unit.analysis import images
 
 ROWS, COLUMNS = 96, 80
+image = partial(images.image, bits=12)
 
 
 def ramp(bits: int = 12) -> np.ndarray:
@@ -32,24 +35,6 @@ def ramp(bits: int = 12) -> np.ndarray:
     return np.tile(np.linspace(0, 2**bits - 1, COLUMNS), (ROWS, 1)).astype(
         np.uint16 if bits > 8 else np.uint8
     )
-
-
-def image(pixels: np.ndarray, *, bits: int = 12, **attributes: object) -> Dataset:
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.Rows, dataset.Columns = pixels.shape[-2:]
-    dataset.SamplesPerPixel = 1
-    dataset.PhotometricInterpretation = "MONOCHROME2"
-    dataset.BitsAllocated = 8 * pixels.dtype.itemsize
-    dataset.BitsStored = bits
-    dataset.HighBit = bits - 1
-    dataset.PixelRepresentation = int(pixels.dtype.kind == "i")
-    dataset.PixelData = pixels.tobytes()
-    dataset["PixelData"].VR = "OW"
-    for keyword, value in attributes.items():
-        setattr(dataset, keyword, value)
-    return dataset
 
 
 @pytest.mark.parametrize("bits", [8, 10, 12, 14, 15, 16])

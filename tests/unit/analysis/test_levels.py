@@ -5,12 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydicom import Dataset
-from pydicom.dataset import FileMetaDataset
 from pydicom.sequence import Sequence
-from pydicom.uid import ExplicitVRLittleEndian
 
 from hoichan.analysis.imaging import read_film, stretch
 from hoichan.analysis.levels import AT_A_TIME, levels_of, percentiles
+from tests.unit.analysis.images import image
 
 ROWS, COLUMNS = 300, 257  # more pixels than are counted at a time, and no round number of them
 
@@ -21,23 +20,6 @@ def grain(dtype: str = "u2", low: int = 300, high: int = 3900) -> np.ndarray:
     pixels = rng.normal((low + high) / 2, (high - low) / 6, (ROWS, COLUMNS)).clip(low, high).astype(dtype)
     pixels[:20] = low
     return pixels
-
-
-def image(pixels: np.ndarray, **attributes: object) -> Dataset:
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.Rows, dataset.Columns = pixels.shape
-    dataset.SamplesPerPixel = 1
-    dataset.PhotometricInterpretation = "MONOCHROME2"
-    dataset.BitsAllocated = dataset.BitsStored = 8 * pixels.dtype.itemsize
-    dataset.HighBit = dataset.BitsStored - 1
-    dataset.PixelRepresentation = int(pixels.dtype.kind == "i")
-    dataset.PixelData = pixels.tobytes()
-    dataset["PixelData"].VR = "OW"
-    for keyword, value in attributes.items():
-        setattr(dataset, keyword, value)
-    return dataset
 
 
 def a_table(first: int, entries: list[int]) -> Dataset:

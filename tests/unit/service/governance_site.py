@@ -18,6 +18,7 @@ from hoichan.adapters.schema_reviews import reviews
 from hoichan.analysis.findings import probability
 from hoichan.analysis.versions import read
 from hoichan.settings import Settings
+from hoichan.testing.database import prepared
 from hoichan.testing.shelf import write_version
 from hoichan.uids import derived_uid
 from service import wiring
@@ -38,7 +39,7 @@ class Site:
                 folder / "models", PLAIN, version="1.1.0", status="shadow", intercept=0.25, more=gates
             )
         )
-        self.house = wiring.open_house(Settings.model_validate(values))
+        self.house = wiring.open_house(prepared(Settings.model_validate(values)))
         self.engine = self.house.engine
         self.office = Office(
             house=self.house,

@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from hoichan.adapters.audit_sql import Wanted
+from hoichan.guard.audit import Audited
+from hoichan.testing.reading import a_record
 from hoichan.testing.volumes import an_mr_series
 from service.cli import app
 
@@ -84,6 +87,25 @@ def test_slices_of_two_frames_of_reference_are_refused(tmp_path, golden):
     result = segment(tmp_path / "study", tmp_path / "out")
     assert "refused: the slices have not one common Frame of Reference" in result.stdout
     assert list((tmp_path / "out").glob("*.dcm")) == []
+
+
+def test_who_outlines_at_a_site_is_in_its_audit_log_before_anything_is_looked_at(tmp_path, golden):
+    record = a_record(tmp_path / "out")
+    crop = an_mr_series(spacing=(1.0, 1.0), step=1.0, pixels=axial(golden[0]).astype(np.uint16))
+    for one in crop:
+        one.StudyInstanceUID = "1.2.826.77"
+    write(tmp_path / "study", crop)
+    assert segment(tmp_path / "study", tmp_path / "out").exit_code == 0
+    _, (line,) = record.audit.search(Wanted(what=Audited.EXPORTED), limit=9)
+    assert (line.record.uids, line.record.role) == (("1.2.826.77",), "shell")
+    assert line.record.detail.startswith("segment hippocampus ")
+    record.engine.dispose()
+
+
+def test_without_a_site_none_is_made(tmp_path):
+    (tmp_path / "study").mkdir()
+    assert segment(tmp_path / "study", tmp_path / "out").exit_code == 0
+    assert not (tmp_path / "out" / "hoichan.sqlite").exists()
 
 
 def test_a_package_that_is_not_there_is_said(tmp_path):
