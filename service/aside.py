@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime, timedelta
 
 from hoichan.adapters.quarantine_sql import Lying, QuarantineSql, lying_in
 from hoichan.adapters.set_aside_sql import SetAsideSql
@@ -13,6 +14,7 @@ from service import wiring
 from service.recording import Recorder
 
 QUARANTINE_SECONDS = 15.0  # how soon other machines hear of it; nothing so young is removed
+TOLD_AGAIN = timedelta(minutes=5)  # by a machine that somebody took for lost
 
 
 def set_aside(house: wiring.House) -> SetAsideSql:
@@ -27,15 +29,19 @@ class Quarantine:
     def __init__(self, house: wiring.House) -> None:
         self._spool_dir = house.settings.storage.spool_dir
         self._sql = QuarantineSql(house.engine, house.clock)
+        self._clock = house.clock
         self._told: Lying | None = None
+        self._told_at: datetime | None = None
 
     def step(self) -> int:
         """How many rows changed. Raises RecordsUnavailable (try again)."""
         lying = lying_in(self._spool_dir, self._told)
-        if self._told is not None and lying.keys() == self._told.keys():
+        now = self._clock.now()
+        is_young = self._told_at is not None and abs(now - self._told_at) < TOLD_AGAIN
+        if self._told is not None and is_young and lying.keys() == self._told.keys():
             return 0
         changed = self._sql.tell(identity_of(self._spool_dir), lying)
-        self._told = lying
+        self._told, self._told_at = lying, now
         return changed
 
 

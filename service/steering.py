@@ -23,7 +23,7 @@ class Step(StrEnum):
 
     ASSEMBLE = "assemble"  # a new revision over all images
     ANALYSE = "analyse"  # the models, the documents, and what was not sent yet
-    COMPOSE = "compose"  # the same: heat maps are not kept, so documents need the models
+    COMPOSE = "compose"  # the same: what models said is not kept whole, so documents need them
     DELIVER = "deliver"  # the kept documents, also where they were acknowledged
 
 

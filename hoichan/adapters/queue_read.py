@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from hoichan.adapters.forwards_sql import ForwardsSql, Standing
+from hoichan.adapters.halted_read import Halted, halted
 from hoichan.adapters.schema import deliveries, revisions, studies, trail
 from hoichan.adapters.schema_work import analyses
 from hoichan.adapters.sight import EVERYTHING, Sight
@@ -21,7 +22,7 @@ from hoichan.ports import Clock
 from hoichan.types import DeliveryState, StudyInstanceUID, StudyState
 
 NEXT = 12  # pieces shown that are next
-DEAD = 100  # refused deliveries shown, newest first
+DEAD = 100  # refused deliveries shown, newest first; as many studies that halted
 HOUR = timedelta(hours=1)
 LOOKED_AT = 4000  # newest lines of all trails, for the rates
 DONE = {"report_saved": "analysed", "delivery_acknowledged": "delivered"}
@@ -65,6 +66,8 @@ class Queue:
     next: tuple[Piece, ...]
     dead_letters: tuple[DeadLetter, ...]  # newest first
     dead: int  # in all
+    halted: tuple[Halted, ...]  # studies that go no further by themselves, newest first
+    halted_count: int  # in all
     forwards: tuple[Standing, ...]  # received images that a rule sends on: refused, or held for a look
     analysed_per_hour: int
     delivered_per_hour: int
@@ -108,6 +111,7 @@ class QueueSql:
             open_ones = list(connection.execute(_open(self._sight)).mappings())
             receivers = _receivers(connection, self._sight)
             letters = _letters(connection, self._sight)
+            stopped, stopped_count = halted(connection, self._sight, DEAD)
             rates = self._rates(connection)
         waiting = [row for row in open_ones if not row["begun"]]
         return Queue(
@@ -122,6 +126,8 @@ class QueueSql:
             next=tuple(following[:NEXT]),
             dead_letters=letters,
             dead=sum(group.dead for group in receivers),
+            halted=tuple(stopped),
+            halted_count=stopped_count,
             forwards=forwards,
             analysed_per_hour=rates["analysed"],
             delivered_per_hour=rates["delivered"],

@@ -80,22 +80,8 @@ class SetAsideSql:
                 .values(released_at=self._clock.now())
             )
             if done.rowcount:
-                connection.execute(
-                    studies.update()
-                    .where(
-                        studies.c.study_instance_uid == study,
-                        studies.c.state == StudyState.FAILED,
-                        studies.c.state_reason == KilledItsRecorders.code,
-                    )
-                    .values(state=StudyState.RECEIVING, state_reason=None)
-                )
-                connection.execute(
-                    trail.insert().values(
-                        study_instance_uid=study,
-                        at=self._clock.now(),
-                        event="set_aside_released",
-                        details={"objects": done.rowcount},
-                    )
+                go_on(
+                    connection, study, event="set_aside_released", objects=done.rowcount, at=self._clock.now()
                 )
             return done.rowcount
 
@@ -116,8 +102,9 @@ class SetAsideSql:
                 )
             )
 
-    def standing(self) -> Sequence[SetAside]:
-        """Everything that is set aside now, newest first."""
+    def standing(self, study: StudyInstanceUID | None = None) -> Sequence[SetAside]:
+        """Everything that is set aside now, newest first; or what is of one study."""
+        here = [] if study is None else [set_aside.c.study_instance_uid == study]
         with transaction(self._engine) as connection:
             found = connection.execute(
                 sa.select(
@@ -126,7 +113,23 @@ class SetAsideSql:
                     set_aside.c.code,
                     set_aside.c.at,
                 )
-                .where(set_aside.c.released_at.is_(None))
+                .where(set_aside.c.released_at.is_(None), *here)
                 .order_by(set_aside.c.at.desc(), set_aside.c.study_instance_uid)
             ).mappings()
             return [SetAside(**row) for row in found]
+
+
+def go_on(connection: sa.Connection, study: str, *, event: str, objects: int, at: datetime) -> None:
+    """A study that stopped because it killed its recorders is received again; its trail says why."""
+    connection.execute(
+        studies.update()
+        .where(
+            studies.c.study_instance_uid == study,
+            studies.c.state == StudyState.FAILED,
+            studies.c.state_reason == KilledItsRecorders.code,
+        )
+        .values(state=StudyState.RECEIVING, state_reason=None)
+    )
+    connection.execute(
+        trail.insert().values(study_instance_uid=study, at=at, event=event, details={"objects": objects})
+    )

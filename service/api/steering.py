@@ -78,6 +78,15 @@ class ForwardOut(BaseModel):
     cause: str | None
 
 
+class HaltedOut(BaseModel):
+    """A study that failed, or that was set aside because it killed who looked at it."""
+
+    study_instance_uid: str
+    code: str
+    images: int  # that were set aside while the others go on; 0: the whole study
+    at: datetime
+
+
 class QueueOut(BaseModel):
     """The queue. Identifiers, titles and counts only."""
 
@@ -88,11 +97,13 @@ class QueueOut(BaseModel):
     dead: int
     analysed_per_hour: int
     delivered_per_hour: int
+    halted: int  # studies that go no further by themselves
     by_urgency: list[GroupOut]
     by_sender: list[GroupOut]
     by_model: list[GroupOut]
     by_receiver: list[GroupOut]
     dead_letters: list[DeadLetterOut]
+    halted_studies: list[HaltedOut]
     forwards: list[ForwardOut]
 
     @classmethod
@@ -127,6 +138,13 @@ class QueueOut(BaseModel):
             by_model=[GroupOut.of(one) for one in queue.by_model],
             by_receiver=[GroupOut.of(one) for one in queue.by_receiver],
             dead_letters=letters,
+            halted=queue.halted_count,
+            halted_studies=[
+                HaltedOut(
+                    study_instance_uid=one.study_instance_uid, code=one.code, images=one.images, at=one.at
+                )
+                for one in queue.halted
+            ],
             forwards=[
                 ForwardOut(
                     study_instance_uid=one.study_instance_uid,
@@ -185,15 +203,16 @@ def replay_receiver(request: Request, desk: AtDesk, destination: Destination) ->
 def replay_study(request: Request, desk: AtDesk, study_uid: StudyUid, failed_only: Repeat = True) -> Response:
     """Repeat what failed or was stopped; or, with `failed_only=false`, analyse the newest revision again."""
     uid = StudyInstanceUID(study_uid)
-    desk.reading.trail(uid)  # says that the study is unknown, where it is
+    desk.reading.told(uid)  # says that the study is unknown, where it is
     desk.witness.record(request, Audited.SENDING, uid, detail="replay")
+    released = 0
     if failed_only:
         done = replay(desk.studies, uid)
-        desk.steering.release(uid)
+        released = desk.steering.release(uid)
     else:
         waits = desk.settings.work.backlog_hours is not None
         done = Replay(analysed_again=desk.steering.analyse_again(uid, backlog=waits), waits=waits)
-    told = {"analysed_again": done.analysed_again, "deliveries": done.deliveries}
+    told = {"analysed_again": done.analysed_again, "deliveries": done.deliveries, "released": released}
     return _answer(request, f"/studies/{uid}/trail", told)
 
 

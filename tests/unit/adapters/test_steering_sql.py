@@ -32,10 +32,10 @@ class House:
     def closed(self, name):
         return assemble(self.record, replace(arrive(self.record, name), closed_by="quiet_time"))
 
-    def analyse(self, study, destinations=DESTINATIONS):
+    def analyse(self, study, destinations=DESTINATIONS, manifests=None):
         return analyse(
             self.studies.load(study.study_instance_uid, study.revision),
-            manifests=[a_manifest()],
+            manifests=[a_manifest()] if manifests is None else manifests,
             runner=FakeRunner(self.clock),
             encoder=FakeEncoder(),
             studies=self.studies,
@@ -115,6 +115,53 @@ def test_a_repeated_analysis_comes_to_the_same_report_and_sends_nothing_twice(ho
     assert {one.state for one in house.studies.deliveries(uid)} == {DeliveryState.SENT}
     assert house.events(uid)[-1] == "report_confirmed"
     assert house.studies.unfinished() == []
+
+
+def test_what_another_version_says_replaces_what_the_former_said_of_the_same_images(house):
+    """Else the receivers would have two reports side by side that nobody replaced."""
+    study = house.closed("a")
+    uid = study.study_instance_uid
+    nobody = house.analyse(study, manifests=[])
+    assert nobody.predecessor is None
+    house.deliver_all(uid)
+    told = [nobody]
+    for version in ("0.1.0", "0.2.0"):
+        house.clock.advance(60)
+        house.steering.analyse_again(uid)
+        told.append(house.analyse(study, manifests=[a_manifest(algorithm_version=version)]))
+        assert told[-1].predecessor == told[-2].report_uid
+        house.deliver_all(uid)
+    assert len({one.report_uid for one in told}) == 3
+    view = house.record.reading.study(uid)
+    assert view.entry.report.report_uid == view.documents[0].report_uid == told[-1].report_uid
+    house.steering.analyse_again(uid)  # the same version once more: nothing changes
+    house.analyse(study, manifests=[a_manifest(algorithm_version="0.2.0")])
+    assert house.events(uid)[-1] == "report_confirmed"
+    assert house.studies.latest_report_uid(uid, before=2) == told[-1].report_uid
+    assert {one.state for one in house.studies.deliveries(uid)} == {DeliveryState.SENT}
+
+
+def test_an_answer_that_was_replaced_by_a_failure_stands_again_after_the_next_try(house):
+    """Models answer, fail, and answer the same again: receivers and page end with the answer, told once."""
+    study = house.closed("a")
+    uid = study.study_instance_uid
+    first = house.analyse(study)
+    for manifests in ([], None):
+        house.deliver_all(uid)
+        house.clock.advance(60)
+        house.steering.analyse_again(uid)
+        last = house.analyse(study, manifests=manifests)
+    assert last.report_uid != first.report_uid
+    assert last.predecessor != first.report_uid
+    assert last.findings == first.findings
+    assert house.record.reading.study(uid).entry.report.report_uid == last.report_uid
+    new = [one for one in house.studies.deliveries(uid) if one.state is DeliveryState.PENDING]
+    assert {one.report_uid for one in new} == {last.report_uid}
+    house.deliver_all(uid)
+    house.steering.analyse_again(uid)
+    assert house.analyse(study).report_uid == last.report_uid
+    assert house.events(uid)[-1] == "report_confirmed"
+    assert house.state(uid) is StudyState.DELIVERED
 
 
 def test_a_repeated_analysis_reaches_a_receiver_that_was_configured_since(house):

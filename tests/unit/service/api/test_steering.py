@@ -9,7 +9,9 @@ from datetime import timedelta
 import pytest
 
 from hoichan.adapters.forwards_sql import CLOSED, ForwardsSql, Revision
+from hoichan.adapters.set_aside_sql import WHOLE, SetAsideSql
 from hoichan.adapters.work_sql import WorkSql
+from hoichan.errors import KilledItsRecorders
 from hoichan.guard.audit import Audited
 from hoichan.intake.pressure import PLACE
 from hoichan.reporting.forwarding import Errand, ForwardState, Told
@@ -125,6 +127,54 @@ def test_the_trail_says_where_a_study_is(house):
     text = house.client.get(f"{house.study('urgent')}/trail?lang=en", headers=PAGE).text
     assert "Where it stands" in text
     assert "The EMR does not accept the content." in text
+
+
+def test_what_was_set_aside_stands_on_the_queue_and_is_looked_at_again(house):
+    """Of this study nothing was ever recorded: its only image killed who read it."""
+    uid, image = "1.2.840.99.7", "1.2.840.99.7.1"
+    aside = SetAsideSql(house.record.engine, house.record.clock, lambda: "this spool")
+    aside.add(uid, image, code=KilledItsRecorders.code)
+    aside.add(house.uids["nothing"], "1.2.840.99.8", code=KilledItsRecorders.code)
+    found = house.client.get("/api/v1/queue").json()
+    assert found["halted"] == 3
+    assert {(one["study_instance_uid"], one["code"], one["images"]) for one in found["halted_studies"]} == {
+        (uid, "work.killed_its_recorders", 1),
+        (house.uids["nothing"], "work.killed_its_recorders", 1),
+        (house.uids["failed"], "model.runner_failed", 0),
+    }
+    assert house.client.get(f"/api/v1/studies/{uid}/trail").json()["items"][0]["event"] == "object_set_aside"
+    queue = house.client.get("/queue?lang=en", headers=PAGE).text
+    assert "recording it ended the program each time" in queue
+    assert f'action="/api/v1/studies/{uid}/replay"' in queue
+    page = house.client.get(f"/studies/{uid}/trail?lang=en", headers=PAGE).text
+    assert image in page
+    assert f'action="/api/v1/studies/{uid}/replay"' in page
+    assert f'href="/studies/{uid}"' not in page  # there is no such page
+    answer = post(house, f"/api/v1/studies/{uid}/replay")
+    assert answer.json() == {"analysed_again": None, "deliveries": 0, "released": 1}
+    assert Audited.SENDING in audited(house)
+    assert aside.released() == [uid]
+    assert house.client.get("/api/v1/queue").json()["halted"] == 2
+    again = house.client.get(f"/studies/{uid}/trail?lang=en", headers=PAGE).text
+    assert "asked for another look" in again
+    assert "/replay" not in again
+
+
+def test_an_image_set_aside_of_a_recorded_study_is_named_at_its_trail(house):
+    aside = SetAsideSql(house.record.engine, house.record.clock)
+    aside.add(house.uids["nothing"], "1.2.840.99.8", code=KilledItsRecorders.code)
+    page = house.client.get(f"{house.study('nothing')}/trail?lang=vi", headers=PAGE).text
+    assert "Để riêng: 1.2.840.99.8" in page
+    assert f'action="{house.api("nothing")}/replay"' in page
+
+
+def test_a_study_set_aside_as_a_whole_is_counted_once(house):
+    uid = house.uids["receiving"]
+    SetAsideSql(house.record.engine, house.record.clock).add(uid, WHOLE, code=KilledItsRecorders.code)
+    found = house.client.get("/api/v1/queue").json()
+    assert found["halted"] == 2
+    first = found["halted_studies"][0]
+    assert (first["study_instance_uid"], first["images"]) == (uid, 0)
 
 
 def test_forwarded_images_that_were_refused_are_shown_and_sent_again(house):
