@@ -85,6 +85,56 @@ def classify(
     print(f"{study}: {chosen.value}")
 
 
+@app.command("spools")
+def spools(config: Config = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Show whose quarantine keeps images from removal, and which of these spools is this machine's."""
+    from dataclasses import asdict  # noqa: PLC0415
+
+    from hoichan.adapters.spool_identity import identity_of  # noqa: PLC0415
+    from hoichan.adapters.spools_sql import SpoolsSql  # noqa: PLC0415
+
+    house, _ = _open(config, data_dir)
+    here = identity_of(house.settings.storage.spool_dir)
+    found = SpoolsSql(house.engine, house.clock).known()
+    if as_json:
+        told = [
+            {**asdict(one), "last_at": one.last_at.isoformat(), "is_here": one.spool == here} for one in found
+        ]
+        print(json.dumps(told))
+        return
+    for one in found:
+        at = f"{one.last_at.astimezone(house.settings.site.zone):%Y-%m-%d %H:%M}"
+        mark = "  this machine" if one.spool == here else ""
+        print(f"{one.spool}  {one.quarantined:>6} in quarantine  {one.set_aside:>4} set aside  {at}{mark}")
+
+
+@app.command("forget")
+def forget(
+    spool: Annotated[str, typer.Argument(help="Name of the spool, as `hoichan retention spools` says it.")],
+    config: Config = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Forget what lay in the quarantine of a machine that is lost for good; it then holds nothing back."""
+    from hoichan.adapters.spool_identity import identity_of  # noqa: PLC0415
+    from hoichan.adapters.spools_sql import SpoolsSql  # noqa: PLC0415
+    from hoichan.guard.audit import Audited  # noqa: PLC0415
+    from service.shell import record  # noqa: PLC0415
+
+    house, _ = _open(config, data_dir)
+    if spool == identity_of(house.settings.storage.spool_dir):
+        raise ConfigurationError(
+            "That is the spool of this machine: look at what lies in its quarantine, and take it out there."
+        )
+    known = SpoolsSql(house.engine, house.clock)
+    if spool not in {one.spool for one in known.known()}:
+        print(f"Nothing is known of a spool {spool}.", file=sys.stderr)
+        raise typer.Exit(1)
+    record(house, Audited.SETTINGS_CHANGED, detail=f"spool {spool} forgotten")
+    gone = known.forget(spool)
+    if gone is not None:
+        print(f"Forgotten: {gone.quarantined} files in quarantine, {gone.set_aside} objects set aside.")
+
+
 def _remove(keeper: Keeper, expected: int) -> int:
     from rich.progress import Progress  # noqa: PLC0415
 

@@ -20,24 +20,18 @@ from hoichan.intake.dataset import read_spooled
 from hoichan.reporting.deliveries import plan
 from hoichan.reporting.reports import compose
 from hoichan.settings import Settings, load
-from hoichan.testing.datasets import encode, film
+from hoichan.testing.database import prepared
+from hoichan.testing.datasets import film
 from hoichan.testing.ports import FakeEncoder
+from hoichan.testing.spool import bring
 from service import backup, cli
 from service.wiring import open_house
 
-EXPLICIT = "1.2.840.10008.1.2.1"
 AT = datetime(2026, 11, 21, 1, 0, tzinfo=UTC)
 
 
 def receive(house, name):
-    data_set = film(study=name)
-    return house.spool.store(
-        encode(data_set),
-        transfer_syntax_uid=EXPLICIT,
-        sop_class_uid=data_set.SOPClassUID,
-        sop_instance_uid=data_set.SOPInstanceUID,
-        calling_ae_title="CR1",
-    )
+    return bring(house.spool, film(study=name))
 
 
 def answer(house, stored, encoder=None):
@@ -65,7 +59,7 @@ def viewed(number):
 
 @pytest.fixture
 def house(tmp_path):
-    opened = open_house(load(data_dir=tmp_path / "data", environment={}))
+    opened = open_house(prepared(load(data_dir=tmp_path / "data", environment={})))
     stored = receive(opened, "answered")
     answer(opened, stored)
     receive(opened, "waiting")

@@ -5,16 +5,25 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from typer.testing import CliRunner
 
 from hoichan.adapters.audit_sql import Wanted
-from hoichan.errors import ConfigurationError
+from hoichan.adapters.quarantine_sql import QuarantineSql
+from hoichan.adapters.set_aside_sql import WHOLE, SetAsideSql
+from hoichan.adapters.spool_disk import CHANGED_CONTENT
+from hoichan.adapters.spool_identity import identity_of
+from hoichan.adapters.spools_sql import SpoolsSql
+from hoichan.errors import ConfigurationError, KilledItsRecorders
 from hoichan.guard.audit import Audited
-from hoichan.settings import load
+from hoichan.settings import Settings, load
 from hoichan.testing.house import COMMAND_SECONDS, HOICHAN
+from hoichan.testing.ports import FakeClock
+from service.aside import Quarantine
 from service.cli import app
 from service.wiring import open_house
 from tests.unit.service.test_backup import answer, receive
@@ -127,6 +136,58 @@ def test_the_class_of_a_record_is_said_and_recorded(shell):
     shell.config.write_text(CONFIG.replace('"elsewhere"', '"here"'), encoding="utf-8")
     (kept,) = json.loads(shell.run("retention", "--dry-run", "--json").stdout)["kept"] or [None]
     assert kept is None  # too young for any class: not even looked at
+
+
+def test_a_machine_that_is_lost_for_good_holds_nothing_back(shell):
+    """Its quarantine has another version of the one image, and it had set another study aside."""
+    engine, clock = shell.house.engine, shell.house.clock
+    uid, lost, elsewhere = shell.stored.study_instance_uid, "1" * 32, "1.2.840.99.7"
+    lying = {"a.json": (CHANGED_CONTENT, shell.stored.path.stem)}
+    QuarantineSql(engine, clock).tell(lost, lying)
+    SetAsideSql(engine, clock, lambda: lost).add(elsewhere, WHOLE, code=KilledItsRecorders.code)
+    assert json.loads(shell.run("retention", "--dry-run", "--json").stdout)["reasons"] == {"quarantined": 1}
+    (told,) = json.loads(shell.run("retention", "spools", "--json").stdout)
+    assert (told["spool"], told["quarantined"], told["set_aside"], told["is_here"]) == (lost, 1, 1, False)
+    assert shell.run("retention", "forget", "2" * 32).exit_code == 1
+    done = shell.run("retention", "forget", lost)
+    assert done.stdout == "Forgotten: 1 files in quarantine, 1 objects set aside.\n"
+    assert json.loads(shell.run("retention", "spools", "--json").stdout) == []
+    assert f"spool {lost} forgotten" in shell.audited()
+    assert [line.event for line in shell.house.studies.trail(elsewhere)][-1] == "set_aside_lost"
+    told = json.loads(shell.run("retention", "--dry-run", "--json").stdout)
+    assert [one["study"] for one in told["goes"]] == [uid]
+
+
+def test_the_spool_of_this_machine_is_not_forgotten(shell):
+    here = identity_of(shell.house.settings.storage.spool_dir)
+    SetAsideSql(shell.house.engine, shell.house.clock, lambda: here).add("1.2.840.99.7", WHOLE, code="x")
+    assert "this machine" in shell.run("retention", "spools").stdout
+    assert isinstance(shell.run("retention", "forget", here).exception, ConfigurationError)
+    assert [one["set_aside"] for one in json.loads(shell.run("retention", "spools", "--json").stdout)] == [1]
+
+
+def test_a_machine_that_was_only_thought_to_be_lost_tells_again(tmp_path):
+    settings = Settings.model_validate({"storage": {"data_dir": tmp_path, "reserve_bytes": 0}})
+    clock = FakeClock()
+    with closed(open_house(settings)) as house:
+        teller = Quarantine(replace(house, clock=clock))
+        folder = settings.storage.spool_dir / "quarantine"
+        folder.mkdir(parents=True, exist_ok=True)
+        note = {"reason": CHANGED_CONTENT, "sop_instance_uid": "1.2.3"}
+        (folder / "a.json").write_text(json.dumps(note), encoding="utf-8")
+        assert teller.step() == 1
+        spools = SpoolsSql(house.engine, clock)
+        assert spools.forget(identity_of(settings.storage.spool_dir)) is not None
+        assert teller.step() == 0
+        clock.advance(301)
+        assert teller.step() == 1
+        assert [one.quarantined for one in spools.known()] == [1]
+
+
+@contextmanager
+def closed(house):
+    yield house
+    house.engine.dispose()
 
 
 def test_nothing_is_removed_while_it_is_switched_off(shell):

@@ -1,143 +1,26 @@
-"""Images leave the spool and the object store when the rules say so, and never before; kill -9 anywhere."""
+"""Which images leave the spool and the object store by the rules, and which stay."""
 
 from __future__ import annotations
 
-import os
-import shutil
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
-from hoichan.adapters.audit_sql import KEY_FILE, AuditSql, Wanted
-from hoichan.adapters.database import open_database
+from hoichan.adapters.audit_sql import Wanted
 from hoichan.adapters.forwards_sql import CLOSED, ForwardsSql, Revision
-from hoichan.adapters.objects_disk import ObjectsDisk
-from hoichan.adapters.originals import Originals
 from hoichan.adapters.quarantine_sql import QuarantineSql, lying_in
-from hoichan.adapters.records_sql import StudiesSql
-from hoichan.adapters.retention_sql import DONE, RetentionSql
-from hoichan.adapters.spool_shared import SharedSpool
-from hoichan.errors import ConfigurationError, RecordsUnavailable
+from hoichan.adapters.retention_sql import DONE
+from hoichan.errors import RecordsUnavailable
 from hoichan.guard.audit import Audited
-from hoichan.intake.dataset import read_spooled
-from hoichan.reporting.deliveries import plan
 from hoichan.reporting.forwarding import Errand, ForwardState, Told
-from hoichan.reporting.reports import compose
 from hoichan.reporting.retention import RecordClass, decide
-from hoichan.settings import FolderDestination, Retention, RetentionRule, Settings
-from hoichan.testing.database import migrated
-from hoichan.testing.datasets import encode, film, rejection_note
-from hoichan.testing.objects import FakeObjects
-from hoichan.testing.ports import FakeClock, FakeEncoder
-from service.retention import Keeper, mark_removed
-
-EXPLICIT = "1.2.840.10008.1.2.1"
-NIGHT = datetime(2026, 11, 21, 16, 0, tzinfo=UTC)  # 23:00 in Vietnam
-RULES = (RetentionRule(name="old", days=30),)
-OUTBOX = FolderDestination(name="outbox", kind="folder", path="outbox")
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory):
-    file = tmp_path_factory.mktemp("template") / "records.sqlite"
-    engine = open_database(f"sqlite:///{file}")
-    migrated(engine)
-    engine.dispose()
-    return file
-
-
-class Site:
-    """A house without processes: record, spool, objects, and the keeper of one night."""
-
-    def __init__(self, folder, template, **settings):
-        self.folder = folder
-        shutil.copy(template, folder / "records.sqlite")
-        self.engine = open_database(f"sqlite:///{folder / 'records.sqlite'}")
-        self.clock = FakeClock(NIGHT)
-        self.objects = FakeObjects()
-        self.documents = ObjectsDisk(folder / "objects")
-        self.studies = StudiesSql(self.engine, self.documents, self.clock)
-        self.retention = RetentionSql(self.engine)
-        self.audit = AuditSql(self.engine, folder / KEY_FILE)
-        self.spool = self.machine("spool")
-        self.settings = Settings(
-            retention=Retention(
-                **{"enabled": True, "originals": "elsewhere", "rules": RULES, "pressure_days": 1} | settings
-            )
-        )
-        self.trimmed = []
-        self.keeper = self.restarted()
-
-    def machine(self, name):
-        originals = Originals(
-            self.folder / name,
-            engine=self.engine,
-            objects=self.objects,
-            cache_dir=self.folder / f"{name}-cache",
-            cache_bytes=1 << 20,
-        )
-        return SharedSpool(self.folder / name, originals)
-
-    def restarted(self, spool=None):
-        return Keeper(
-            self.retention,
-            spool or self.spool,
-            self.clock,
-            self.settings,
-            audit=self.audit,
-            trim=self.trimmed.append,
-            elsewhere=QuarantineSql(self.engine, self.clock).changed,
-        )
-
-    def receive(self, data_set, *, days_ago, spool=None):
-        spool = spool or self.spool
-        stored = spool.store(
-            encode(data_set),
-            transfer_syntax_uid=EXPLICIT,
-            sop_class_uid=data_set.SOPClassUID,
-            sop_instance_uid=data_set.SOPInstanceUID,
-            calling_ae_title="CR1",
-        )
-        came = (self.clock.now() - timedelta(days=days_ago)).timestamp()
-        os.utime(spool.file(stored.path), (came, came))
-        return stored
-
-    def record(self, stored, spool=None):
-        spool = spool or self.spool
-        (one,) = [s for s in spool.listing(stored.study_instance_uid) if s.path == stored.path]
-        part = read_spooled(spool, one, UTC)
-        spool.originals.share(part.instances[0])
-        self.studies.add_arrivals(part, part.instances)
-
-    def answer(self, uid, *, delivered=True):
-        study = self.studies.assemble(self.studies.current(uid))
-        report = compose(
-            study, results=[], findings=[], refusals=(), manifests=[], predecessor=None, now=self.clock.now()
-        )
-        documents = FakeEncoder().encode(study, report)
-        deliveries = plan(report, study, (OUTBOX,), documents, self.clock.now())
-        self.studies.save(study, report=report, documents=documents, deliveries=deliveries)
-        for delivery in deliveries if delivered else ():
-            self.studies.acknowledged(delivery.idempotency_key, "ok")
-        return report
-
-    def study(self, name="study", *, days_ago=40, delivered=True):
-        """A study that was received, answered and delivered; its place on the disk."""
-        stored = self.receive(film(study=name), days_ago=days_ago)
-        self.record(stored)
-        self.answer(stored.study_instance_uid, delivered=delivered)
-        return stored
-
-    def is_here(self, stored):
-        return (self.folder / "spool" / stored.path).exists()
-
-    def events(self, stored):
-        return [line.event for line in self.studies.trail(stored.study_instance_uid)]
+from hoichan.testing.datasets import film, rejection_note
+from tests.unit.service.retention_site import NIGHT, Site
 
 
 @pytest.fixture
-def site(tmp_path, template):
-    opened = Site(tmp_path, template)
+def site(tmp_path):
+    opened = Site(tmp_path)
     yield opened
     opened.engine.dispose()
 
@@ -259,24 +142,24 @@ def test_a_lifted_hold_lets_go(site):
     assert site.events(stored)[-3:] == ["hold_added", "hold_lifted", "images_removed"]
 
 
-def test_nothing_goes_by_day_or_while_it_is_switched_off(tmp_path, template):
+def test_nothing_goes_by_day_or_while_it_is_switched_off(tmp_path):
     (tmp_path / "off").mkdir()
-    off = Site(tmp_path / "off", template, enabled=False)
+    off = Site(tmp_path / "off", enabled=False)
     stored = off.study()
     assert off.keeper.step() == 0 and off.is_here(stored)
     assert [v.rule for v, _ in off.keeper.plan().goes] == ["old"]  # a dry run tells all the same
     assert off.trimmed == [NIGHT - timedelta(days=30)]  # the engine's memory is no record
     off.engine.dispose()
     (tmp_path / "day").mkdir()
-    day = Site(tmp_path / "day", template)
+    day = Site(tmp_path / "day")
     stored = day.study()
     day.clock.advance(10 * 3600)  # nine in the morning
     assert day.keeper.step() == 0 and day.is_here(stored) and day.trimmed == []
     day.engine.dispose()
 
 
-def test_the_class_of_the_record_counts_where_ours_is_the_only_copy(tmp_path, template):
-    site = Site(tmp_path, template, originals="here")
+def test_the_class_of_the_record_counts_where_ours_is_the_only_copy(tmp_path):
+    site = Site(tmp_path, originals="here")
     general, death = site.study("general", days_ago=4000), site.study("death", days_ago=4000)
     site.retention.classify(death.study_instance_uid, RecordClass.GENERAL, by="uid:0", at=NIGHT)
     site.retention.classify(death.study_instance_uid, RecordClass.DEATH, by="uid:0", at=NIGHT)
@@ -284,92 +167,6 @@ def test_the_class_of_the_record_counts_where_ours_is_the_only_copy(tmp_path, te
     assert site.keeper.step() == 1
     assert not site.is_here(general) and site.is_here(death)
     site.engine.dispose()
-
-
-class Killed(Exception):
-    """As kill -9 would: nothing after it runs."""
-
-
-@pytest.mark.parametrize("after", ["mark", "files", "objects", "audit"])
-def test_a_kill_at_any_step_is_finished_after_the_next_start(site, after):
-    stored = site.study()
-    digest = site.studies.current(stored.study_instance_uid).instances[0].sha256
-
-    class Dying:
-        """The real parts, until the step at which the process is killed."""
-
-        def __init__(self, real, *methods):
-            self._real, self._methods = real, methods
-
-        def __getattr__(self, name):
-            if name in self._methods:
-                raise Killed
-            return getattr(self._real, name)
-
-    where = {"mark": "is_held", "audit": "end"}
-    retention = Dying(site.retention, where.get(after, ""))
-    spool = Dying(site.spool, "")
-    spool.originals = Dying(site.spool.originals, {"files": "remove_shared", "objects": ""}.get(after, ""))
-
-    audit = Dying(site.audit, "append" if after == "objects" else "")
-    with pytest.raises(Killed):
-        Keeper(retention, spool, site.clock, site.settings, audit=audit).step()
-    assert len(site.retention.marked()) == 1
-    assert site.is_here(stored) is (after == "mark")
-    site.clock.advance(12 * 3600)  # by day, too: it was decided
-    assert site.restarted().step() == 1
-    assert not site.is_here(stored) and not site.objects.has(digest) and site.retention.marked() == []
-    assert site.events(stored).count("images_removed") == 1
-
-
-def test_a_hold_that_comes_between_the_decision_and_the_deed_wins(site):
-    stored = site.study()
-    site.retention.mark(
-        stored.study_instance_uid,
-        lambda facts: next(v for f, v in site.keeper._verdicts(pressure=False)),
-        set(),
-        site.clock.now(),
-    )
-    number = site.retention.add_hold(
-        study=stored.study_instance_uid, reason="court", by="uid:0", at=site.clock.now()
-    )
-    assert site.keeper.step() == 0 and site.is_here(stored)
-    assert site.events(stored)[-1] == "images_kept" and site.retention.marked() == []
-    site.retention.lift_hold(number, by="uid:0", at=site.clock.now())
-    site.clock.advance(7200)
-    assert site.keeper.step() == 1
-
-
-def test_a_store_that_is_away_is_tried_again(site):
-    stored = site.study()
-    site.objects.away = True
-    with pytest.raises(RecordsUnavailable):
-        site.keeper.step()
-    site.objects.away = False
-    assert site.keeper.step() == 1 and site.events(stored)[-1] == "images_removed"
-    assert site.objects.kept == {}
-
-
-def test_an_image_that_comes_later_stays_and_the_rules_begin_anew(site):
-    stored = site.study()
-    assert site.keeper.step() == 1
-    site.clock.advance(3600)
-    late = site.receive(film(instance="late"), days_ago=0)
-    site.record(late)
-    study = mark_removed(site.studies.current(stored.study_instance_uid), site.retention, site.spool)
-    assert sorted(instance.removed for instance in study.instances) == [False, True]
-    site.answer(stored.study_instance_uid)
-    site.clock.advance(86400)
-    assert site.keeper.step() == 0 and site.is_here(late)
-    site.clock.advance(86400 * 31)
-    assert site.keeper.step() == 1 and not site.is_here(late)
-    assert len(site.retention.done_of([stored.study_instance_uid])) == 1
-
-
-def test_a_study_whose_images_are_here_is_not_changed(site):
-    stored = site.study()
-    study = site.studies.current(stored.study_instance_uid)
-    assert mark_removed(study, site.retention, site.spool) is study
 
 
 def test_a_note_that_rejects_images_outlives_them(site):
@@ -382,8 +179,8 @@ def test_a_note_that_rejects_images_outlives_them(site):
     assert site.is_here(note) and len(site.spool.listing(note.study_instance_uid)) == 1
 
 
-def test_a_full_disk_takes_the_oldest_until_there_is_room(tmp_path, template):
-    site = Site(tmp_path, template, pressure_free_bytes=1000)
+def test_a_full_disk_takes_the_oldest_until_there_is_room(tmp_path):
+    site = Site(tmp_path, pressure_free_bytes=1000)
     oldest, older, old = (site.study(str(days), days_ago=days) for days in (5, 4, 3))
     site.clock.advance(12 * 3600)  # at any hour
     room = iter([0, 0, 0, 2000, 2000, 2000])
@@ -392,43 +189,6 @@ def test_a_full_disk_takes_the_oldest_until_there_is_room(tmp_path, template):
     assert [site.is_here(stored) for stored in (oldest, older, old)] == [False, False, True]
     assert site.studies.trail(oldest.study_instance_uid)[-1].details["rule"] == "disk_pressure"
     site.engine.dispose()
-
-
-def test_a_removed_image_that_is_sent_again_unchanged_goes_by_the_rules_once_more(site):
-    stored = site.study()
-    assert site.keeper.step() == 1 and not site.is_here(stored)
-    site.clock.advance(3600)
-    again = site.receive(film(), days_ago=0)
-    assert not again.duplicate and not again.quarantined and site.is_here(stored)
-    site.clock.advance(24 * 3600)
-    assert site.keeper.step() == 0 and site.keeper.sweep() == 0 and site.is_here(stored)  # young
-    site.clock.advance(30 * 24 * 3600)
-    hold = site.retention.add_hold(
-        study=stored.study_instance_uid, reason="court", by="uid:0", at=site.clock.now()
-    )
-    assert site.keeper.sweep() == 0 and site.is_here(stored)
-    site.retention.lift_hold(hold, by="uid:0", at=site.clock.now())
-    site.clock.advance(24 * 3600)
-    assert site.keeper.sweep() == 1 and not site.is_here(stored)
-    assert site.events(stored).count("images_removed") == 2
-    total, _ = site.audit.search(Wanted(what=Audited.STUDY_DELETED), limit=10)
-    assert total == 2 and site.audit.verify() is None
-    site.clock.advance(24 * 3600)
-    assert site.keeper.sweep() == 0
-
-
-def test_another_machine_removes_its_own_files(site):
-    other = site.machine("other")
-    stored = site.receive(film(), days_ago=40, spool=other)
-    site.record(stored, spool=other)
-    site.answer(stored.study_instance_uid)
-    assert site.keeper.step() == 1  # the record and the store; the file is on the other machine
-    place = other.file(stored.path)
-    assert place.exists()
-    keeper = site.restarted(other)
-    assert keeper.sweep() == 1 and not (site.folder / "other" / stored.path).exists()
-    assert keeper.sweep() == 0
-    assert len(site.retention.done_of([stored.study_instance_uid])) == 1
 
 
 def test_a_dry_run_says_what_and_how_much_and_changes_nothing(site):
@@ -462,21 +222,6 @@ def test_many_studies_are_looked_at_page_by_page(site):
     assert site.retention.end(removal, DONE, at=NIGHT)
     left = [f.study_instance_uid for f in site.retention.candidates(NIGHT, set())]
     assert len(left) == 1202 and found[700] not in left
-
-
-def test_nothing_goes_that_could_not_be_recorded(site):
-    stored = site.study()
-    site.audit.check()
-    (site.folder / KEY_FILE).chmod(0o644)  # others can read the key: the log cannot be trusted
-    with pytest.raises(ConfigurationError, match="chmod 600"):
-        Keeper(
-            site.retention,
-            site.spool,
-            site.clock,
-            site.settings,
-            audit=AuditSql(site.engine, site.folder / KEY_FILE),
-        ).step()
-    assert site.is_here(stored)
 
 
 def test_a_hold_on_a_patient_outlives_another_number(site):
