@@ -8,7 +8,7 @@ down. Whatever a crash leaves half done is found by `recover` at the next start.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -29,7 +29,9 @@ from service.recording import Recorder
 
 log = structlog.get_logger()
 
-LONGEST_WAIT = timedelta(seconds=1)
+LONGEST_WAIT = timedelta(seconds=1)  # until somebody looks whether its associations have ended
+# What changes without a mark (a late order) is seen after so long: a look asks the record some twenty times.
+LONGEST_REST = timedelta(seconds=5)
 POISON_WAIT = timedelta(minutes=1)  # before a study that made us stumble is looked at again
 # What an object that no library reads may raise; neither the disk nor the database raises these.
 _OF_ONE_STUDY = (ArithmeticError, AttributeError, BytesLengthException, LookupError, TypeError, ValueError)
@@ -37,6 +39,15 @@ ADOPT_PAUSE = timedelta(seconds=60)
 MOST_DEADLY = 8  # objects of one study that kill who reads them; then nobody looks at the rest either
 
 Alone = Callable[[StudyInstanceUID], str | None]  # what it died of; "": nobody knows; None: it lives
+
+
+@dataclass(frozen=True, slots=True)
+class _Waits:
+    """A study that is not complete."""
+
+    at: datetime  # when to see whether an association has ended
+    look_at: datetime  # when to look at the study whatever is seen then
+    is_open: bool | None = None  # at the last look; None: look in any case
 
 
 class Arrivals:
@@ -67,7 +78,7 @@ class Arrivals:
         self._line = line
         self._clock = clock
         self._settings = settings
-        self._waiting: dict[StudyInstanceUID, datetime] = {}  # when to look again
+        self._waiting: dict[StudyInstanceUID, _Waits] = {}
         self._looked_at = datetime.min.replace(tzinfo=UTC)  # by a clock that somebody may set
         self._adopted_at = datetime.min.replace(tzinfo=UTC)
 
@@ -111,10 +122,14 @@ class Arrivals:
         """One round over what is fresh and what is due; whether anything was there to do."""
         now = self._clock.now()
         if now < self._looked_at:  # the clock was set back: what was planned would come too late
-            self._waiting = dict.fromkeys(self._waiting, now)
+            self._waiting = dict.fromkeys(self._waiting, _Waits(now, now))
         self._looked_at = now
         fresh = set(self._spool.take_fresh())
-        due = {uid for uid, at in self._waiting.items() if at <= now}
+        due = {
+            uid
+            for uid, waits in list(self._waiting.items())
+            if waits.at <= now and self._is_due(uid, waits, now)
+        }
         todo = sorted(fresh | due)
         for position, uid in enumerate(todo):
             try:
@@ -124,7 +139,7 @@ class Arrivals:
                 self._spool.looked_at(uid)
             except _OF_ONE_STUDY as error:  # it must not hold up all those behind it
                 log.error("study_not_looked_at", study=uid, code=f"unexpected.{type(error).__name__}")
-                self._waiting[uid] = now + POISON_WAIT
+                self._waiting[uid] = _Waits(now + POISON_WAIT, now + POISON_WAIT)
             except Exception:
                 for left in todo[position:]:  # their marks are taken: somebody has to look again
                     self._spool.mark_fresh(left)
@@ -132,6 +147,13 @@ class Arrivals:
         if todo:
             self._spool.looking(None)
         return bool(fresh or due)
+
+    def _is_due(self, uid: StudyInstanceUID, waits: _Waits, now: datetime) -> bool:
+        """Whether to look at the study; else its association is looked after again in a moment."""
+        if waits.is_open is None or now >= waits.look_at or self._spool.is_open(uid) != waits.is_open:
+            return True
+        self._waiting[uid] = replace(waits, at=min(waits.look_at, now + LONGEST_WAIT))
+        return False
 
     def _look(self, uid: StudyInstanceUID) -> None:
         aside = self._aside.of(uid) if self._aside is not None else frozenset()
@@ -154,10 +176,11 @@ class Arrivals:
                 return  # looked at again when a person has decided
             study = self._studies.current(uid) or study
             expected = self._corrections.expected(uid)
+        is_open, now = self._spool.is_open(uid), self._clock.now()
         verdict = completeness(
             study,
-            is_open=self._spool.is_open(uid),
-            now=self._clock.now(),
+            is_open=is_open,
+            now=now,
             rules=self._settings.assembly,
             senders=self._settings.listener.senders,
             evidence=evidence_of(self._spool, uid),
@@ -165,7 +188,8 @@ class Arrivals:
         )
         if not verdict.complete:
             if verdict.look_again_at is not None:  # an association may end without a further mark
-                self._waiting[uid] = min(verdict.look_again_at, self._clock.now() + LONGEST_WAIT)
+                look_at = min(verdict.look_again_at, now + LONGEST_REST)
+                self._waiting[uid] = _Waits(min(look_at, now + LONGEST_WAIT), look_at, is_open)
             return
         assembled = self._studies.assemble(replace(study, closed_by=verdict.closed_by))
         if assembled is not None:

@@ -40,6 +40,8 @@ PATTERNS: Sequence[tuple[str, str]] = (
     (r"destination_not_configured", "not_configured"),
     (r"(AE|CE)\b", "hl7_content"),
     (r"(AR|CR)\b", "hl7_later"),
+    (r"images_not_there", "images_not_there"),
+    (r"images_not_known", "images_not_known"),
     (r"overtaken", "overtaken"),
     (r"gave_way", "gave_way"),
     (r"cancelled", "cancelled"),
@@ -51,6 +53,7 @@ NAMES = tuple(dict.fromkeys([*(name for _, name in PATTERNS), "clock_skew", "nag
 
 MOST_AHEAD = timedelta(minutes=5)  # a study made later than it came: a clock is wrong
 FEWEST_PAUSES = 10
+LONGEST_PAUSE = timedelta(seconds=1)
 # Milliseconds between two objects that a delayed acknowledgement makes (RFC 1122 4.2.3.2)
 STALLS = ((38.0, 48.0), (195.0, 215.0))
 
@@ -66,9 +69,12 @@ def is_ahead(made_at: datetime | None, received_at: datetime) -> bool:
 
 
 def is_stalled(received_at: Sequence[datetime]) -> bool:
-    """Whether the objects came in the steps of a delayed acknowledgement (Nagle at the sender)."""
+    """Whether the objects came in the steps of a delayed acknowledgement (Nagle at the sender).
+
+    What came after a longer pause may have come by another association: that pause says nothing.
+    """
     times = sorted(received_at)
-    pauses = [(b - a).total_seconds() * 1000 for a, b in pairwise(times)]
+    pauses = [(b - a).total_seconds() * 1000 for a, b in pairwise(times) if b - a <= LONGEST_PAUSE]
     if len(pauses) < FEWEST_PAUSES:
         return False
     for low, high in STALLS:

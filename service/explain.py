@@ -6,13 +6,14 @@ from collections.abc import Iterator, Sequence
 from zoneinfo import ZoneInfo
 
 from hoichan.adapters.audit_sql import Wanted
+from hoichan.adapters.neighbours_read import came_near
 from hoichan.adapters.records_read import ReadingSql
 from hoichan.adapters.set_aside_sql import SetAsideSql
 from hoichan.errors import ConfigurationError
 from hoichan.intake.door import is_uid
 from hoichan.ports import TrailEntry
 from hoichan.types import StudyInstanceUID
-from service.story import story
+from service.story import Part, aside, story
 from service.web.rendering import catalogue
 from service.web.words import Words
 from service.wiring import House
@@ -39,23 +40,26 @@ def trail(entries: Sequence[TrailEntry], language: str, zone: ZoneInfo) -> Itera
 def where(house: House, uid: StudyInstanceUID) -> Iterator[str]:
     """Where the study stands: a line a step or receiver, and under it what to do. Raises StudyUnknown."""
     words = _words(house)
-    for one in SetAsideSql(house.engine, house.clock).standing():
-        if one.study_instance_uid == uid:
-            what = one.sop_instance_uid or uid
-            yield f"{MARKS['bad']} {words('story.set_aside', what=what, code=one.code)}"
-            yield f"  → {words('story.set_aside_do')}"
-    if house.studies.current(uid) is None:
+    parts = aside(words, SetAsideSql(house.engine, house.clock).standing(uid))
+    current = house.studies.current(uid)
+    if current is None:
+        yield from _lines(parts)
         return
     reading = ReadingSql(house.engine, house.objects)
     _, opened = house.audit.search(Wanted(study_instance_uid=uid), limit=MOST_READERS)
-    parts = story(
+    parts += story(
         words,
         reading.study(uid),
         house.studies.trail(uid),
         receivers=house.work.receivers(),
         opened=opened,
-        study=house.studies.current(uid),
+        study=current,
+        near=came_near(house.engine, uid, current.calling_ae_title),
     )
+    yield from _lines(parts)
+
+
+def _lines(parts: Sequence[Part]) -> Iterator[str]:
     width = max((len(part.label) for part in parts), default=0)
     for part in parts:
         yield f"{MARKS[part.tone]} {part.label:<{width}}  {part.text}"

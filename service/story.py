@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from hoichan.adapters.audit_sql import Line as AuditLine
+from hoichan.adapters.set_aside_sql import SetAside
 from hoichan.adapters.views import DeliveryView, StudyView
 from hoichan.adapters.work_sql import Reach, Receiver
 from hoichan.guard.audit import Audited
@@ -39,9 +41,13 @@ def story(
     receivers: Mapping[str, Receiver],
     opened: Sequence[AuditLine] = (),
     study: Study | None = None,
+    near: Sequence[datetime] = (),
 ) -> list[Part]:
-    """The steps of a study in their order. `study` has the single images, for the faults of receiving."""
-    parts = [*_received(words, view, lines, study), *_analysed(words, view, lines)]
+    """The steps of a study in their order. `study` has the single images, for the faults of receiving.
+
+    `near`: when its sender's objects came about that time, of other studies too.
+    """
+    parts = [*_received(words, view, lines, study, near), *_analysed(words, view, lines)]
     parts += [_delivered(words, one, receivers.get(one.destination)) for one in _newest(view.deliveries)]
     seen = [line.record for line in opened if line.record.what in SEEN][:MOST_READERS]
     readers = dict.fromkeys(f"{one.who} {words.short(one.when)}" for one in seen)
@@ -50,7 +56,26 @@ def story(
     return parts
 
 
-def _received(words: Words, view: StudyView, lines: Sequence[TrailEntry], study: Study | None) -> list[Part]:
+def aside(words: Words, standing: Sequence[SetAside]) -> list[Part]:
+    """What of a study was set aside for killing who recorded it."""
+    return [
+        Part(
+            label=words("story.aside"),
+            text=words("story.set_aside", what=one.sop_instance_uid or one.study_instance_uid, code=one.code),
+            tone="bad",
+            do=words("story.set_aside_do"),
+        )
+        for one in standing
+    ]
+
+
+def _received(
+    words: Words,
+    view: StudyView,
+    lines: Sequence[TrailEntry],
+    study: Study | None,
+    near: Sequence[datetime],
+) -> list[Part]:
     entry = view.entry
     seconds = (entry.last_received_at - entry.first_received_at).total_seconds()
     text = words(
@@ -64,7 +89,8 @@ def _received(words: Words, view: StudyView, lines: Sequence[TrailEntry], study:
     parts = [Part(label=words("story.received"), text=text, tone="ok")]
     if is_ahead(entry.study_datetime, entry.first_received_at):
         parts.append(_fault(words, "clock_skew"))
-    if study is not None and is_stalled([one.received_at for one in study.instances]):
+    own = [one.received_at for one in study.instances] if study is not None else []
+    if is_stalled(own) or is_stalled(near):
         parts.append(_fault(words, "nagle"))
     closed = _last(lines, "study_assembled", entry.last_revision)
     if closed is None or entry.state is StudyState.RECEIVING:

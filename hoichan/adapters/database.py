@@ -7,11 +7,13 @@ power cut (STACK, decision 1).
 from __future__ import annotations
 
 import sqlite3
+import time
 from contextlib import closing
 from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from hoichan.errors import ConfigurationError, StorageUnusable
 
@@ -21,6 +23,8 @@ HEAD = "0023"  # the migration this program is written for
 FROZEN_SECONDS = 15
 # Whoever opens SQLite waits for one that repairs its journal after a crash, or writes on a slow disk.
 BUSY_SECONDS = 60.0
+# A connection that rested longer is asked whether it still lives; one in steady use is not asked each time.
+RESTED_SECONDS = 1.0
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _ONE_AT_A_TIME = {  # held until the end of the transaction, by the first of those that start together
     "sqlite": "BEGIN IMMEDIATE",
@@ -43,7 +47,7 @@ def open_database(url: str) -> sa.Engine:
 
 
 def _open_server(url: sa.URL) -> sa.Engine:
-    engine = sa.create_engine(url, pool_pre_ping=True, hide_parameters=True)
+    engine = sa.create_engine(url, hide_parameters=True)
 
     @sa.event.listens_for(engine, "connect")
     def _prepare(connection: DBAPIConnection, _record: object) -> None:
@@ -51,6 +55,22 @@ def _open_server(url: sa.URL) -> sa.Engine:
         cursor.execute(f"SET idle_in_transaction_session_timeout = '{FROZEN_SECONDS}s'")
         cursor.close()
         connection.commit()
+
+    @sa.event.listens_for(engine, "checkin")
+    def _rests(_connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
+        record.info["rests_since"] = time.monotonic()
+
+    @sa.event.listens_for(engine, "checkout")
+    def _ask(connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: PoolProxiedConnection) -> None:
+        now = time.monotonic()
+        if now - record.info.get("rests_since", now) < RESTED_SECONDS:
+            return
+        try:
+            alive = engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error:
+            alive = False
+        if not alive:  # nor are those that came before it: the server was away
+            raise sa.exc.InvalidatePoolError
 
     return engine
 

@@ -10,6 +10,7 @@ from typing import cast
 import sqlalchemy as sa
 
 from hoichan.adapters.database import migrate, open_database, schema_version
+from hoichan.settings import Settings
 
 
 def migrated(engine: sa.Engine) -> None:
@@ -20,6 +21,14 @@ def migrated(engine: sa.Engine) -> None:
     with closing(sqlite3.connect(":memory:")) as template, closing(engine.raw_connection()) as connection:
         template.deserialize(_schema())
         template.backup(cast(sqlite3.Connection, connection.driver_connection))
+
+
+def prepared(settings: Settings) -> Settings:
+    """These settings; the record that they name has its schema from now on: nobody who opens it waits."""
+    engine = open_database(settings.storage.database_url)
+    migrated(engine)
+    engine.dispose()
+    return settings
 
 
 @cache

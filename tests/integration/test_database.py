@@ -56,12 +56,12 @@ def test_whoever_opens_waits_for_the_repair_of_the_journal(repaired, monkeypatch
     end = threading.Timer(0.2, holder.close)
     end.start()
     open_database(url).dispose()
-    end.join(10)
+    end.join(60)
 
 
 def _migrate_together(url, barrier, told):
     engine = open_database(url)
-    barrier.wait(60)
+    barrier.wait(120)
     told.put(migrate(engine))
     engine.dispose()
 
@@ -74,9 +74,9 @@ def test_processes_that_start_together_migrate_once(engine, tmp_path):
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join(120)
     assert [process.exitcode for process in processes] == [0, 0, 0]
-    assert sorted(str(told.get(timeout=5)) for _ in processes) == [HEAD, HEAD, "None"]
+    assert sorted(str(told.get(timeout=60)) for _ in processes) == [HEAD, HEAD, "None"]
     assert schema_version(engine) == HEAD
 
 

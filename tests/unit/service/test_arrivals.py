@@ -8,6 +8,7 @@ from io import BytesIO
 from types import SimpleNamespace
 
 import pytest
+import sqlalchemy as sa
 from pydicom import dcmread
 
 from hoichan.adapters.database import open_database
@@ -96,6 +97,35 @@ def test_a_clock_that_is_set_back_a_day_holds_no_study_for_a_day(door):
     uid = door.receive(film())
     door.arrivals.step()
     door.clock.advance(-86_400)
+    door.arrivals.step()
+    assert list(door.engine.studies) == [(uid, 1, 0)]
+
+
+def test_while_nothing_changes_the_record_is_not_asked(door):
+    door.receive(film())
+    door.arrivals.step()
+    asked = []
+    sa.event.listen(door.database, "before_cursor_execute", lambda *arguments: asked.append(arguments[2]))
+    for _ in range(4):
+        door.clock.advance(1)
+        Arrivals.step(door.arrivals)
+    assert asked == []
+    door.clock.advance(1)
+    Arrivals.step(door.arrivals)
+    assert asked
+
+
+def test_an_association_that_ends_without_a_mark_is_noticed_within_a_second(door):
+    """Its process died: nobody marks the study."""
+    uid = door.receive(film())
+    door.spool.opened(uid, "one")
+    door.arrivals.step()
+    door.clock.advance(6)
+    door.arrivals.step()
+    assert door.engine.studies == {}
+    door.spool.released("one")
+    door.spool.take_fresh()
+    door.clock.advance(1)
     door.arrivals.step()
     assert list(door.engine.studies) == [(uid, 1, 0)]
 

@@ -77,6 +77,8 @@ def test_a_study_that_comes_before_it_was_made_tells_of_a_wrong_clock():
         ([41] * 9, False),
         ([8] * 12, False),
         ([41, 8] * 8, False),
+        ([41, 41, 4000] * 5, True),  # five associations
+        ([41, 4000] * 5, False),
         ([100] * 12, False),
     ],
 )

@@ -9,9 +9,10 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from hoichan.adapters.audit_sql import Wanted
+from hoichan.adapters.neighbours_read import came_near
 from hoichan.adapters.work_sql import WorkSql
 from hoichan.guard.audit import Audited, AuditRecord
-from hoichan.testing.reading import HOSTILE_NAME, PEOPLE, a_record, fill
+from hoichan.testing.reading import HOSTILE_NAME, PEOPLE, a_record, arrive, fill
 from service.story import story
 from service.web.rendering import LANGUAGES, catalogue
 from service.web.words import Words
@@ -77,6 +78,31 @@ def test_a_wrong_clock_is_noticed(filled):
     received = record.reading.study(uids["nothing"]).entry.first_received_at
     parts = told(filled, "nothing", made_at=received + timedelta(hours=7))
     assert "a clock is wrong" in next(part.text for part in parts if part.label == "Noticed")
+
+
+def test_a_stall_of_the_sender_is_seen_by_single_films(tmp_path):
+    """Twelve studies of one film in one association: no study alone could tell."""
+    record = a_record(tmp_path)
+    uids = []
+    for number in range(12):
+        uids.append(arrive(record, f"film-{number}").study_instance_uid)
+        arrive(record, f"other-{number}", sender="CR_ROOM2")
+        record.clock.advance(0.041)
+    record.clock.advance(3600)
+    alone = arrive(record, "alone").study_instance_uid
+    near = came_near(record.engine, uids[5], "CR_ROOM1")
+    assert len(near) == 12
+    words = Words("en", catalogue("en"), ZoneInfo("UTC"))
+
+    def noticed(uid, near):
+        parts = story(words, record.reading.study(uid), record.reading.trail(uid), receivers={}, near=near)
+        return [part for part in parts if part.label == "Noticed"]
+
+    assert noticed(uids[5], near)
+    assert not noticed(uids[5], ())
+    assert len(came_near(record.engine, alone, "CR_ROOM1")) == 1
+    assert came_near(record.engine, "1.2.3", "CR_ROOM1") == []
+    record.engine.dispose()
 
 
 def test_who_opened_it_is_told(filled):
