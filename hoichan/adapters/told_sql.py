@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from hoichan.adapters.schema_orders import changed_contents, messages, questions, retractions
+from hoichan.adapters.changes_sql import counted
+from hoichan.adapters.schema_orders import messages, questions, retractions
 from hoichan.errors import RecordsUnavailable
 
 
@@ -41,7 +42,7 @@ class ToldSql:
                 return ToldFigures(
                     questions=asked[0],
                     held=asked[1] or 0,
-                    changed=_counts(connection, changed_contents.c.difference),
+                    changed=counted(connection),
                     messages=_counts(connection, messages.c.answer),
                     retractions=connection.execute(
                         sa.select(sa.func.count())

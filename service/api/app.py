@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from hoichan.adapters.oidc_client import OidcClient
 from hoichan.adapters.passwords import Passwords
 from hoichan.adapters.people_sql import PeopleSql
 from hoichan.adapters.queue_read import QueueSql
+from hoichan.adapters.receivers_sql import ReceiversSql
 from hoichan.adapters.records_read import ReadingSql
 from hoichan.adapters.second_factor_sql import SecondFactors
 from hoichan.adapters.steering_sql import SteeringSql
@@ -74,6 +76,7 @@ from service.api.doorkeeper import Doorkeeper
 from service.api.gate import admit
 from service.api.witness import Witness
 from service.readiness import premises
+from service.receivers import InForce
 from service.web.reading_room import AppFiles
 from service.web.rendering import STATIC, Templates
 
@@ -183,6 +186,7 @@ def create_app(
             reading.engine, clock, {one.code: frozenset(one.senders) for one in settings.facilities}
         ),
     )
+    app.state.in_force = _in_force(app, app.state.desk)
     problems.register(app)
     app.add_middleware(Doorkeeper, names=settings.web.public_names)
     for router in (*API_ROUTERS, *DICOMWEB_ROUTERS):
@@ -194,3 +198,14 @@ def create_app(
     app.mount("/static/app", AppFiles(lambda language: offline(language=language)), name="app")
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     return app
+
+
+def _in_force(app: FastAPI, desk: Desk) -> InForce:
+    """What gives the application another desk when the receivers of the page have changed (ADR-0021)."""
+
+    def put(laid: Overlaid) -> None:
+        now: Desk = app.state.desk
+        site = replace(now.premises, settings=laid.settings)
+        app.state.desk = replace(now, settings=laid.settings, receivers=laid, premises=site)
+
+    return InForce(desk.receivers, ReceiversSql(desk.reading.engine, desk.clock), put)

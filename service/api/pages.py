@@ -17,6 +17,7 @@ from hoichan.adapters import reading_order
 from hoichan.adapters.audit_sql import Line, Wanted
 from hoichan.adapters.corrections_sql import CorrectionsSql
 from hoichan.adapters.list_filters import Shown
+from hoichan.adapters.neighbours_read import came_near
 from hoichan.adapters.views import DocumentView, ReadingPage, ResultView, StudyView
 from hoichan.guard.audit import Audited
 from hoichan.guard.roles import Action
@@ -40,7 +41,7 @@ from service.api.studies import (
     stretch_of,
 )
 from service.api.unmatched import waiting_for_a_patient
-from service.story import story
+from service.story import aside, story
 from service.web.reading_room import built
 
 MOST_READERS = 50
@@ -138,20 +139,28 @@ def show_record(request: Request, desk: AtDesk, study_uid: StudyUid) -> HTMLResp
 def show_trail(request: Request, desk: AtDesk, study_uid: StudyUid) -> HTMLResponse:
     """Where one study is, and every step of it, oldest first."""
     uid = StudyInstanceUID(study_uid)
-    lines = desk.reading.trail(uid)
+    lines = desk.reading.told(uid)
     desk.witness.record(request, Audited.VIEWED, study_uid, detail="trail")
+    words = desk.templates.words(desk.templates.language(request))
+    standing = desk.premises.aside.standing(uid)
+    parts = aside(words, standing)
+    current = desk.studies.current(uid)
+    if current is None:  # nothing of it could be recorded
+        what = {"lines": lines, "study_uid": uid, "parts": parts, "recorded": False, "again": bool(standing)}
+        return show(request, desk, "trail.html", dead=(), state="", unsent=False, **what)
     view = desk.reading.study(uid)
     caller = caller_of(request)
     opened: Sequence[Line] = ()
     if caller is not None and caller.may(Action.AUDIT_READ):
         _, opened = desk.witness.audit.search(Wanted(study_instance_uid=uid), limit=MOST_READERS)
-    parts = story(
-        desk.templates.words(desk.templates.language(request)),
+    parts += story(
+        words,
         view,
         lines,
         receivers=desk.work.receivers(),
         opened=opened,
-        study=desk.studies.current(uid),
+        study=current,
+        near=came_near(desk.reading.engine, uid, current.calling_ae_title),
     )
     dead = [one for one in view.deliveries if one.state is DeliveryState.DEAD]
     return show(
@@ -163,6 +172,8 @@ def show_trail(request: Request, desk: AtDesk, study_uid: StudyUid) -> HTMLRespo
         dead=dead,
         parts=parts,
         state=view.entry.state.value,
+        recorded=True,
+        again=bool(standing or dead) or view.entry.state in (StudyState.FAILED, StudyState.CANCELLED),
         unsent=any(one.state in (DeliveryState.PENDING, DeliveryState.DEAD) for one in view.deliveries),
     )
 

@@ -125,7 +125,7 @@ def show_study(request: Request, desk: AtDesk, study_uid: StudyUid) -> Response:
 @router.get("/studies/{study_uid}/trail")
 def show_trail(request: Request, desk: AtDesk, study_uid: StudyUid) -> TrailOut:
     """What happened to the study, oldest first. Identifiers, codes and counts only."""
-    lines = list(desk.reading.trail(StudyInstanceUID(study_uid)))
+    lines = desk.reading.told(StudyInstanceUID(study_uid))
     desk.witness.record(request, Audited.VIEWED, study_uid, detail="trail")
     return TrailOut.of(study_uid, lines)
 

@@ -20,7 +20,9 @@ from hoichan.adapters.encoder import DocumentEncoder
 from hoichan.adapters.matches_sql import NO_MATCH
 from hoichan.adapters.notices_sql import NoticesSql
 from hoichan.adapters.receivers_sql import ReceiversSql
+from hoichan.adapters.set_aside_sql import SetAsideSql
 from hoichan.analysis.drift import Drift, State
+from hoichan.errors import KilledItsRecorders
 from hoichan.guard.roles import Role
 from hoichan.guard.second_factor import code_at, step_of
 from hoichan.privacy import Phi
@@ -43,6 +45,7 @@ SIZES = {
     "desk": {**DESK, "color_scheme": "dark"},
     "phone": {**PHONE, "color_scheme": "light"},
 }
+NOT_RECORDED = "1.2.840.99.7"  # its only image killed who read it
 CHEST = {"name": "chest", "modalities": ["cr", "dx"], "destinations": ["emr"]}
 FACILITIES = [
     {"code": "79001", "name": "Bệnh viện tỉnh", "senders": ["CR_ROOM1"]},
@@ -79,6 +82,8 @@ class Whole(Room):
         self.record.people.set_licence("bs.chau", full_name="Lê Minh Châu", licence_number="012345/HCM-CCHN")
         self.uid = self.uids["urgent"]
         self._films()
+        aside = SetAsideSql(record.engine, record.clock)
+        aside.add(NOT_RECORDED, f"{NOT_RECORDED}.1", code=KilledItsRecorders.code)
         Notices(
             NoticesSql(record.engine, record.clock), record.audit, record.clock, self.record.settings
         ).step()
@@ -181,7 +186,11 @@ LOOKS = {
         Look(who="bs.chau", path=f"/studies/{{{which}}}/record")
         for which in ("critical", "urgent", "refused", "failed", "receiving")
     ),
-    f"{STUDY}/trail": (Look(who="bs.chau"), Look(who="kiem.toan")),
+    f"{STUDY}/trail": (
+        Look(who="bs.chau"),
+        Look(who="kiem.toan"),
+        Look(who="it.nam", path=f"/studies/{NOT_RECORDED}/trail"),
+    ),
     "/docs": (Look(who="it.nam"),),
     "/questions": (Look(who="bs.chau"),),
     "/notices": (Look(who="bs.chau"),),

@@ -53,6 +53,7 @@ def test_a_visitor_with_a_phone_types_the_pin_and_sees_words_and_film(site, brow
     assert "Tràn dịch màng phổi." in page.inner_text("article")
     film = page.locator("figure.film img")
     film.scroll_into_view_if_needed()
-    page.wait_for_function("document.querySelector('figure.film img').naturalWidth > 100")
+    film.evaluate("image => image.decode()")  # until it is there
+    assert film.evaluate("image => image.naturalWidth") > 100
     assert page.locator("img").count() == 1
     context.close()

@@ -7,7 +7,7 @@ const SOUND = "hoichan.sound";
 const HEARD = "hoichan.heard";
 const host = document.querySelector("[data-bell]");
 const title = document.title;
-let owed = false; // a sound that the browser did not allow before the first touch
+let owed = null; // numbers whose sound the browser did not allow before the first touch
 
 function kept(key, otherwise) {
   try {
@@ -27,14 +27,16 @@ function keep(key, value) {
 
 const isOn = () => kept(SOUND, host.dataset.sound === "on");
 
-async function ring() {
-  if (!isOn()) return;
+// `numbers`: of the notices it rings for; they count as heard once it has rung, on whichever page that is.
+async function ring(numbers = null) {
+  const heard = () => numbers && keep(HEARD, numbers);
+  if (!isOn()) return heard();
   const audio = new AudioContext();
   if (audio.state === "suspended") {
-    owed = true;
-    await audio.close();
-    return;
+    owed = numbers;
+    return audio.close();
   }
+  heard();
   for (const [at, pitch] of [[0, 880], [0.22, 660], [0.44, 880]]) {
     const tone = new OscillatorNode(audio, { type: "sine", frequency: pitch });
     const volume = new GainNode(audio, { gain: 0 });
@@ -59,8 +61,9 @@ function show(items) {
   }
   const heard = new Set(kept(HEARD, []));
   const numbers = items.map((one) => one.number);
-  if (numbers.some((number) => !heard.has(number))) void ring();
-  keep(HEARD, numbers);
+  owed = null;
+  if (numbers.some((number) => !heard.has(number))) void ring(numbers);
+  else keep(HEARD, numbers);
   showSwitch();
   document.dispatchEvent(new CustomEvent("hoichan:notices", { detail: items }));
 }
@@ -93,8 +96,9 @@ if (host) {
   for (const touch of ["pointerdown", "keydown"]) {
     addEventListener(touch, () => {
       if (!owed) return;
-      owed = false;
-      void ring();
+      const numbers = owed;
+      owed = null;
+      void ring(numbers);
     });
   }
   document.addEventListener("hoichan:ask", poll);

@@ -9,6 +9,7 @@ import { asks, changed, judged, keyOf, of, withdrawn } from "../judgements";
 import type { Finding, FindingChoice, Judgement, Laterality, Reading } from "../types";
 import { decimal, knows, named, t } from "../words";
 import { Reason, reasonText } from "./reason";
+import { Verbs } from "./verbs";
 import { Volumes } from "./volumes";
 
 export interface Overlay {
@@ -105,19 +106,7 @@ function Card({ finding, judgement, reading, desk, chosen, choose, editing, edit
         <Score finding={finding} />
       </div>
       <p class="verdict">{t(`verdicts.${verdict}`)}{judgement?.verdict === "rejected" && judgement.reason ? `: ${reasonText(judgement.reason, reading)}` : ""}{judgement?.verdict === "edited" ? summary(judgement, reading) : ""}</p>
-      {reading.may.review && (
-        <div class="verbs" role="group" aria-label={`${t("findings.verdict")}: ${name}`}>
-          <button type="button" class="verb verb-accept" aria-pressed={verdict === "accepted"} onClick={() => judge("accepted")}>
-            <Icon of="check" /> {t("verbs.accept")}
-          </button>
-          <button type="button" class="verb verb-reject" aria-pressed={verdict === "rejected"} onClick={() => judge("rejected")}>
-            <Icon of="cross" /> {t("verbs.reject")}
-          </button>
-          <button type="button" class="verb" aria-pressed={verdict === "edited"} onClick={() => (judgement?.verdict === "edited" && editing === finding.id ? edit("") : judge("edited"))}>
-            <Icon of="pencil" /> {t("verbs.edit")}
-          </button>
-        </div>
-      )}
+      {reading.may.review && <Verbs name={name} verdict={verdict} accept={() => judge("accepted")} reject={() => judge("rejected")} edit={() => (judgement?.verdict === "edited" && editing === finding.id ? edit("") : judge("edited"))} />}
       {finding.heatmap && chosen === finding.id && (
         <div class="heat">
           <label class="check">

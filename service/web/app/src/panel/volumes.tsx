@@ -3,11 +3,11 @@
 import type { JSX } from "preact";
 
 import type { Desk } from "../desk";
-import { Icon } from "../icons";
 import { reweighed, weighed } from "../judgements";
 import type { Measured, Reading, VolumeJudgement } from "../types";
 import { decimal, named, t } from "../words";
 import { Reason, reasonText } from "./reason";
+import { Verbs } from "./verbs";
 
 interface VolumesProps {
   reading: Reading;
@@ -57,19 +57,7 @@ function Volume({ reading, desk, chosen, choose, editing, edit, measured, place 
         {said?.verdict === "edited" && said.value_ml !== null ? `: ${decimal(said.value_ml)} ${measured.unit}` : ""}
         {said?.verdict === "rejected" && said.reason ? `: ${reasonText(said.reason, reading)}` : ""}
       </p>
-      {reading.may.review && (
-        <div class="verbs" role="group" aria-label={`${t("findings.verdict")}: ${name}`}>
-          <button type="button" class="verb verb-accept" aria-pressed={verdict === "accepted"} onClick={() => weigh("accepted")}>
-            <Icon of="check" /> {t("verbs.accept")}
-          </button>
-          <button type="button" class="verb verb-reject" aria-pressed={verdict === "rejected"} onClick={() => weigh("rejected")}>
-            <Icon of="cross" /> {t("verbs.reject")}
-          </button>
-          <button type="button" class="verb" aria-pressed={verdict === "edited"} onClick={() => (verdict === "edited" ? edit(isOpen ? "" : measured.id) : weigh("edited"))}>
-            <Icon of="pencil" /> {t("verbs.edit")}
-          </button>
-        </div>
-      )}
+      {reading.may.review && <Verbs name={name} verdict={verdict} accept={() => weigh("accepted")} reject={() => weigh("rejected")} edit={() => (verdict === "edited" ? edit(isOpen ? "" : measured.id) : weigh("edited"))} />}
       {said?.verdict === "rejected" && isOpen && <Reason reason={said.reason} say={(reason) => say({ reason })} reasons={reading.rejection_reasons} done={() => edit("")} />}
       {said?.verdict === "edited" && isOpen && (
         <fieldset class="form">
