@@ -6,12 +6,21 @@ import json
 import threading
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 FOLDER = Path(__file__).resolve().parents[2] / ".node" / "ohif" / "dist"
 TIMEOUT_SECONDS = 60
+FLAGS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--no-first-run"]
+FLAGS += ["--disable-dev-shm-usage", "--disable-sync", "--use-gl=angle", "--use-angle=swiftshader"]
+FLAGS += ["--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]
+PATIENCE_MS = 120_000  # software rendering on a busy machine
+LOOKS = 240  # of half a second
+THUMBNAIL = '[data-cy^="study-browser-thumbnail"]'
 SOURCE = {
     "friendlyName": "PACS",
     "name": "PACS",
@@ -48,6 +57,25 @@ CONFIG = {
 def is_available() -> bool:
     """Whether `make .node/.ohif` put it here."""
     return (FOLDER / "index.html").exists()
+
+
+@contextmanager
+def opened(browser: Any, viewer: Ohif, study: str, *, series: int) -> Iterator[Any]:
+    """A page (playwright) with a study in the viewer, once it lists so many series; `faults`: of scripts."""
+    context = browser.new_context(viewport={"width": 1366, "height": 768})
+    context.add_init_script("localStorage.setItem('shownTours', JSON.stringify(['basicViewerTour']))")
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    page.faults = []
+    # its tour for beginners lies over everything, and comes when it likes
+    page.add_locator_handler(page.get_by_text("Skip all"), lambda button: button.first.click())
+    page.on("pageerror", lambda error: page.faults.append(str(error)))
+    page.goto(f"{viewer.base}/viewer?StudyInstanceUIDs={study}")
+    page.locator(THUMBNAIL).nth(series - 1).wait_for()
+    try:
+        yield page
+    finally:
+        context.close()
 
 
 class Ohif:

@@ -25,6 +25,7 @@ from service.demo import films
 from tests.peers import ohif as ohif_module
 from tests.peers import orthanc as orthanc_module
 from tests.peers.browser import CHROMIUM
+from tests.peers.ohif import FLAGS, LOOKS, THUMBNAIL, opened
 
 pytestmark = [
     pytest.mark.peers,
@@ -32,11 +33,6 @@ pytestmark = [
     pytest.mark.skipif(not ohif_module.is_available(), reason="needs OHIF: make .node/.ohif"),
     pytest.mark.skipif(not orthanc_module.is_available(), reason="needs Orthanc with DICOMweb"),
 ]
-FLAGS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--no-first-run"]
-FLAGS += ["--disable-dev-shm-usage", "--disable-sync", "--use-gl=angle", "--use-angle=swiftshader"]
-FLAGS += ["--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]
-PATIENCE_MS = 120_000  # software rendering on a busy machine
-LOOKS = 240  # of half a second
 
 
 class Desk:
@@ -74,21 +70,8 @@ def browser(play):
 
 @pytest.fixture
 def page(browser, desk):
-    context = browser.new_context(viewport={"width": 1366, "height": 768})
-    context.add_init_script("localStorage.setItem('shownTours', JSON.stringify(['basicViewerTour']))")
-    page = context.new_page()
-    page.set_default_timeout(PATIENCE_MS)
-    page.faults = []
-    # its tour for beginners lies over everything, and comes when it likes
-    page.add_locator_handler(page.get_by_text("Skip all"), lambda button: button.first.click())
-    page.on("pageerror", lambda error: page.faults.append(str(error)))
-    page.goto(f"{desk.viewer.base}/viewer?StudyInstanceUIDs={desk.study.study_instance_uid}")
-    page.locator(THUMBNAIL).nth(1).wait_for()
-    yield page
-    context.close()
-
-
-THUMBNAIL = '[data-cy^="study-browser-thumbnail"]'
+    with opened(browser, desk.viewer, desk.study.study_instance_uid, series=2) as page:
+        yield page
 
 
 def open_series(page, modality):
