@@ -19,7 +19,7 @@ from hoichan.adapters.schema_ups import ups_cancel_requests, ups_outputs, ups_su
 from hoichan.adapters.schema_worklists import workitems
 from hoichan.adapters.transactions import transaction
 from hoichan.adapters.ups_awaited import awaited_items, bind_awaited
-from hoichan.adapters.ups_steps import stepped, steps_of, still_to_tell, trim
+from hoichan.adapters.ups_steps import end_was_told, stepped, steps_of, still_to_tell, trim
 from hoichan.adapters.workitem_rows import (
     FINAL,
     ProcedureStepState,
@@ -208,21 +208,14 @@ class UpsSql:
     ) -> list[Workitem]:
         """Open jobs and those that were closed since the last look, without those whose end was told."""
         ae_title = subscription["ae_title"]
-        has_ended = (
-            sa.exists()
-            .where(
-                ups_told.c.ae_title == ae_title,
-                ups_told.c.workitem_uid == workitems.c.workitem_uid,
-                ups_told.c.ended,
-            )
-            .correlate(workitems)
-        )
         recent = sa.or_(
             revisions.c.assembled_at >= subscription["since"],
             is_in(ProcedureStepState.SCHEDULED),
             is_in(ProcedureStepState.IN_PROGRESS),
         )
-        selected = list(connection.execute(jobs(recent, ~has_ended).limit(MOST_AT_ONCE)).mappings())
+        selected = list(
+            connection.execute(jobs(recent, ~end_was_told(ae_title)).limit(MOST_AT_ONCE)).mappings()
+        )
         items = [item_of(connection, named(connection, row)) for row in selected]
         known = {item.workitem_uid for item in items}
         moved = stepped(connection, ae_title, since=subscription["since"], limit=MOST_AT_ONCE)

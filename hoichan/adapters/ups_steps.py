@@ -76,12 +76,9 @@ def steps_of(
     return found
 
 
-def stepped(connection: sa.Connection, ae_title: str, *, since: datetime, limit: int) -> list[str]:
-    """The jobs that moved since a moment and whose end this subscriber was not told, the oldest first.
-
-    Also those whose run another took the place of meanwhile. Each gets its name here, if it has none yet.
-    """
-    has_ended = (
+def end_was_told(ae_title: str) -> sa.ColumnElement[bool]:
+    """Whether this subscriber was told the end of the job that the surrounding query selects."""
+    return (
         sa.exists()
         .where(
             ups_told.c.ae_title == ae_title,
@@ -90,6 +87,13 @@ def stepped(connection: sa.Connection, ae_title: str, *, since: datetime, limit:
         )
         .correlate(workitems)
     )
+
+
+def stepped(connection: sa.Connection, ae_title: str, *, since: datetime, limit: int) -> list[str]:
+    """The jobs that moved since a moment and whose end this subscriber was not told, the oldest first.
+
+    Also those whose run another took the place of meanwhile. Each gets its name here, if it has none yet.
+    """
     moved = list(
         connection.execute(
             sa.select(
@@ -99,7 +103,7 @@ def stepped(connection: sa.Connection, ae_title: str, *, since: datetime, limit:
                 workitems.c.workitem_uid,
             )
             .outerjoin(workitems, _same_job())
-            .where(ups_steps.c.at >= since, ~has_ended)
+            .where(ups_steps.c.at >= since, ~end_was_told(ae_title))
             .group_by(
                 ups_steps.c.study_instance_uid,
                 ups_steps.c.revision,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from pydantic import AnyHttpUrl, Field, field_validator
+from pydantic import Field
 
-from hoichan.settings.base import Section, is_loopback
+from hoichan.settings.base import ClosedUrl, Section
 from hoichan.settings.destinations import Auth, FhirDestination
 from hoichan.settings.tls import ClientTls
 
@@ -16,7 +16,7 @@ class AuditRepository(Section):
     """An audit record repository with a RESTful feed [ITI-20]: AuditEvents in batches, oldest first."""
 
     name: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")
-    url: AnyHttpUrl  # base URL of the FHIR server
+    url: ClosedUrl  # base URL of the FHIR server
     auth: Auth = Auth()
     tls: ClientTls | None = None  # None: https is checked against the system's authorities
     timeout_seconds: float = Field(30, gt=0)
@@ -25,13 +25,6 @@ class AuditRepository(Section):
     # repository must let a client choose ids.
     method: Literal["post", "put"] = "post"
     batch: int = Field(100, ge=1, le=1000)  # records at a time
-
-    @field_validator("url")
-    @classmethod
-    def _closed(cls, value: AnyHttpUrl) -> AnyHttpUrl:
-        if value.scheme != "https" and not is_loopback(value.host or ""):
-            raise ValueError("must be https")
-        return value
 
     @property
     def server(self) -> FhirDestination:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import AnyHttpUrl, Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, model_validator
 
-from hoichan.settings.base import AeTitle, Port, Section, is_loopback
+from hoichan.settings.base import AeTitle, ClosedUrl, Port, Section, is_loopback
 from hoichan.settings.tls import ClientTls
 
 Address = Annotated[str, Field(max_length=254, pattern=r"^[^\s@<>,]+@[^\s@<>,]+$")]
@@ -31,16 +31,9 @@ class WebhookChannel(_Channel):
     """A pager, chat or alarm server that takes an HTTPS POST."""
 
     kind: Literal["webhook"]
-    url: AnyHttpUrl
+    url: ClosedUrl
     secret: SecretStr = Field(min_length=16)  # of the HMAC-SHA256 that shows who sent it
     tls: ClientTls | None = None  # None: checked against the system's authorities
-
-    @field_validator("url")
-    @classmethod
-    def _closed(cls, value: AnyHttpUrl) -> AnyHttpUrl:
-        if value.scheme != "https" and not is_loopback(value.host or ""):
-            raise ValueError("must be https")
-        return value
 
 
 class EmailChannel(_Channel):

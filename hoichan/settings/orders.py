@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+from typing import Annotated
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from hoichan.settings.base import AeTitle, Port, Section, is_loopback
 from hoichan.settings.sources import Modality
-from hoichan.settings.tls import ClientTls, ServerTls
+from hoichan.settings.tls import ClientTls, ServerTls, not_asked_about
 
 
 class OrderSender(Section):
@@ -55,7 +56,8 @@ class Orders(Section):
     enabled: bool = False  # closed until somebody opens it on purpose
     host: str = "127.0.0.1"
     port: Port = 2575  # registered for HL7 (MLLP)
-    tls: ServerTls | None = None  # None: plain MLLP; with `ca` every sender must show a certificate
+    # None: plain MLLP; with `ca` every sender must show a certificate
+    tls: Annotated[ServerTls | None, AfterValidator(not_asked_about)] = None
     senders: tuple[OrderSender, ...] = ()
     expectations: tuple[Expectation, ...] = ()
     # An accession number that images lack is taken from the order that is certainly theirs; else proposed.

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from hoichan.settings.base import AeTitle, Port, Section, is_loopback
-from hoichan.settings.tls import ServerTls
+from hoichan.settings.tls import ServerTls, not_asked_about
 
 
 class ServiceLevel(Section):
@@ -39,7 +39,8 @@ class Web(Section):
     service_level: ServiceLevel = Field(default_factory=ServiceLevel)
     read_first: bool = False  # the reading room shows what the AI said only after the reader has looked
     notice_sound: bool = True  # pages ring for a new critical notice, unless the reader has switched it off
-    tls: ServerTls | None = None  # None: plain HTTP, for this machine or behind a proxy with TLS
+    # None: plain HTTP, for this machine or behind a proxy with TLS
+    tls: Annotated[ServerTls | None, AfterValidator(not_asked_about)] = None
     # Whose X-Forwarded-For and -Proto are believed: a proxy on this machine.
     trusted_proxies: tuple[str, ...] = ("127.0.0.1", "::1")
 

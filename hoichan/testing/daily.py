@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import PurePosixPath
 
 from hoichan.adapters.heartbeats_sql import HeartbeatsSql
+from hoichan.adapters.images_awaited import ImagesAwaited
 from hoichan.privacy import Phi
 from hoichan.reporting import plan
 from hoichan.testing.ports import FakeEncoder
@@ -47,7 +48,7 @@ def one_study(
     studies.begin(uid, assembled.revision)
     loaded = studies.load(uid, assembled.revision)
     made = _report(loaded)
-    studies.latest_report_uid(uid, before=loaded.revision)
+    studies.told(uid, loaded.revision)
     documents = FakeEncoder().encode(loaded, made)
     deliveries = plan(made, loaded, DESTINATIONS, documents, clock.now())
     studies.save(loaded, report=made, documents=documents, deliveries=deliveries)
@@ -107,12 +108,14 @@ def rounds(record: Record) -> dict[str, Callable[[], object]]:
     """What workers ask again and again, however little there is to do."""
     studies = record.studies
     hearts = HeartbeatsSql(record.engine)
+    images = ImagesAwaited(record.engine)
     return {
         "due": lambda: studies.due(record.clock.now()),
         "receiving": studies.receiving,
         "unfinished": studies.unfinished,
         "beat": lambda: hearts.beat("station"),
         "alive": lambda: hearts.alive(15.0),
+        "given up": lambda: images.given_up(since=record.clock.now()),
     }
 
 

@@ -19,6 +19,7 @@ from hoichan.uids import derived_uid
 
 KEY_OBJECT_SELECTION = "1.2.840.10008.5.1.4.1.1.88.59"
 COMPUTED_RADIOGRAPHY = "1.2.840.10008.5.1.4.1.1.1"
+PRIVATE_CLASS = "1.3.12.2.1107.5.9.1"  # a maker's own SOP class
 MARKER = "MARKER"
 
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from hoichan import er7
 
 Behaviour = Callable[[bytes, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-SECONDS = 10  # within which it must have started or ended
+SECONDS = 60  # within which it must have started or ended
 
 
 class Receiver:
