@@ -4,10 +4,13 @@ import subprocess
 
 import pytest
 
+from hoichan.testing.datasets import PRIVATE_CLASS
 from hoichan.testing.house import HOICHAN, RunningHouse
 from tests.acceptance.packages import write_package
 
-ONE_SENDER = """
+ONE_SENDER = f"""
+[listener]
+private_sop_classes = ["{PRIVATE_CLASS}"]
 [[listener.senders]]
 ae_title = "CR_ROOM1"
 host = "127.0.0.0/8"

@@ -64,9 +64,9 @@ def test_a_page_open_to_the_network_without_an_account(new_house, refused):
     assert "hoichan user add" in refused(new_house(environment={"HOICHAN_WEB__HOST": "0.0.0.0"}))
 
 
-@pytest.mark.parametrize("role", ["LISTENER", "WEB"])
-def test_a_port_that_is_taken(new_house, refused, taken_port, role):
-    said = refused(new_house(environment={f"HOICHAN_{role}__PORT": taken_port}))
+@pytest.mark.parametrize(("role", "command"), [("LISTENER", "up"), ("WEB", "web")])
+def test_a_port_that_is_taken(new_house, refused, taken_port, role, command):
+    said = refused(new_house(environment={f"HOICHAN_{role}__PORT": taken_port}), command)
     assert f"Port {taken_port} on 127.0.0.1" in said
 
 
@@ -82,7 +82,7 @@ def test_a_model_whose_weights_are_not_the_ones_of_its_manifest(new_house, refus
     folder = write_package(house.data_dir / "models", name="cxr-damaged")
     with (folder / "weights.onnx").open("ab") as weights:
         weights.write(b"x")
-    said = refused(house)
+    said = refused(house, "work")
     assert "cxr-damaged" in said
     assert "checksum" in said
 

@@ -6,6 +6,7 @@ import pytest
 from pydicom import dcmread
 
 from hoichan.testing import a_film
+from hoichan.testing.datasets import PRIVATE_CLASS, rejection_note
 from hoichan.testing.house import write_film
 from hoichan.testing.reports import PATIENT_NAME
 from hoichan.uids import derived_uid
@@ -179,6 +180,45 @@ def test_an_object_that_cannot_be_read_is_refused_and_the_house_goes_on(house, f
     delivered(house, sound.StudyInstanceUID)
     (kept,) = (house.data_dir / "spool" / "quarantine").glob("*.dcm")
     assert json.loads(kept.with_suffix(".json").read_text())["reason"] == "intake.incomplete_object"
+
+
+def test_a_rejection_note_supersedes_the_answer(house, tmp_path):
+    """The film is taken back; what follows claims nothing."""
+    film = a_film("rejected", rows=320, columns=280)
+    house.send(write_film(film, tmp_path / "films"))
+    first = house.wait_for_report(film.StudyInstanceUID, number=1)
+
+    note = rejection_note(film, title="113037")
+    note.PatientName, note.PatientID = film.PatientName, film.PatientID
+    note.ensure_file_meta()
+    note.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.1"
+    note.file_meta.MediaStorageSOPClassUID = note.SOPClassUID
+    note.file_meta.MediaStorageSOPInstanceUID = note.SOPInstanceUID
+    note.save_as(tmp_path / "note.dcm", enforce_file_format=True)
+    assert "1 of 1 accepted" in house.send(tmp_path / "note.dcm").stdout
+    second = house.wait_for_report(film.StudyInstanceUID, number=2)
+
+    assert "rejection_received" in house.events(film.StudyInstanceUID)
+    answer = dcmread(second / "sr.dcm")
+    (former,) = answer.PredecessorDocumentsSequence
+    assert former.ReferencedSeriesSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID == first.name
+    assert "Tràn dịch" not in (second / "report.fhir.json").read_text(encoding="utf-8")
+    saved = [line for line in house.trail(film.StudyInstanceUID) if line["event"] == "report_saved"]
+    assert json.dumps(saved[-1]).count("rejected_image") == 1
+
+
+def test_a_study_of_a_private_class_ends_as_not_analysed(house, tmp_path):
+    """It is taken where its class is named, kept, and answered with a reason."""
+    raw = a_film("private", rows=64, columns=64)
+    raw.SOPClassUID = raw.file_meta.MediaStorageSOPClassUID = PRIVATE_CLASS
+    raw.Modality = "OT"
+    assert "1 of 1 accepted" in house.send(write_film(raw, tmp_path / "films")).stdout
+    report = house.wait_for_report(raw.StudyInstanceUID)
+    (saved,) = [line for line in house.trail(raw.StudyInstanceUID) if line["event"] == "report_saved"]
+    assert json.dumps(saved).count("not_analysed") >= 1, saved
+    assert (report / "report.fhir.json").exists()
+    (kept,) = (house.data_dir / "spool" / "studies").rglob(f"{raw.SOPInstanceUID}.dcm")
+    assert kept.read_bytes().endswith(raw.PixelData)
 
 
 def test_the_demonstration_ends_with_both_reports(new_house):

@@ -9,21 +9,21 @@ import threading
 import pytest
 
 from hoichan.settings import load
-from hoichan.testing.datasets import encode, film
+from hoichan.testing.database import prepared
+from hoichan.testing.datasets import film
 from hoichan.testing.house import wait_until
 from hoichan.testing.ports import FakeEngine
+from hoichan.testing.spool import bring
 from hoichan.types import StudyState
 from service.alone import analyse_alone, follow_parent
 from service.arrivals import Arrivals
 from service.order_of_work import Line
 from service.wiring import open_house
 
-EXPLICIT = "1.2.840.10008.1.2.1"
-
 
 @pytest.fixture
 def house(tmp_path):
-    opened = open_house(load(data_dir=tmp_path / "data", environment={}))
+    opened = open_house(prepared(load(data_dir=tmp_path / "data", environment={})))
     yield opened
     opened.engine.dispose()
 
@@ -32,13 +32,7 @@ def house(tmp_path):
 def study(house):
     """One film, assembled."""
     data_set = film()
-    house.spool.store(
-        encode(data_set),
-        transfer_syntax_uid=EXPLICIT,
-        sop_class_uid=data_set.SOPClassUID,
-        sop_instance_uid=data_set.SOPInstanceUID,
-        calling_ae_title="CR1",
-    )
+    bring(house.spool, data_set)
     line = Line(house.work, house.studies, FakeEngine(), house.clock, house.settings, lambda study: ())
     arrivals = Arrivals(house.spool, house.studies, line, house.clock, house.settings)
     uid = data_set.StudyInstanceUID

@@ -180,12 +180,12 @@ from datetime import UTC, datetime, timedelta
 from dbos import DBOS
 from hoichan.adapters.engine_dbos import EngineDbos
 engine = EngineDbos(f"sqlite:///{sys.argv[1]}/engine.sqlite", executor_id="w", deliver=print, concurrency=1,
-                    analyse=lambda study, _: time.sleep(30) if study == "1.9" else None, poll_seconds=0.05)
+                    analyse=lambda study, _: time.sleep(300) if study == "1.9" else None, poll_seconds=0.05)
 for number in range(3):
     engine.enqueue_study(f"1.{number}", 1)
 engine.enqueue_study("1.9", 1)
 engine.enqueue_study("1.10", 1)
-deadline = time.monotonic() + 30
+deadline = time.monotonic() + 120
 while len(DBOS.list_workflows(status=["SUCCESS"])) < 3:
     assert time.monotonic() < deadline
     time.sleep(0.02)
@@ -198,7 +198,7 @@ print("fine", flush=True)
 import os; os._exit(0)
 """
     done = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path)], capture_output=True, timeout=120, check=False
+        [sys.executable, "-c", script, str(tmp_path)], capture_output=True, timeout=240, check=False
     )
     assert done.stdout.endswith(b"fine\n"), done.stderr.decode()
 

@@ -67,7 +67,7 @@ class Door:
 
     def close(self):
         self.stop.set()
-        self.thread.join(20)
+        self.thread.join(60)
         assert not self.thread.is_alive()
         self.listening.close()
         self.engine.dispose()
@@ -77,7 +77,7 @@ class Door:
             return [dict(row) for row in connection.execute(sa.select(table)).mappings()]
 
     def call(self):
-        return socket.create_connection(("127.0.0.1", self.port), timeout=10)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=60)
 
 
 @contextmanager
@@ -234,7 +234,7 @@ def test_messages_in_one_write_are_answered_in_order(door):
 
 
 def test_a_slow_peer_holds_nobody_up(tmp_path):
-    with a_door(tmp_path, message_seconds=0.5) as door, door.call() as slow:
+    with a_door(tmp_path, message_seconds=3) as door, door.call() as slow:
         slow.sendall(b"\x0bMSH|")
         assert msa(exchange(door.port, hl7.order()))[0] == "AA"
         assert heard(slow) == b""  # hung up on after its time
@@ -246,7 +246,7 @@ def test_connections_over_the_limit_are_closed(tmp_path):
         for number, connection in enumerate(talking):
             assert msa(er7.read(said(connection, hl7.update(str(number)))))[0] == "AA"
         with door.call() as third:
-            third.settimeout(10)
+            third.settimeout(60)
             assert third.recv(1) == b""
         assert msa(er7.read(said(talking[0], hl7.update("9"))))[0] == "AA"
 

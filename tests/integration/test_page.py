@@ -13,11 +13,16 @@ import time
 
 import pytest
 
+from hoichan.adapters.spool_disk import DiskSpool
 from hoichan.testing.certificates import Authority
+from hoichan.testing.datasets import film
+from hoichan.testing.files import as_file
 from hoichan.testing.reading import a_record, add_user, fill
+from service.web_main import main
 
 DEADLINE_SECONDS = 60
 COMMAND = (sys.executable, "-P", "-m", "service", "web")
+STOW = 'multipart/related; type="application/dicom"; boundary=edge'
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +57,7 @@ class Page:
         return json.loads(self.ready.read_text(encoding="utf-8"))["port"]
 
     def get(self, path, **headers):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.request("GET", path, headers=headers)
             answer = connection.getresponse()
@@ -66,6 +71,18 @@ class Page:
         self.process.wait()
         self.process.stdin.close()
         self.process.stderr.close()
+
+
+def stow(page, *films):
+    """The status and the text that the page answers to a STOW-RS of these files."""
+    body = b"".join(b"--edge\r\nContent-Type: application/dicom\r\n\r\n" + one + b"\r\n" for one in films)
+    connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=60)
+    try:
+        connection.request("POST", "/dicom-web/studies", body + b"--edge--\r\n", {"Content-Type": STOW})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
 
 
 @pytest.fixture
@@ -92,18 +109,14 @@ def test_the_page_serves_a_real_record_until_sigterm(filled, page):
     assert (status, b"worker" in body) == (503, True)  # a page alone is not a house
     assert page.get("/static/live.js")[0] == 200
     assert page.get("/", Host="evil.example")[0] == 421
+    assert stow(page, as_file(film()))[0] in (401, 403, 404, 405)  # off until it is asked for
+    assert DiskSpool(filled[0] / "spool").every_study() == []
     page.process.send_signal(signal.SIGTERM)
     assert page.process.wait(DEADLINE_SECONDS) == 0
     told = page.process.stderr.read().decode()
     assert '"event": "http_request"' in told
     for text in ("Nguyễn", "BN-2026", uids["urgent"]):
         assert text not in told
-
-
-def test_the_page_ends_with_whoever_started_it(page):
-    assert page.get("/healthz")[0] == 200
-    page.process.stdin.close()
-    assert page.process.wait(DEADLINE_SECONDS) == 0
 
 
 def test_a_page_open_to_the_network_needs_an_account_first(filled, tmp_path):
@@ -136,14 +149,14 @@ def test_a_page_open_to_the_network_needs_an_account_first(filled, tmp_path):
         page.end()
 
 
-def test_the_page_speaks_tls(filled, tmp_path):
+def test_the_page_speaks_tls_and_ends_with_whoever_started_it(filled, tmp_path):
     authority = Authority(tmp_path)
     certificate, key = authority.issue("page")
     files = {"HOICHAN_WEB__TLS__CERT": str(certificate), "HOICHAN_WEB__TLS__KEY": str(key)}
     page = Page(filled[0], tmp_path / "web.ready", **files)
     try:
         trusting = ssl.create_default_context(cafile=authority.certificate)
-        connection = http.client.HTTPSConnection("localhost", page.port, timeout=30, context=trusting)
+        connection = http.client.HTTPSConnection("localhost", page.port, timeout=60, context=trusting)
         connection.request("GET", "/")
         answer = connection.getresponse()
         assert answer.status == 200
@@ -152,6 +165,8 @@ def test_the_page_speaks_tls(filled, tmp_path):
         connection.close()
         with pytest.raises((http.client.HTTPException, OSError)):
             page.get("/healthz")
+        page.process.stdin.close()
+        assert page.process.wait(DEADLINE_SECONDS) == 0
     finally:
         page.end()
 
@@ -165,18 +180,16 @@ def test_a_certificate_that_cannot_be_used_is_one_sentence(filled, tmp_path):
         page.end()
 
 
-def test_a_taken_port_is_one_sentence_and_exit_code_2(filled, tmp_path):
+def test_a_taken_port_is_one_sentence_and_exit_code_2(filled, tmp_path, monkeypatch, capsys):
+    """Nothing was started by then; processes of their own say it in tests/acceptance/test_bad_start.py."""
+    ready = tmp_path / "web.ready"
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        page = Page(filled[0], tmp_path / "web.ready", HOICHAN_WEB__PORT=str(port))
-        try:
-            assert page.process.wait(DEADLINE_SECONDS) == 2
-            told = page.process.stderr.read().decode().strip()
-        finally:
-            page.end()
-    assert told == (
+        monkeypatch.setenv("HOICHAN_WEB__PORT", str(port))
+        assert main(["--data-dir", str(filled[0]), "--ready-file", str(ready)]) == 2
+    assert capsys.readouterr().err.strip() == (
         f"Port {port} on 127.0.0.1 (web) is already in use: stop the other program or set another port."
     )
-    assert not page.ready.exists()
+    assert not ready.exists()

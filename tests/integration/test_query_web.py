@@ -47,7 +47,7 @@ class Server(ThreadingHTTPServer):
 
     def close(self):
         self.shutdown()
-        self._thread.join(10)
+        self._thread.join(60)
         self.server_close()
 
 

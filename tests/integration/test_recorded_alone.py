@@ -15,9 +15,11 @@ from hoichan.adapters.spool_identity import identity_of
 from hoichan.adapters.spool_taken import BLAMED_AFTER, FIRST_REST_SECONDS
 from hoichan.errors import KilledItsRecorders, RecordsUnavailable
 from hoichan.settings import load
-from hoichan.testing.datasets import encode, film
+from hoichan.testing.database import prepared
+from hoichan.testing.datasets import film
 from hoichan.testing.house import wait_until
 from hoichan.testing.ports import FakeEngine
+from hoichan.testing.spool import bring
 from hoichan.types import StudyState
 from service import explain, steering
 from service.alone import record_alone
@@ -26,13 +28,12 @@ from service.aside import record, set_aside
 from service.order_of_work import Line
 from service.wiring import open_house
 
-EXPLICIT = "1.2.840.10008.1.2.1"
 CODE = KilledItsRecorders.code
 
 
 @pytest.fixture
 def house(tmp_path):
-    opened = open_house(load(data_dir=tmp_path / "data", environment={}))
+    opened = open_house(prepared(load(data_dir=tmp_path / "data", environment={})))
     yield opened
     opened.engine.dispose()
 
@@ -43,14 +44,7 @@ def aside(house):
 
 
 def receive(house, data_set):
-    house.spool.store(
-        encode(data_set),
-        transfer_syntax_uid=EXPLICIT,
-        sop_class_uid=data_set.SOPClassUID,
-        sop_instance_uid=data_set.SOPInstanceUID,
-        calling_ae_title="CR1",
-    )
-    return data_set.SOPInstanceUID
+    return bring(house.spool, data_set).sop_instance_uid
 
 
 def watch(house, aside, alone):

@@ -53,6 +53,12 @@ def deliver(sink):
     return sink.deliver(delivery, (DOCUMENT,))
 
 
+@pytest.fixture(scope="module")
+def key(tmp_path_factory):
+    """The key of our client; another one is another client's."""
+    return private_key(tmp_path_factory.mktemp("keys"))
+
+
 @pytest.mark.parametrize("kind", ["RSA", "EC"])
 def test_a_token_is_asked_for_once_and_kept(tmp_path, kind):
     key = private_key(tmp_path, kind)
@@ -63,8 +69,7 @@ def test_a_token_is_asked_for_once_and_kept(tmp_path, kind):
         assert json.loads(emr.posted[0]) == json.loads(emr.posted[1]) == json.loads(CONTENT)
 
 
-def test_a_token_that_was_taken_back_is_replaced_and_the_report_arrives(tmp_path):
-    key = private_key(tmp_path)
+def test_a_token_that_was_taken_back_is_replaced_and_the_report_arrives(key):
     with TokenEmr(key) as emr:
         sink = sink_to(emr, key, token_url=emr.token_url, scope="system/*.write")
         deliver(sink)
@@ -73,8 +78,7 @@ def test_a_token_that_was_taken_back_is_replaced_and_the_report_arrives(tmp_path
         assert (emr.given, emr.scopes) == (2, ["system/*.write"] * 2)
 
 
-def test_many_threads_share_one_token(tmp_path):
-    key = private_key(tmp_path)
+def test_many_threads_share_one_token(key):
     with TokenEmr(key) as emr:
         sink = sink_to(emr, key)
         with ThreadPoolExecutor(8) as pool:
@@ -84,8 +88,7 @@ def test_many_threads_share_one_token(tmp_path):
 
 
 @pytest.mark.parametrize(("expires_in", "lives"), [(300, 269), (None, 269), (40, 9)])
-def test_a_token_is_replaced_before_it_ends(tmp_path, expires_in, lives):
-    key = private_key(tmp_path)
+def test_a_token_is_replaced_before_it_ends(key, expires_in, lives):
     clock = [1000.0]
     with TokenEmr(key, expires_in=expires_in) as emr:
         sink = sink_to(emr, key)
@@ -100,23 +103,20 @@ def test_a_token_is_replaced_before_it_ends(tmp_path, expires_in, lives):
         assert emr.given == 2
 
 
-def test_another_key_gets_no_token_and_the_report_waits(tmp_path):
-    (tmp_path / "other").mkdir()
-    with TokenEmr(private_key(tmp_path)) as emr:
-        sink = sink_to(emr, private_key(tmp_path / "other"))
+def test_another_key_gets_no_token_and_the_report_waits(key, tmp_path):
+    with TokenEmr(key) as emr:
+        sink = sink_to(emr, private_key(tmp_path))
         with pytest.raises(Unreachable, match=r"no token: HTTP 401 \(invalid_client\)"):
             deliver(sink)
         assert (emr.given, emr.posted) == (0, [])
 
 
-def test_another_client_gets_no_token(tmp_path):
-    key = private_key(tmp_path)
+def test_another_client_gets_no_token(key):
     with TokenEmr(key, client_id="somebody") as emr, pytest.raises(Unreachable, match="invalid_client"):
         deliver(sink_to(emr, key))
 
 
-def test_an_old_assertion_gets_no_token(tmp_path):
-    key = private_key(tmp_path)
+def test_an_old_assertion_gets_no_token(key):
     with TokenEmr(key) as emr:
         sink = sink_to(emr, key)
         auth = Auth(kind="smart", client_id="hoichan", private_key=key)
@@ -125,8 +125,7 @@ def test_an_old_assertion_gets_no_token(tmp_path):
             deliver(sink)
 
 
-def test_a_server_that_is_gone_is_later(tmp_path):
-    key = private_key(tmp_path)
+def test_a_server_that_is_gone_is_later(key):
     with TokenEmr(key) as emr:
         sink = sink_to(emr, key)
     with pytest.raises(Unreachable, match="connection_refused"):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from hoichan.adapters import search_sql
+from hoichan.adapters import database, search_sql
 from hoichan.adapters.database import migrate, open_database
 from hoichan.adapters.vitals_sql import VitalsSql
 from hoichan.intake.names import words_of
@@ -153,3 +153,24 @@ def test_the_last_two_deliveries_of_a_study_may_end_at_the_same_moment(record):
     finally:
         sa.event.remove(record.engine, "before_cursor_execute", meet)
     assert record.reading.study(study.study_instance_uid).entry.state is StudyState.DELIVERED
+
+
+@pytest.mark.parametrize("rested_seconds", [0.0, 3600.0])
+def test_a_connection_that_the_server_has_ended_is_replaced(server, monkeypatch, rested_seconds):
+    """Before it is used where it rested; after one failure where it did not."""
+    monkeypatch.setattr(database, "RESTED_SECONDS", rested_seconds)
+    url = server.database(f"ended{int(rested_seconds)}")
+    ours, other = open_database(url), open_database(url)
+    try:
+        with ours.connect() as connection:
+            ended = connection.execute(sa.text("SELECT pg_backend_pid()")).scalar_one()
+        with other.connect() as connection:
+            connection.execute(sa.text("SELECT pg_terminate_backend(:pid, 60000)"), {"pid": ended})
+        if rested_seconds:
+            with pytest.raises(sa.exc.OperationalError), ours.connect() as connection:
+                connection.execute(sa.text("SELECT 1"))
+        with ours.connect() as connection:
+            assert connection.execute(sa.text("SELECT pg_backend_pid()")).scalar_one() != ended
+    finally:
+        ours.dispose()
+        other.dispose()

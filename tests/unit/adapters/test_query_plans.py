@@ -5,6 +5,8 @@ import re
 import pytest
 import sqlalchemy as sa
 
+from hoichan.adapters.halted_read import halted
+from hoichan.adapters.sight import EVERYTHING
 from hoichan.testing.daily import looks, one_study, rounds
 from hoichan.testing.reading import a_record, fill
 from hoichan.types import StudyState
@@ -52,6 +54,13 @@ def test_what_the_page_asks_of_one_study(record, asked):
     asked.statements.clear()
     for ask in looks(record, uid).values():
         ask()
+    check(record, asked)
+
+
+def test_what_halted_is_found_by_its_state(record, asked):
+    with record.engine.connect() as connection:
+        found, count = halted(connection, EVERYTHING, 100)
+    assert len(found) == count == 1
     check(record, asked)
 
 

@@ -189,13 +189,13 @@ def test_a_source_that_does_not_answer_in_time_holds_nobody_up(make):
 
     def slow(study, wanted):
         began.set()
-        assert go_on.wait(20)
+        assert go_on.wait(60)
         return fetch(study, wanted)
 
     station.archive.fetch = slow
     try:
         assert station.priors.gather(station.study) == ()
-        assert began.wait(20)
+        assert began.wait(60)
         assert station.priors.gather(station.study) == ()  # the same work, not another
     finally:
         go_on.set()

@@ -9,6 +9,7 @@ import pytest
 from hoichan.adapters.sources_sql import SourcesSql
 from hoichan.ports import Holding
 from hoichan.settings import Settings
+from hoichan.testing.database import prepared
 from hoichan.testing.house import free_ports
 from hoichan.testing.spool import FakeSpool
 from service.sources import examine_sources, source_status
@@ -57,7 +58,7 @@ def test_a_pacs_that_may_not_store_here_cannot_move_here(tmp_path):
 
 
 def test_the_status_names_a_source_that_fails_and_what_is_to_fetch(tmp_path):
-    house = open_house(settings(tmp_path, dimse(), web("orthanc")))
+    house = open_house(prepared(settings(tmp_path, dimse(), web("orthanc"))))
     record, now = SourcesSql(house.engine), datetime(2026, 11, 20, tzinfo=UTC)
     holdings = [Holding(study_instance_uid="1.2", instances=3), Holding(study_instance_uid="1.3")]
     assert record.answered("pacs", holdings, mark="7", now=now, due_at=now) == 2
@@ -77,7 +78,7 @@ def test_the_status_names_a_source_that_fails_and_what_is_to_fetch(tmp_path):
 
 
 def test_without_sources_the_status_is_as_before(tmp_path):
-    house = open_house(settings(tmp_path))
+    house = open_house(prepared(settings(tmp_path)))
     assert "sources" not in status(house)
     house.engine.dispose()
 

@@ -140,7 +140,7 @@ def test_the_spool_is_measured_in_the_background(client, record):
     (study / "1.dcm").write_bytes(b"x" * 100)
     (record.spool_root / "quarantine").mkdir(exist_ok=True)
     (record.spool_root / "quarantine" / "a.json").write_bytes(b"{}")
-    wait_until(lambda: ("hoichan_spool_objects",) in samples(client), seconds=20, what="the first walk")
+    wait_until(lambda: ("hoichan_spool_objects",) in samples(client), seconds=60, what="the first walk")
     found = samples(client)
     assert (found["hoichan_spool_objects",], found["hoichan_spool_size_bytes",]) == (1, 100)
     assert found["hoichan_spool_quarantined_objects",] == 1
@@ -152,7 +152,7 @@ def test_a_walk_is_not_repeated_at_every_look(tmp_path):
     assert surveyor.look() == (0, 0)
     (tmp_path / "studies").mkdir()
     (tmp_path / "studies" / "a").write_bytes(b"x")
-    wait_until(lambda: surveyor.look() == (1, 1) or surveyor.look() == (0, 0), seconds=5, what="a look")
+    wait_until(lambda: surveyor.look() == (1, 1) or surveyor.look() == (0, 0), seconds=60, what="a look")
 
 
 def test_readiness_is_for_machines_and_people(client, record):
