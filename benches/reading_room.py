@@ -3,7 +3,7 @@
 The page is a process of its own, the browser is Debian's chromium without a GPU, on the same machine. Each
 study is one that nobody has looked at, so that nothing is kept for it; `again` keeps the app's files.
 
-    python -m benches.reading_room --rounds 5
+    python -m benches.reading_room --rounds 4
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ def line_of(found: list[dict[str, float]]) -> str:
 def main() -> None:
     """Print a line a case."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3, choices=range(1, 5))  # the list shows fifty
     rounds: int = parser.parse_args().rounds
     chromium = os.environ.get("HOICHAN_TEST_CHROMIUM") or shutil.which("chromium")
     with tempfile.TemporaryDirectory() as name:
