@@ -1,11 +1,11 @@
 """Film after film at full speed: does memory grow, does a film take longer in the end than at the beginning?
 
-    python -m benches.soak [--films 20000] [--waiting 20] [--rows 256] [--json]
+    python -m benches.soak [--films 20000] [--waiting 20] [--rows 256] [--samples FILE] [--json]
 
 The whole house in its processes, its default model, one folder as destination. The sender keeps so many films
 waiting, never more, so the house is always busy and a report's delay is that of the work, not of a queue.
 Slopes are straight lines through what was sampled after the first tenth: megabytes and milliseconds for each
-thousand films.
+thousand films. With --samples, FILE takes what was seen as it is seen; Ctrl-C sums up what there is.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -35,13 +37,22 @@ def main() -> int:
     parser.add_argument(
         "--rows", type=int, default=256, help="of a film; its columns are seven eighths of it"
     )
+    parser.add_argument("--samples", type=Path, help="a file that takes each sample as it is seen")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="hoichan-soak-") as name:
-        samples = soak(Path(name), options.films, options.waiting, options.rows)
-    figures = summary(samples)
+        samples: list[Sample] = []
+        try:
+            for sample in soak(Path(name), options.films, options.waiting, options.rows):
+                samples.append(sample)
+                if options.samples:
+                    with options.samples.open("a", encoding="utf-8") as lines:
+                        print(json.dumps(sample), file=lines)
+        except KeyboardInterrupt:
+            print(f"stopped after {len(samples) * BATCH} films", file=sys.stderr)
+    figures = {"films": samples[-1]["films"], **summary(samples)}
     if options.json:
-        print(json.dumps({"films": options.films, **figures}))
+        print(json.dumps(figures))
     else:
         for key, value in figures.items():
             print(f"{key:40}{value:>12,.3f}")
@@ -52,9 +63,8 @@ def main() -> int:
 Sample = dict[str, float]
 
 
-def soak(folder: Path, films: int, waiting: int, rows: int) -> list[Sample]:
+def soak(folder: Path, films: int, waiting: int, rows: int) -> Iterator[Sample]:
     """What was seen after each batch."""
-    samples: list[Sample] = []
     with RunningHouse(folder / "house") as house:
         to = Address.parse(house.address)
         began = time.monotonic()
@@ -73,16 +83,13 @@ def soak(folder: Path, films: int, waiting: int, rows: int) -> list[Sample]:
                 seconds=WAIT_SECONDS,
                 what="films are reported",
             )
-            samples.append(
-                {
-                    "films": metrics["hoichan_report_delay_seconds_count"],
-                    "delay_sum": metrics["hoichan_report_delay_seconds_sum"],
-                    "seconds": time.monotonic() - began,
-                    **{f"{role}_mb": _resident(pid) for role, pid in house.pids().items()},
-                }
-            )
+            yield {
+                "films": metrics["hoichan_report_delay_seconds_count"],
+                "delay_sum": metrics["hoichan_report_delay_seconds_sum"],
+                "seconds": time.monotonic() - began,
+                **{f"{role}_mb": _resident(pid) for role, pid in house.pids().items()},
+            }
         wait_until(lambda: _enough(house, films), seconds=WAIT_SECONDS, what="the last films are reported")
-    return samples
 
 
 def summary(samples: list[Sample]) -> dict[str, float]:
