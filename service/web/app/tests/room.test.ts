@@ -180,9 +180,11 @@ test("a slow line is told by the first picture", () => {
 
 test("a picture that never came says nothing of the line", async () => {
   const took = { encodedBodySize: 200, responseStart: 0, responseEnd: 400 } as PerformanceResourceTiming;
+  vi.stubGlobal("navigator", {});
   vi.spyOn(performance, "getEntriesByName").mockReturnValue([took]);
   const picture = (naturalWidth: number) => ({ src: "a", naturalWidth, decode: async () => undefined }) as unknown as HTMLImageElement;
   expect([await isQuick(picture(0)), await isQuick(picture(64))]).toEqual([true, false]);
+  vi.unstubAllGlobals();
   vi.restoreAllMocks();
 });
 
