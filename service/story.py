@@ -153,9 +153,11 @@ def _delivered(words: Words, one: DeliveryView, receiver: Receiver | None) -> Pa
             text = words("story.sent_text", at=words.exact(at), seconds=took, answer=answer)
             return Part(label=label, text=text, tone="ok")
         case DeliveryState.DEAD:
+            refusal = words("story.dead_text", answer=answer)
+            text = words.cause(cause) if cause == "kills_worker" else f"{refusal} {words.cause(cause)}".strip()
             return Part(
                 label=label,
-                text=" ".join([words("story.dead_text", answer=answer), words.cause(cause)]).strip(),
+                text=text,
                 tone="bad",
                 do=words.remedy(cause) or words("story.dead_do"),
             )
