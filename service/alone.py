@@ -112,9 +112,14 @@ def _deliver(settings: Settings, idempotency_key: str) -> None:
 
     try:
         house = wiring.open_house(settings, as_they_are=True)
-        sinks = hands.sinks_of(house)
-        post = outbox.Outbox(house.studies, sinks, house.clock, house.settings.work, house.work)
-        post.deliver(idempotency_key, is_alone=True)
+        outbox.Outbox(
+            house.studies,
+            hands.sinks_of(house),
+            house.clock,
+            house.settings.work,
+            house.work,
+            awaited=lambda _name: True,  # the worker has it; what cannot be put together here waits
+        ).deliver(idempotency_key, is_alone=True)
     except Exception as error:  # noqa: BLE001  the outermost: a third party's message may quote the document
         if isinstance(error, HoichanError) and error.retryable:
             sys.exit(AGAIN)
