@@ -1,5 +1,5 @@
-"""Work in a process of its own, for a study that already killed workers: its analysis, its recording, or one
-delivery of it.
+"""Work in a process of its own, for a study that already killed workers: its analysis, its recording, one
+delivery of it, or one image of it that a rule sends on.
 
 What kills a process (memory that is gone, a codec that crashes) then kills this one, and the worker with
 all the other studies lives on. It goes where the worker goes, so that a study that eats memory never runs
@@ -14,8 +14,10 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from ctypes import Array, c_char
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,10 +25,12 @@ import structlog
 
 from hoichan.adapters import logs
 from hoichan.errors import DeliveryError, HoichanError, RecordsUnavailable
+from hoichan.meters import DELIVERY_ATTEMPTS, Tally
 
 if TYPE_CHECKING:
+    from hoichan.reporting.forwarding import Errand
     from hoichan.settings import Settings
-    from hoichan.types import StudyInstanceUID
+    from hoichan.types import Delivery, StudyInstanceUID
 
 log = structlog.get_logger()
 
@@ -85,46 +89,102 @@ def record_alone(settings: Settings, uid: StudyInstanceUID) -> str | None:
     return at.value.decode("ascii")
 
 
-def deliver_alone(settings: Settings, idempotency_key: str) -> bool:
+def deliver_alone(settings: Settings, delivery: Delivery, tally: Tally) -> bool:
     """Hand one delivery over in a child and wait for it; False when it was killed.
 
     Otherwise its row says what came of it. There is no limit but those of each receiver's answers: a report
-    takes its time on a thin line. Raises RecordsUnavailable when it is to be tried again, and DeliveryError
-    for an error that nobody foresaw, as one in the worker itself would.
+    takes its time on a thin line. What the child counted goes into `tally`; a death counts as a failed try.
+    Raises RecordsUnavailable when it is to be tried again, DeliveryError for an error that nobody foresaw.
     """
+    hears, tells = multiprocessing.Pipe(duplex=False)
     child = multiprocessing.get_context("spawn").Process(
-        target=_deliver, args=(settings, idempotency_key), name="delivery", daemon=True
+        target=_deliver, args=(settings, delivery.idempotency_key, tells), name="delivery", daemon=True
     )
     child.start()
+    tells.close()
+    with hears:
+        code = _end_of(child)
+        with suppress(EOFError, OSError):  # it was killed before it could say anything
+            tally.give_back(hears.recv())
+    lives = _was_tried(code)
+    if not lives:
+        tally.add(DELIVERY_ATTEMPTS, delivery.destination, "failed")
+    return lives
+
+
+def forward_alone(settings: Settings, errand: Errand) -> bool:
+    """Send one image on in a child and wait for it, as `deliver_alone`; False when it was killed."""
+    child = multiprocessing.get_context("spawn").Process(
+        target=_forward, args=(settings, errand), name="forwarding", daemon=True
+    )
+    child.start()
+    return _was_tried(_end_of(child))
+
+
+def _end_of(child: multiprocessing.process.BaseProcess) -> int:
     child.join()
     code = child.exitcode
     child.close()
+    assert code is not None
+    return code
+
+
+def _was_tried(code: int) -> bool:
+    """Whether a child that hands something over lived to say what came of it."""
     if code in (AGAIN, NOT_STARTED, -signal.SIGTERM):  # the last: it is asked to end with all others
-        raise RecordsUnavailable("The delivery alone was not tried.")
+        raise RecordsUnavailable("What was to be handed over alone was not tried.")
     if code == FAILED:
-        raise DeliveryError("The delivery alone failed.")
+        raise DeliveryError("What was handed over alone failed.")
     return code == DONE
 
 
-def _deliver(settings: Settings, idempotency_key: str) -> None:
+def _deliver(settings: Settings, idempotency_key: str, tells: Connection) -> None:
     _is_a_child()
-    from service import hands, outbox, wiring  # noqa: PLC0415  not for a parent that only waits
 
-    try:
+    def deliver() -> None:
+        from service import hands, metering, outbox, wiring  # noqa: PLC0415  not for a parent that only waits
+
         house = wiring.open_house(settings, as_they_are=True)
-        outbox.Outbox(
+        tally = Tally()
+        sinks = {name: metering.MeteredSink(one, name, tally) for name, one in hands.sinks_of(house).items()}
+        post = outbox.Outbox(
             house.studies,
-            hands.sinks_of(house),
+            sinks,
             house.clock,
             house.settings.work,
             house.work,
             awaited=lambda _name: True,  # the worker has it; what cannot be put together here waits
-        ).deliver(idempotency_key, is_alone=True)
+        )
+        try:
+            post.deliver(idempotency_key, is_alone=True)
+        finally:
+            tells.send(tally.take())
+
+    _try(deliver, "delivery_failed", delivery=idempotency_key)
+
+
+def _forward(settings: Settings, errand: Errand) -> None:
+    _is_a_child()
+
+    def forward() -> None:
+        from service import hands, wiring  # noqa: PLC0415  not for a parent that only waits
+
+        house = wiring.open_house(settings, as_they_are=True)
+        wiring.forwarding(house, hands.couriers_of(house), lambda _rule: True).send_alone(errand)
+
+    study, instance = errand.study_instance_uid, errand.sop_instance_uid
+    _try(forward, "forward_failed", study=study, instance=instance, destination=errand.destination)
+
+
+def _try(hand_over: Callable[[], None], event: str, **what: str) -> None:
+    """Hand something over, and end with the code that says how that went."""
+    try:
+        hand_over()
     except Exception as error:  # noqa: BLE001  the outermost: a third party's message may quote the document
         if isinstance(error, HoichanError) and error.retryable:
             sys.exit(AGAIN)
         code = error.code if isinstance(error, HoichanError) else f"unexpected.{type(error).__name__}"
-        log.error("delivery_failed", delivery=idempotency_key, code=code, alone=True)
+        log.error(event, code=code, alone=True, **what)
         sys.exit(FAILED)
 
 

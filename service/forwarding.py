@@ -2,16 +2,20 @@
 
 One thread finds what the rules ask for, one a receiver sends; only the leading worker does either. What a
 crash leaves half done is found again in the rows, and a receiver sees the same bytes under the same UIDs.
+
+Each start of a try is counted in the rows (`service.starts`). After a death those that were on their way go
+one by one; what was begun twice without an end is tried in a process of its own, whose death sets it aside.
 """
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
@@ -43,6 +47,8 @@ from hoichan.reporting.forwarding import Courier, Errand, ForwardState, Piece, T
 from hoichan.settings import AnyDestination, Forward, Work
 from hoichan.types import Instance, Study
 from service import background
+from service.alone import POISON_STARTS
+from service.starts import KILLS_WORKER, Starts
 
 log = structlog.get_logger()
 
@@ -50,6 +56,8 @@ BATCH = 200  # instances handed over at a time
 BATCH_WITHOUT_PERSON = 10  # each is a new file for as long as it travels
 PLAN_SECONDS = 1.0
 LONGEST_REST_SECONDS = 60.0  # of the thread of a receiver that does not answer
+LEFT_BEHIND_SECONDS = 86400.0  # changed objects of a batch that old belong to a process that was killed
+OUT_OF_MEMORY = "out_of_memory"
 # Pixels come out of these as they went in (PS3.5 A.4); unpacking anything else could lose a little.
 LOSSLESS = frozenset(
     {
@@ -74,6 +82,11 @@ class _Lines:
     couriers: Mapping[str, Courier]
 
 
+def _nobody(_errand: Errand) -> bool:
+    """There is no process of its own: what killed twice is set aside."""
+    return False
+
+
 class Forwarding:
     """The rules, the rows and the receivers."""
 
@@ -90,11 +103,13 @@ class Forwarding:
         key: Callable[[], bytes],
         folder: Path,
         awaited: Callable[[str], bool] = lambda rule: False,
+        alone: Callable[[Errand], bool] = _nobody,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`key`: of de-identification; `folder`: where objects lie that are changed on the way.
 
-        `awaited`: whether a rule that is not known here will be in a moment.
+        `awaited`: whether a rule that is not known here will be in a moment. `alone` tries one instance in a
+        process of its own; False: that was killed.
         """
         self._lines = _Lines(
             rules={rule.name: rule for rule in rules}, destinations=destinations, couriers=couriers
@@ -107,6 +122,9 @@ class Forwarding:
         self._key = key
         self._folder = folder
         self._monotonic = monotonic
+        self._alone = alone
+        self._one_alone = threading.Lock()  # more of them may be what the memory cannot hold
+        self._starts = Starts(forwards.begin_try, forwards.forgive_try)
         self._rests_until: dict[str, float] = {}
         self._thread: Callable[..., threading.Thread] | None = None  # starts one, once this has started
         self._threads: set[str] = set()
@@ -189,17 +207,55 @@ class Forwarding:
             if not errands:
                 break
             rule = lines.rules.get(errands[0].rule)
-            if rule is not None and rule.deidentify is not None:
+            if rule is None or courier is None:
+                settled += self._settle(self._without_rule(errands))
+                continue
+            if rule.deidentify is not None:
                 errands = errands[:BATCH_WITHOUT_PERSON]
-            words = self._words(courier, rule, errands)
-            pauses = {one.errand.attempts: self._pause(one.errand) for one in words}
-            words = list(self._forwards.settle(words, pauses))
-            settled += sum(not one.later for one in words)
-            self._tell(destination, words)
-            if any(one.later for one in words):
-                rest = max(self._pause(one.errand).total_seconds() for one in words if one.later)
-                self._rests_until[destination] = self._monotonic() + min(rest, LONGEST_REST_SECONDS)
+            with self._starts.counted(tuple(errands)) as begun:
+                if begun and begun[0].begun > POISON_STARTS:  # it comes by itself
+                    settled += self._try_alone(begun[0])
+                elif begun:
+                    settled += self._settle(self._words(courier, rule, begun))
         return settled
+
+    def send_alone(self, errand: Errand) -> None:
+        """Hand one over: this is the process of its own, and its start was counted."""
+        courier, rule = self._lines.couriers.get(errand.destination), self._lines.rules.get(errand.rule)
+        if rule is None or courier is None:
+            self._settle(self._without_rule([errand]))
+        else:
+            self._settle(self._words(courier, rule, [errand]))
+
+    def stop(self) -> None:
+        """This worker is asked to end: nothing is begun any more, and what is cut off has killed nobody."""
+        self._starts.stop()
+
+    def _try_alone(self, errand: Errand) -> int:
+        """Have it tried where its death hurts nobody; one that dies of it is set aside."""
+        bound = log.bind(
+            study=errand.study_instance_uid,
+            instance=errand.sop_instance_uid,
+            destination=errand.destination,
+            rule=errand.rule,
+        )
+        with self._one_alone:
+            self._starts.stay()
+            bound.warning("forward_tried_alone", starts=errand.begun)
+            if not self._alone(errand) and self._forwards.set_aside(errand, KILLS_WORKER):
+                bound.error("forward_set_aside", detail=KILLS_WORKER)
+        return 1
+
+    def _settle(self, words: Sequence[Told]) -> int:
+        """Write down what was said, and rest where somebody is to be asked later; how many were settled."""
+        destination = words[0].errand.destination
+        pauses = {one.errand.attempts: self._pause(one.errand) for one in words}
+        words = self._forwards.settle(words, pauses)
+        self._tell(destination, words)
+        if any(one.later for one in words):
+            rest = max(self._pause(one.errand).total_seconds() for one in words if one.later)
+            self._rests_until[destination] = self._monotonic() + min(rest, LONGEST_REST_SECONDS)
+        return sum(not one.later for one in words)
 
     def _pause(self, errand: Errand) -> timedelta:
         seconds = next_attempt(
@@ -207,11 +263,12 @@ class Forwarding:
         )
         return timedelta(seconds=seconds)
 
-    def _words(self, courier: Courier | None, rule: Forward | None, errands: Sequence[Errand]) -> list[Told]:
-        if rule is None or courier is None:
-            if self._awaited(errands[0].rule):
-                return [_later(one, "rule_awaited") for one in errands]
-            return [_dead(one, "rule_not_configured") for one in errands]
+    def _without_rule(self, errands: Sequence[Errand]) -> list[Told]:
+        if self._awaited(errands[0].rule):
+            return [_later(one, "rule_awaited") for one in errands]
+        return [_dead(one, "rule_not_configured") for one in errands]
+
+    def _words(self, courier: Courier, rule: Forward, errands: Sequence[Errand]) -> list[Told]:
         with self._drawer() as drawer:
             prepared = [self._prepared(rule, errand, drawer) for errand in errands]
             words = [one for one in prepared if isinstance(one, Told)]
@@ -246,7 +303,11 @@ class Forwarding:
                 continue
             last = word
             for syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian):
-                changed = _converted(piece, syntax, drawer)
+                try:
+                    changed = _converted(piece, syntax, drawer)
+                except MemoryError:
+                    last = _later(word.errand, OUT_OF_MEMORY)
+                    break
                 if changed is None:
                     continue
                 (last,) = self._brought(courier, [changed])
@@ -258,6 +319,10 @@ class Forwarding:
     @contextmanager
     def _drawer(self) -> Iterator[Path]:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for left in self._folder.iterdir():
+            with suppress(FileNotFoundError):  # another one cleared it
+                if time.time() - left.stat().st_mtime > LEFT_BEHIND_SECONDS:
+                    shutil.rmtree(left)
         with tempfile.TemporaryDirectory(dir=self._folder) as drawer:
             yield Path(drawer)
 
@@ -294,6 +359,8 @@ class Forwarding:
                 done.data_set.save_as(file, enforce_file_format=True)
         except NotDeidentifiable as error:
             return _dead(piece.errand, error.code)
+        except MemoryError:  # there may be more of it later; those behind it go meanwhile
+            return _later(piece.errand, OUT_OF_MEMORY)
         except (InvalidDicomError, *UNREADABLE):
             return _dead(piece.errand, "unreadable")
         return replace(

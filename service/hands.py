@@ -81,6 +81,14 @@ def sinks_of(house: House) -> Mapping[str, Sink]:
     return _sinks(house, wiring_receivers.lacking(house.settings, everyone))
 
 
+def couriers_of(house: House) -> Mapping[str, Courier]:
+    """The couriers alone, in a process of a worker's own, as `sinks_of`."""
+    everyone = {one.name for one in house.settings.effective_destinations}
+    return wiring_receivers.couriers(
+        house.settings, without=wiring_receivers.lacking(house.settings, everyone)
+    )
+
+
 def _sinks(house: House, without: Mapping[str, str]) -> Mapping[str, Sink]:
     matches = MatchesSql(house.engine, house.clock)
     return wiring_receivers.sinks(house.settings, matches, knowledge(house), without=without)

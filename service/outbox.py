@@ -10,20 +10,20 @@ have killed its workers: it is tried once more in a process of its own, whose de
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
 import structlog
 from structlog.typing import FilteringBoundLogger
 
 from hoichan.adapters.work_sql import WorkSql
-from hoichan.errors import RecordsUnavailable, Refused, Unreachable
+from hoichan.errors import Refused, Unreachable
 from hoichan.ports import Clock, Sink, Studies
 from hoichan.reporting.deliveries import next_attempt
 from hoichan.settings import Work
 from hoichan.types import Delivery, DeliveryState
 from service.alone import POISON_STARTS
+from service.starts import KILLS_WORKER, Starts
 
 log = structlog.get_logger()
 
@@ -35,12 +35,11 @@ WHILE_IT_TAKES = timedelta(minutes=15)
 HASTE_PAUSE = timedelta(minutes=1)  # between two looks at what waits long for one receiver
 AWAITED = "receiver_awaited"  # written at the page, and not put together in this process yet
 AWAITED_AT_MOST_SECONDS = 60.0
-# Who answers "later" (HL7 AR) until the pause is as long as it gets has refused: a dead letter.
-KILLS_WORKER = "kills_worker"  # what stands as the answer of one that was set aside
 ALONE_AT_A_TIME = 2  # processes that hand one delivery over: more of them may be what the memory cannot hold
+# Who answers "later" (HL7 AR) until the pause is as long as it gets has refused: a dead letter.
 
 
-def _nobody(_key: str) -> bool:
+def _nobody(_delivery: Delivery) -> bool:
     """There is no process of its own: what killed twice is set aside."""
     return False
 
@@ -56,7 +55,7 @@ class Outbox:
         settings: Work,
         work: WorkSql | None = None,
         awaited: Callable[[str], bool] = lambda name: False,
-        alone: Callable[[str], bool] = _nobody,
+        alone: Callable[[Delivery], bool] = _nobody,
     ) -> None:
         """`work` hears who does not answer; without it nobody knocks there.
 
@@ -72,15 +71,14 @@ class Outbox:
         self._alone = alone
         self._hastened: dict[str, datetime] = {}
         self._places = threading.BoundedSemaphore(ALONE_AT_A_TIME)
-        self._begun: set[str] = set()  # keys of the tries that run
-        self._stopping = False
+        self._starts = Starts(studies.begin_try, studies.forgive_try)
 
     def deliver(self, idempotency_key: str, *, is_alone: bool = False) -> None:
         """Try one delivery now. Raises RecordsUnavailable; everything else ends in the row.
 
         `is_alone`: this is the process of its own, and its start was counted.
         """
-        self._stay()
+        self._starts.stay()
         delivery = self._studies.delivery(idempotency_key)
         if delivery.state is not DeliveryState.PENDING or delivery.next_attempt_at > self._clock.now():
             return
@@ -93,7 +91,7 @@ class Outbox:
         if is_alone:
             self._hand_over(delivery, sink, bound)
             return
-        with self._counted(idempotency_key) as starts:
+        with self._starts.counted(idempotency_key) as starts:
             if starts > POISON_STARTS:
                 bound.warning("delivery_tried_alone", starts=starts)
                 self._try_alone(delivery, bound)
@@ -102,9 +100,7 @@ class Outbox:
 
     def stop(self) -> None:
         """This worker is asked to end: nothing is begun any more, and what is cut off has killed nobody."""
-        self._stopping = True
-        for key in self._begun.copy():
-            self._forgive(key)
+        self._starts.stop()
 
     def _sink_for(self, delivery: Delivery, bound: FilteringBoundLogger) -> Sink | None:
         """Who takes a delivery; None where it is not to be sent now, which its row then says."""
@@ -130,38 +126,11 @@ class Outbox:
             return None
         return sink
 
-    @contextmanager
-    def _counted(self, key: str) -> Iterator[int]:
-        """Count a start until something is said of the delivery, or an error comes that we survive."""
-        starts = self._studies.begin_try(key)
-        self._begun.add(key)
-        try:
-            self._stay()
-            yield starts
-        except BaseException:
-            self._forgive(key)
-            raise
-        finally:
-            self._begun.discard(key)
-
-    def _forgive(self, key: str) -> None:
-        """Take a start of this process back, once."""
-        try:
-            self._begun.remove(key)
-        except KeyError:
-            return
-        with suppress(RecordsUnavailable):  # then it counts: what follows from that is a try alone
-            self._studies.forgive_try(key)
-
-    def _stay(self) -> None:
-        if self._stopping:
-            raise RecordsUnavailable("The worker ends; its next start goes on.")
-
     def _try_alone(self, delivery: Delivery, bound: FilteringBoundLogger) -> None:
         """Have it tried where its death hurts nobody; one that dies of it is set aside."""
         with self._places:
-            self._stay()
-            if self._alone(delivery.idempotency_key):
+            self._starts.stay()
+            if self._alone(delivery):
                 return
         bound.error("delivery_set_aside", status=KILLS_WORKER)
         self._studies.set_aside(delivery.idempotency_key, attempts=delivery.attempts, status=KILLS_WORKER)

@@ -51,7 +51,7 @@ from service.wiring_receivers import AskedPacs, pacs
 
 if TYPE_CHECKING:
     from hoichan.adapters.worklist_dimse import WorklistScu
-    from hoichan.reporting.forwarding import Courier
+    from hoichan.reporting.forwarding import Courier, Errand
     from service.asking import Asking
     from service.commitments import Committer
     from service.drifting import Drifting
@@ -331,7 +331,12 @@ def reminders(house: House) -> Reminders:
     return Reminders(rows, leases, house.audit, house.clock, house.settings)
 
 
-def forwarding(house: House, couriers: Mapping[str, Courier], awaited: Callable[[str], bool]) -> Forwarding:
+def forwarding(
+    house: House,
+    couriers: Mapping[str, Courier],
+    awaited: Callable[[str], bool],
+    alone: Callable[[Errand], bool] = lambda errand: False,
+) -> Forwarding:
     """What sends received images on, as the rules say."""
     from hoichan.adapters.forwards_sql import ForwardsSql  # noqa: PLC0415  only workers pay for it
     from service.cli_deidentify import DEFAULT_KEY, load_key  # noqa: PLC0415
@@ -349,4 +354,5 @@ def forwarding(house: House, couriers: Mapping[str, Courier], awaited: Callable[
         key=lambda: load_key(settings.storage.data_dir / DEFAULT_KEY),
         folder=settings.storage.data_dir / "forwarding",
         awaited=awaited,
+        alone=alone,
     )

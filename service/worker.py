@@ -49,7 +49,7 @@ from service import (
     retention,
     wiring,
 )
-from service.alone import POISON_STARTS, analyse_alone, deliver_alone, record_alone
+from service.alone import POISON_STARTS, analyse_alone, deliver_alone, forward_alone, record_alone
 from service.analyst import Analyst
 from service.arrivals import Arrivals
 from service.dispatch import Dispatcher
@@ -108,11 +108,16 @@ class Worker:
             settings.work,
             self._house.work,
             self._in_force.awaits,
-            lambda key: deliver_alone(self._hands.house.settings, key),
+            lambda one: deliver_alone(self._hands.house.settings, one, self._metering.tally),
         )
         self._asking = wiring.asking(self._house, self._hands.sinks, self._hands.pacs)
         rule_awaited = partial(self._in_force.awaits, part="forward")
-        self._forwarding = wiring.forwarding(self._house, self._hands.couriers, rule_awaited)
+        self._forwarding = wiring.forwarding(
+            self._house,
+            self._hands.couriers,
+            rule_awaited,
+            lambda errand: forward_alone(self._hands.house.settings, errand),
+        )
         self._corrections = wiring.corrections(self._house)
         self._analyst = Analyst(
             house=self._house,
@@ -181,6 +186,7 @@ class Worker:
             self._loop(stop)
         finally:
             self._outbox.stop()
+            self._forwarding.stop()
             self._engine.close()
             self._observing.close()
             self._asking.priors.close()

@@ -8,7 +8,7 @@ crash loses nothing, and the same look twice adds nothing. Every method may rais
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -121,7 +121,10 @@ class ForwardsSql:
 
     # ------------------------------------------------------------------ sending
     def due(self, destination: str, limit: int) -> Sequence[Errand]:
-        """What goes to a receiver next: instances of one study by one rule, as they were planned."""
+        """What goes to a receiver next: instances of one study by one rule, as they were planned.
+
+        One that was begun without an end comes by itself: the next death says which of them it was.
+        """
         waits = (
             forwards.c.destination == destination,
             forwards.c.state == ForwardState.PENDING,
@@ -135,20 +138,73 @@ class ForwardsSql:
             forwards.c.position,
         )
         with transaction(self._engine) as connection:
-            first = connection.execute(sa.select(forwards).where(*waits).order_by(*order).limit(1)).first()
+            query = sa.select(forwards).where(*waits).order_by(*order).limit(1)
+            first = connection.execute(query).mappings().first()
             if first is None:
                 return []
+            if first["begun"]:
+                return [_errand(first)]
             found = connection.execute(
                 sa.select(forwards)
                 .where(
                     *waits,
-                    forwards.c.study_instance_uid == first.study_instance_uid,
-                    forwards.c.rule == first.rule,
+                    forwards.c.study_instance_uid == first["study_instance_uid"],
+                    forwards.c.rule == first["rule"],
+                    forwards.c.begun == 0,
                 )
                 .order_by(*order)
                 .limit(limit)
             ).mappings()
             return [_errand(row) for row in found]
+
+    def begin_try(self, errands: Sequence[Errand]) -> Sequence[Errand]:
+        """Count one start of a try of these; those that still wait, with how many of their starts had no end.
+
+        They are of one study, rule and receiver, as `due` gives them.
+        """
+        with transaction(self._engine) as connection:
+            found = connection.execute(
+                forwards.update()
+                .where(*_are(errands), forwards.c.state == ForwardState.PENDING)
+                .values(begun=forwards.c.begun + 1)
+                .returning(forwards.c.sop_instance_uid, forwards.c.begun)
+            )
+            begun = {row.sop_instance_uid: row.begun for row in found}
+        return [
+            replace(one, begun=begun[one.sop_instance_uid])
+            for one in errands
+            if one.sop_instance_uid in begun
+        ]
+
+    def forgive_try(self, errands: Sequence[Errand]) -> None:
+        """A start of these does not count: its worker lives, or was asked to end."""
+        with transaction(self._engine) as connection:
+            connection.execute(
+                forwards.update()
+                .where(*_are(errands), forwards.c.begun > 0)
+                .values(begun=forwards.c.begun - 1)
+            )
+
+    def set_aside(self, errand: Errand, detail: str) -> bool:
+        """The try killed who made it: dead letter, unless something was said of it since; whether it is."""
+        now = self._clock.now()
+        values = {"state": ForwardState.DEAD, "settled_at": now, "acknowledgement": detail, "begun": 0}
+        waits = (forwards.c.state == ForwardState.PENDING, forwards.c.attempts == errand.attempts)
+        with transaction(self._engine) as connection:
+            done = connection.execute(
+                forwards.update()
+                .where(*_are([errand]), *waits)
+                .values(**values, attempts=forwards.c.attempts + 1)
+            ).rowcount
+            if done:
+                details = {
+                    "rule": errand.rule,
+                    "destination": errand.destination,
+                    "instance": errand.sop_instance_uid,
+                    "detail": detail,
+                }
+                _note(connection, errand.study_instance_uid, now, "forward_set_aside", details)
+        return bool(done)
 
     def settle(self, words: Sequence[Told], pauses: Mapping[int, timedelta]) -> Sequence[Told]:
         """Write down what was said, and give it back as it counts: some is given up.
@@ -163,7 +219,11 @@ class ForwardsSql:
         with transaction(self._engine) as connection:
             for told in words:
                 attempts = told.errand.attempts + told.tries
-                values: dict[str, object] = {"attempts": attempts, "acknowledgement": told.detail[:256]}
+                values: dict[str, object] = {
+                    "attempts": attempts,
+                    "acknowledgement": told.detail[:256],
+                    "begun": 0,
+                }
                 if told.later:
                     values["next_attempt_at"] = now + pauses[told.errand.attempts]
                 else:
@@ -172,7 +232,7 @@ class ForwardsSql:
                 counts[event, told.detail] = counts.get((event, told.detail), 0) + 1
                 connection.execute(
                     forwards.update()
-                    .where(*_is(told.errand), forwards.c.state == ForwardState.PENDING)
+                    .where(*_are([told.errand]), forwards.c.state == ForwardState.PENDING)
                     .values(values)
                 )
             errand = words[0].errand
@@ -222,7 +282,7 @@ class ForwardsSql:
             done = connection.execute(
                 forwards.update()
                 .where(forwards.c.study_instance_uid == study, forwards.c.state.in_(states))
-                .values(state=ForwardState.PENDING, next_attempt_at=now, settled_at=None, **more)
+                .values(state=ForwardState.PENDING, next_attempt_at=now, settled_at=None, begun=0, **more)
             )
             if done.rowcount:
                 _note(connection, study, now, event, {"instances": done.rowcount})
@@ -296,12 +356,14 @@ def _errand(row: sa.RowMapping) -> Errand:
     return Errand(**{name: row[name] for name in Errand.__dataclass_fields__})
 
 
-def _is(errand: Errand) -> tuple[sa.ColumnElement[bool], ...]:
+def _are(errands: Sequence[Errand]) -> tuple[sa.ColumnElement[bool], ...]:
+    """Rows of one study, rule and receiver."""
+    first = errands[0]
     return (
-        forwards.c.rule == errand.rule,
-        forwards.c.destination == errand.destination,
-        forwards.c.study_instance_uid == errand.study_instance_uid,
-        forwards.c.sop_instance_uid == errand.sop_instance_uid,
+        forwards.c.rule == first.rule,
+        forwards.c.destination == first.destination,
+        forwards.c.study_instance_uid == first.study_instance_uid,
+        forwards.c.sop_instance_uid.in_([one.sop_instance_uid for one in errands]),
     )
 
 

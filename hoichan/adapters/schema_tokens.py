@@ -1,4 +1,4 @@
-"""The tables of programs that sign in, and of what is forwarded (migration 0008)."""
+"""The tables of programs that sign in, and of what is forwarded (migrations 0008, 0027)."""
 
 from __future__ import annotations
 
@@ -59,6 +59,7 @@ forwards = sa.Table(
     sa.Column("next_attempt_at", UtcDateTime, nullable=False),
     sa.Column("settled_at", UtcDateTime),
     sa.Column("acknowledgement", sa.String(256)),
+    sa.Column("begun", sa.Integer, nullable=False, server_default="0"),  # starts that had no end (0027)
     sa.Index("ix_forwards_due", "destination", "state", "next_attempt_at"),
     sa.Index("ix_forwards_study_instance_uid", "study_instance_uid"),
 )

@@ -49,6 +49,7 @@ class Errand:
     attempts: int = 0
     released: bool = False  # a person took the risk of its pixels on
     created_at: datetime | None = None  # when it was planned
+    begun: int = 0  # starts of a try that had no end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

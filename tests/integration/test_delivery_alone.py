@@ -12,6 +12,7 @@ import pytest
 
 from hoichan.adapters.encoder import DocumentEncoder
 from hoichan.errors import DeliveryError, RecordsUnavailable
+from hoichan.meters import DELIVERY_ATTEMPTS, Tally
 from hoichan.reporting import plan
 from hoichan.settings import load
 from hoichan.testing import FolderOfFilms, a_report, a_study
@@ -20,7 +21,8 @@ from hoichan.testing.mllp import Receiver, answering, taking
 from hoichan.types import DeliveryState
 from service.alone import POISON_STARTS, deliver_alone
 from service.hands import sinks_of
-from service.outbox import KILLS_WORKER, Outbox
+from service.outbox import Outbox
+from service.starts import KILLS_WORKER
 from service.steering import replay
 from service.wiring import open_house
 
@@ -65,18 +67,24 @@ class Site:
         )
         assert studies.save(study, report=report, documents=documents, deliveries=[delivery])
         self.uid, self.key = study.study_instance_uid, delivery.idempotency_key
+        self.tally = Tally()  # of the worker
         self.outbox = Outbox(
             studies,
             sinks_of(self.house),
             self.house.clock,
             self.settings.work,
             self.house.work,
-            alone=partial(deliver_alone, self.settings),
+            alone=partial(deliver_alone, self.settings, tally=self.tally),
         )
 
     @property
     def row(self):
         return self.house.studies.delivery(self.key)
+
+    def counted(self):
+        """How often each outcome is counted for the metrics of this worker."""
+        tries = {key: n for key, n in self.tally.take().items() if key.name == DELIVERY_ATTEMPTS.name}
+        return {key.labels: n for key, n in tries.items()}
 
     def close(self):
         self.house.engine.dispose()
@@ -120,6 +128,7 @@ def test_a_delivery_that_kills_is_set_aside_and_sent_when_a_person_asks(site):
     assert site.row.attempts == POISON_STARTS + 1
     assert site.house.studies.trail(site.uid)[-1].event == "delivery_set_aside"
     assert len(site.ris.server.frames) == 1
+    assert site.counted() == {("ris", "failed"): 1}
     site.ris.kills_with = None
     replay(site.house.studies, site.uid)
     site.outbox.deliver(site.key)
@@ -131,23 +140,25 @@ def test_one_that_is_not_to_blame_arrives_alone(site):
     site.outbox.deliver(site.key)
     assert site.row.state is DeliveryState.SENT
     assert len(site.ris.server.frames) == 1
+    assert site.counted() == {("ris", "acknowledged"): 1}
 
 
 def test_one_that_is_asked_to_end_is_not_to_blame(site):
     site.ris.kills_with = signal.SIGTERM
     with pytest.raises(RecordsUnavailable):
-        deliver_alone(site.settings, site.key)
-    assert site.row.state is DeliveryState.PENDING
+        deliver_alone(site.settings, site.row, site.tally)
+    assert (site.row.state, site.counted()) == (DeliveryState.PENDING, {})
 
 
 def test_an_error_that_nobody_foresaw_is_no_death(site):
     storage = site.settings.storage.model_copy(update={"database": "nonsense"})
     with pytest.raises(DeliveryError):
-        deliver_alone(site.settings.model_copy(update={"storage": storage}), site.key)
+        deliver_alone(site.settings.model_copy(update={"storage": storage}), site.row, site.tally)
 
 
 def test_what_the_receiver_says_to_the_process_of_its_own_stands_in_the_row(site):
     site.ris.hangs_up = True
-    assert deliver_alone(site.settings, site.key)
+    assert deliver_alone(site.settings, site.row, site.tally)
     assert (site.row.state, site.row.attempts) == (DeliveryState.PENDING, 1)
     assert site.row.acknowledgement
+    assert site.counted() == {("ris", "unreachable"): 1}

@@ -86,6 +86,8 @@ class House:
         self.seconds = 0.0
         self.is_on = True
         self.awaited = set()  # rules that another process knows already
+        self.key = lambda: KEY
+        self.alone = lambda errand: False  # there is no process of its own
         self.rules = [Forward(**{"name": "all", "to": ("far",), **rule})] if rule is not None else []
         self.forwarding = self.again()
         self.forwarding.begin()
@@ -101,9 +103,10 @@ class House:
             studies=self.record.studies,
             spool=self.spool,
             work=Work(),
-            key=lambda: KEY,
+            key=self.key,
             folder=self.folder / "drawer",
             awaited=lambda rule: rule in self.awaited,
+            alone=self.alone,
             monotonic=lambda: self.seconds,
         )
 

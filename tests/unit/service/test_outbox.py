@@ -17,8 +17,9 @@ from hoichan.testing.database import migrated
 from hoichan.testing.ports import FakeClock, FakeEncoder, FakeRunner
 from hoichan.testing.reports import a_manifest, a_study
 from hoichan.types import DeliveryState
-from service.outbox import AWAITED, KILLS_WORKER, WHILE_IT_TAKES, Outbox
+from service.outbox import AWAITED, WHILE_IT_TAKES, Outbox
 from service.pipeline import analyse
+from service.starts import KILLS_WORKER
 from service.steering import replay
 
 
@@ -172,9 +173,9 @@ class Alone:
     def __init__(self, does=lambda key: None, *, killed=False):
         self.does, self.killed, self.keys = does, killed, []
 
-    def __call__(self, key):
-        self.keys.append(key)
-        self.does(key)
+    def __call__(self, delivery):
+        self.keys.append(delivery.idempotency_key)
+        self.does(delivery.idempotency_key)
         return not self.killed
 
 

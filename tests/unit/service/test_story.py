@@ -13,7 +13,7 @@ from hoichan.adapters.neighbours_read import came_near
 from hoichan.adapters.work_sql import WorkSql
 from hoichan.guard.audit import Audited, AuditRecord
 from hoichan.testing.reading import HOSTILE_NAME, PEOPLE, a_record, arrive, fill
-from service.outbox import KILLS_WORKER
+from service.starts import KILLS_WORKER
 from service.story import story
 from service.web.rendering import LANGUAGES, catalogue
 from service.web.words import Words

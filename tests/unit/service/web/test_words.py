@@ -34,6 +34,12 @@ EVENTS = {
     },
     "delivery_refused": {"destination": "emr", "attempt": 2, "status": "HTTP 422"},
     "delivery_set_aside": {"destination": "emr", "attempt": 3, "status": "kills_worker"},
+    "forward_set_aside": {
+        "rule": "archive",
+        "destination": "hub",
+        "instance": "1.2.3",
+        "detail": "kills_worker",
+    },
     "delivery_revived": {"destination": "emr", "attempt": 2},
     "images_removed": {"rule": "signed", "files": 2, "size_bytes": 20_000_000},
     "images_kept": {"rule": "signed", "files": 0, "size_bytes": 0},
