@@ -88,6 +88,9 @@ class Spool(Protocol):
     Instance UID one is first, and the other hears `duplicate` or `quarantined`.
     """
 
+    unmarked: set[StudyInstanceUID]
+    """Studies with objects that the house was not told of, because the disk refused; told when they come again."""
+
     def store(
         self,
         data_set: bytes,
