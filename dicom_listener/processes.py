@@ -55,6 +55,11 @@ class Helpers:
                 one.close()
             self._load.clear()
 
+    @property
+    def has_room(self) -> bool:
+        """Whether a helper has that much less to do; asked after every object, so without the lock."""
+        return self._own - min(self._load.values(), default=self._own) >= self._margin
+
     def count(self, number: int) -> None:
         """So many more associations store here."""
         with self._lock:

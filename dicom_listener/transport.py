@@ -96,10 +96,10 @@ class FilmSocket(AssociationSocket):
         if not self.is_counted:
             self.is_counted = True
             helpers.count(1)
-        if isinstance(self.socket, ssl.SSLSocket) or not self.assoc.dul.to_provider_queue.empty():
+        if not helpers.has_room or isinstance(self.socket, ssl.SSLSocket):
             return
         agreed = self.bells.agreed(self.assoc)
-        if agreed is not None:
+        if agreed is not None and self.assoc.dul.to_provider_queue.empty():
             self.away = helpers.take(self.socket, agreed, self.lane.unread_bytes)
         if self.away is not None:
             self.is_counted = False
