@@ -57,7 +57,17 @@ TURNS = max(2, min(4, os.cpu_count() or 2))  # associations that are worked for 
 REQUEST_SECONDS = 10.0  # who connects has so long to ask for an association (ARTIM, PS3.8 9.1.5)
 # Where a sender leaves the choice to us, the first that it offers is taken: explicit, because implicit loses
 # the VR of private attributes.
-SYNTAXES = sorted(ALL_TRANSFER_SYNTAXES, key=lambda uid: uid != EXPLICIT_LITTLE)
+_NOT_OF_PYNETDICOM = ("1.2.840.10008.1.2.1.98",)  # uncompressed in fragments (PS3.5 A.4.11)
+SYNTAXES = sorted([*ALL_TRANSFER_SYNTAXES, *_NOT_OF_PYNETDICOM], key=lambda uid: uid != EXPLICIT_LITTLE)
+_STORAGE = "1.2.840.10008.5.1.4.1.1"
+# Of former editions of PS3.4 table B.5-1: archives still hold them, and earlier studies come from archives.
+RETIRED = frozenset(
+    [
+        *(f"{_STORAGE}.{end}" for end in (3, 5, 6, 8, 9, 10, 11, 129)),
+        *(f"{_STORAGE}.{end}" for end in ("9.1", "12.3", "77.1", "77.2", "88.1", "88.2", "88.3", "88.4")),
+        *("1.2.840.10008.5.1.4.34.1", "1.2.840.10008.5.1.1.29", "1.2.840.10008.5.1.1.30"),
+    ]
+)
 
 _config.LOG_REQUEST_IDENTIFIERS = False
 _config.LOG_RESPONSE_IDENTIFIERS = False
@@ -373,11 +383,14 @@ def _answered(
 
 
 def storage_classes(settings: Listener) -> frozenset[str]:
-    """Every SOP class that may be stored: the standard's, and the private ones of the settings."""
-    for uid in settings.private_sop_classes:
-        register_uid(uid, f"Private_{uid.replace('.', '_')}", StorageServiceClass)
+    """Every SOP class that may be stored: the standard's, retired ones too, and the settings' private ones.
+
+    Not those of non-patient objects (PS3.4 annex GG): a hanging protocol or a palette belongs to no study.
+    """
+    for uid in RETIRED.union(settings.private_sop_classes):
+        register_uid(uid, f"Storage_{uid.replace('.', '_')}", StorageServiceClass)
     standard = (str(context.abstract_syntax) for context in AllStoragePresentationContexts)
-    return frozenset(standard).union(settings.private_sop_classes)
+    return RETIRED.union(standard, settings.private_sop_classes)
 
 
 def _living(servers: list[FilmServer]) -> list[Any]:

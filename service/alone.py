@@ -1,4 +1,5 @@
-"""Work in a process of its own, for a study that already killed workers: its analysis, or its recording.
+"""Work in a process of its own, for a study that already killed workers: its analysis, its recording, or one
+delivery of it.
 
 What kills a process (memory that is gone, a codec that crashes) then kills this one, and the worker with
 all the other studies lives on. It goes where the worker goes, so that a study that eats memory never runs
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from hoichan.adapters import logs
-from hoichan.errors import HoichanError, RecordsUnavailable
+from hoichan.errors import DeliveryError, HoichanError, RecordsUnavailable
 
 if TYPE_CHECKING:
     from hoichan.settings import Settings
@@ -29,9 +30,11 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+POISON_STARTS = 2  # what was begun so often and never ended may have killed its workers
 LONGEST_SECONDS = 1800.0  # one that hangs is ended like one that was killed
 STALLED_SECONDS = 300.0  # on one object while a study is recorded, or on what comes after the last
 DONE, AGAIN, FAILED = 0, 75, 70  # exit codes; the last two as in sysexits.h
+NOT_STARTED = 1  # of Python itself, where it did not get as far as our work
 
 
 def analyse_alone(settings: Settings, uid: StudyInstanceUID, revision: int) -> bool:
@@ -80,6 +83,49 @@ def record_alone(settings: Settings, uid: StudyInstanceUID) -> str | None:
     if code >= 0 or code == -signal.SIGTERM:  # it is asked to end with all others: nobody is to blame
         raise RecordsUnavailable("The recording alone found no record.")
     return at.value.decode("ascii")
+
+
+def deliver_alone(settings: Settings, idempotency_key: str) -> bool:
+    """Hand one delivery over in a child and wait for it; False when it was killed.
+
+    Otherwise its row says what came of it. There is no limit but those of each receiver's answers: a report
+    takes its time on a thin line. Raises RecordsUnavailable when it is to be tried again, and DeliveryError
+    for an error that nobody foresaw, as one in the worker itself would.
+    """
+    child = multiprocessing.get_context("spawn").Process(
+        target=_deliver, args=(settings, idempotency_key), name="delivery", daemon=True
+    )
+    child.start()
+    child.join()
+    code = child.exitcode
+    child.close()
+    if code in (AGAIN, NOT_STARTED, -signal.SIGTERM):  # the last: it is asked to end with all others
+        raise RecordsUnavailable("The delivery alone was not tried.")
+    if code == FAILED:
+        raise DeliveryError("The delivery alone failed.")
+    return code == DONE
+
+
+def _deliver(settings: Settings, idempotency_key: str) -> None:
+    _is_a_child()
+    from service import hands, outbox, wiring  # noqa: PLC0415  not for a parent that only waits
+
+    try:
+        house = wiring.open_house(settings, as_they_are=True)
+        outbox.Outbox(
+            house.studies,
+            hands.sinks_of(house),
+            house.clock,
+            house.settings.work,
+            house.work,
+            awaited=lambda _name: True,  # the worker has it; what cannot be put together here waits
+        ).deliver(idempotency_key, is_alone=True)
+    except Exception as error:  # noqa: BLE001  the outermost: a third party's message may quote the document
+        if isinstance(error, HoichanError) and error.retryable:
+            sys.exit(AGAIN)
+        code = error.code if isinstance(error, HoichanError) else f"unexpected.{type(error).__name__}"
+        log.error("delivery_failed", delivery=idempotency_key, code=code, alone=True)
+        sys.exit(FAILED)
 
 
 def _record(settings: Settings, uid: StudyInstanceUID, at: Array[c_char]) -> None:

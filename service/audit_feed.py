@@ -1,7 +1,8 @@
 """Tells the site's audit repositories what happened here: every record, in order, none left out.
 
 What people did is in the audit log, what the machine did in the trails. How far a repository is stands in the
-database, so a restart goes on there. One that does not answer, or refuses a record, is asked again with
+database, so a restart goes on there. A repository is leased while it is told: two workers that both believe
+they lead tell each record once. One that does not answer, or refuses a record, is asked again with
 growing pauses; the record it refuses stays the next one, and `/readyz` says so after an hour.
 """
 
@@ -16,6 +17,7 @@ import structlog
 from hoichan.adapters.audit_feed_sql import AUDIT, TRAIL, AuditFeedSql
 from hoichan.adapters.audit_repository import AuditRepositoryClient
 from hoichan.adapters.audit_sql import AuditSql, Wanted
+from hoichan.adapters.leases_sql import Lease, LeasesSql, lasts
 from hoichan.encoding.fhir_audit import audit_event
 from hoichan.encoding.fhir_audit_machine import MachineEvent, machine_event
 from hoichan.encoding.fhir_parts import Json
@@ -31,6 +33,7 @@ log = structlog.get_logger()
 STEP_SECONDS = 5.0
 FIRST_PAUSE_SECONDS = 5.0
 LONGEST_PAUSE_SECONDS = 900.0
+LEASE = "lease"  # what of a repository is leased
 MOST_BATCHES = 50  # a step and source: the others have their turn
 
 Numbered = tuple[int, Json | None]  # a position, and what is to be told of it
@@ -42,6 +45,7 @@ class AuditFeed:
     def __init__(
         self,
         feeds: AuditFeedSql,
+        leases: LeasesSql,
         audit: AuditSql,
         clock: Clock,
         settings: Settings,
@@ -50,6 +54,8 @@ class AuditFeed:
     ) -> None:
         """Raises ConfigurationError for a key that cannot be used."""
         self._feeds = feeds
+        self._leases = leases
+        self._leased: dict[str, Lease] = {}
         self._audit = audit
         self._clock = clock
         self._settings = settings
@@ -80,6 +86,8 @@ class AuditFeed:
             else:
                 self._failures.pop(name, None)
                 self._next.pop(name, None)
+            if name in self._leased:
+                self._leases.give_back(self._leased.pop(name))
         return taken
 
     def _tell(self, repository: AuditRepository, source: str) -> int:
@@ -88,6 +96,8 @@ class AuditFeed:
             at = self._feeds.position(repository.name, source)
             found = self._after(source, at, repository.batch)
             told = [(position, event) for position, event in found if event is not None]
+            if told and not self._may_tell(repository, source, at):
+                break
             count = self._clients[repository.name].send([one for _, one in told]) if told else 0
             taken += count
             if count < len(told):  # the first that was not taken is the next one
@@ -99,6 +109,19 @@ class AuditFeed:
             if len(found) < repository.batch:
                 break
         return taken
+
+    def _may_tell(self, repository: AuditRepository, source: str, at: int) -> bool:
+        """Whether nobody else tells it now, and nobody has since the position was read."""
+        name = repository.name
+        held = self._leased.pop(name, None)
+        if held is None:
+            held = self._leases.take(name, LEASE, lasts(repository.timeout_seconds))
+        elif not self._leases.keep(held):
+            held = None
+        if held is None:
+            return False
+        self._leased[name] = held
+        return self._feeds.position(name, source) == at
 
     def _after(self, source: str, position: int, limit: int) -> Sequence[Numbered]:
         site = self._settings.site
@@ -132,7 +155,8 @@ class AuditFeed:
     @classmethod
     def of_house(cls, house: House) -> AuditFeed:
         """Of one record. Raises ConfigurationError for a key that cannot be used."""
-        return cls(AuditFeedSql(house.engine, house.clock), house.audit, house.clock, house.settings)
+        feeds, leases = AuditFeedSql(house.engine, house.clock), LeasesSql(house.engine, house.clock)
+        return cls(feeds, leases, house.audit, house.clock, house.settings)
 
     def rests_until(self, name: str) -> datetime | None:
         """When a repository that did not take something is asked again; None: at the next step."""

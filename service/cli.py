@@ -31,6 +31,7 @@ from service import (
     cli_migrate,
     cli_models,
     cli_people,
+    cli_quarantine,
     cli_retention,
     cli_score,
     cli_study,
@@ -61,6 +62,7 @@ app.add_typer(cli_people.app, name="user")
 app.add_typer(cli_audit.app, name="audit")
 app.add_typer(cli_hold.app, name="hold")
 app.add_typer(cli_retention.app, name="retention")
+app.add_typer(cli_quarantine.app, name="quarantine")
 app.command("migrate")(cli_migrate.migrate)
 app.command("backup")(cli_backup.backup)
 app.command("restore")(cli_backup.restore)

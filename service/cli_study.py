@@ -33,11 +33,15 @@ def study(
     as_json: AsJson = False,
 ) -> None:
     """Show where a study is and what happened to it."""
+    from hoichan.adapters.records_read import ReadingSql  # noqa: PLC0415
     from hoichan.guard.audit import Audited  # noqa: PLC0415
-    from service import explain, shell, steering  # noqa: PLC0415
+    from hoichan.intake.door import is_uid  # noqa: PLC0415
+    from service import aside, explain, shell, steering  # noqa: PLC0415
 
     house = _house(config, data_dir)
     found = steering.find(house, which)
+    if not found and is_uid(which) and aside.Quarantine(house).tell():  # what was refused here a moment ago
+        found = steering.find(house, which)
     if found and found[0] != which:  # looked for a person or an order, not for a study
         shell.record(house, Audited.QUERIED, detail="study")
     if not found:
@@ -48,7 +52,7 @@ def study(
             print(explain.head(house, one))
         return
     uid = found[0]
-    entries = house.studies.trail(uid)
+    entries = ReadingSql(house.engine, house.objects).told(uid)
     if as_json:
         lines = [{"at": e.at.isoformat(), "event": e.event, **e.details} for e in entries]
         print(json.dumps(lines, ensure_ascii=False))

@@ -159,12 +159,19 @@ class Committer:
         uid = str(generate_uid(prefix=None))
         self._ask(replace(question, transaction_uid=uid, questions=question.questions + 1))
 
-    def _ask(self, question: Question) -> None:
-        """The question is written down first: its report may come before the answer to it."""
+    def _open(self, question: Question) -> bool:
+        """Whether it is ours to ask: of two workers that both believe they lead one writes it down."""
         destination = self._destinations[question.destination]
         wait = timedelta(seconds=destination.commitment_wait_seconds) * 2 ** min(question.questions, 16)
-        now = self._clock.now()
-        self._record.open(replace(question, due_at=now + min(wait, LONGEST_PAUSE)))
+        return self._record.open(replace(question, due_at=self._clock.now() + min(wait, LONGEST_PAUSE)))
+
+    def _ask(self, question: Question) -> None:
+        """The question is written down first: its report may come before the answer to it."""
+        if self._open(question):
+            self._put(question)
+
+    def _put(self, question: Question) -> None:
+        destination = self._destinations[question.destination]
         references = self._references(question)
         if not references:
             self._give_up(question, reason="nothing_to_commit")
@@ -275,10 +282,14 @@ class Committer:
         if sink is None or question.destination not in self._destinations:
             self._give_up(question, reason="destination_not_configured")
             return
+        uid = str(generate_uid(prefix=None))
+        again = replace(question, transaction_uid=uid, questions=question.questions + 1)
+        if not self._open(again):  # another sends it
+            return
         if set(reasons) & MENDABLE:
             try:
                 sink.deliver(delivery, lacking)
-            except (Unreachable, Refused) as error:  # the question stays open, and is asked again when due
+            except (Unreachable, Refused) as error:  # the question is open, and is asked when due
                 log.warning("commitment_not_mended", study=question.study_instance_uid, code=error.code)
                 return
             self._studies.note(
@@ -287,15 +298,8 @@ class Committer:
                 destination=question.destination,
                 instances=len(lacking),
             )
-        uid = str(generate_uid(prefix=None))
-        self._ask(
-            replace(
-                question,
-                transaction_uid=uid,
-                questions=question.questions + 1,
-                resent=question.resent + 1,
-            )
-        )
+        self._record.resent(uid)
+        self._put(again)
 
     def _give_up(self, question: Question, *, reason: str) -> None:
         uids = self._record.close(question.idempotency_key, QuestionState.GIVEN_UP, at=self._clock.now())

@@ -13,7 +13,7 @@ from hoichan.errors import ConfigurationError
 from hoichan.intake.door import is_uid
 from hoichan.ports import TrailEntry
 from hoichan.types import StudyInstanceUID
-from service.story import Part, aside, story
+from service.story import Part, aside, refused, story
 from service.web.rendering import catalogue
 from service.web.words import Words
 from service.wiring import House
@@ -39,13 +39,13 @@ def trail(entries: Sequence[TrailEntry], language: str, zone: ZoneInfo) -> Itera
 
 def where(house: House, uid: StudyInstanceUID) -> Iterator[str]:
     """Where the study stands: a line a step or receiver, and under it what to do. Raises StudyUnknown."""
-    words = _words(house)
+    words = words_of(house)
     parts = aside(words, SetAsideSql(house.engine, house.clock).standing(uid))
     current = house.studies.current(uid)
-    if current is None:
-        yield from _lines(parts)
-        return
     reading = ReadingSql(house.engine, house.objects)
+    if current is None:
+        yield from _lines(parts + refused(words, reading.told(uid)))
+        return
     _, opened = house.audit.search(Wanted(study_instance_uid=uid), limit=MOST_READERS)
     parts += story(
         words,
@@ -69,12 +69,13 @@ def _lines(parts: Sequence[Part]) -> Iterator[str]:
 
 def head(house: House, uid: StudyInstanceUID) -> str:
     """One of several studies: UID, when it came, what it is, where it stands. Nothing about the person."""
-    words = _words(house)
+    words = words_of(house)
     entry = ReadingSql(house.engine, house.objects).study(uid).entry
     kinds = "/".join(entry.modalities)
     return f"{uid}  {words.moment(entry.first_received_at)}  {kinds:<6}  {words.state(entry.state)}"
 
 
-def _words(house: House) -> Words:
+def words_of(house: House) -> Words:
+    """The sentences of the site's language."""
     site = house.settings.site
     return Words(site.language, catalogue(site.language), site.zone)

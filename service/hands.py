@@ -43,12 +43,17 @@ def hands_of(house: House) -> Hands:
     return Hands(
         house=house,
         destinations={one.name: one for one in settings.effective_destinations},
-        sinks=wiring_receivers.sinks(settings, MatchesSql(house.engine, house.clock), knowledge(house)),
+        sinks=sinks_of(house),
         probes=wiring_receivers.probes(settings),
         couriers=wiring_receivers.couriers(settings),
         encoder=wiring.encoder(house),
         outliner=wiring.outliner(house),
     )
+
+
+def sinks_of(house: House) -> Mapping[str, Sink]:
+    """The sinks alone. Raises as `hands_of`."""
+    return wiring_receivers.sinks(house.settings, MatchesSql(house.engine, house.clock), knowledge(house))
 
 
 def renewed(before: Hands, laid: Overlaid) -> Hands:

@@ -1,7 +1,8 @@
 """Tells people of critical findings: the leader looks at new reports, and at what nobody has acknowledged.
 
-Everything it knows is in rows: after a crash it goes on where it was. What was told in the moment before a
-crash may be told once more; nothing is left untold.
+Everything it knows is in rows: after a crash it goes on where it was. Each telling is claimed in its row just
+before it is sent, so two workers that both believe they lead tell it once. What was being told when a worker
+died or stood still is told once more when the claim is over, minutes later: nothing is left untold.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Mapping
 import structlog
 
 from hoichan.adapters.audit_sql import AuditSql
+from hoichan.adapters.leases_sql import lasts
 from hoichan.adapters.notice_channels import Teller, people_of, teller_of
 from hoichan.adapters.notice_rows import Telling
 from hoichan.adapters.notices_sql import NoticesSql
@@ -58,7 +60,12 @@ class Notices:
                 silent.add(telling.channel)
 
     def _tell(self, telling: Telling) -> bool:
-        notice = telling.notice
+        """Whether the channel may be told more in this round."""
+        channel = self._channels[telling.channel]
+        claimed = self._rows.claim(telling, lasts(channel.timeout_seconds))
+        if claimed is None:
+            return True
+        telling, notice = claimed, claimed.notice
         try:
             said = self._tellers[telling.channel].tell(notice, self._clock.now())
         except Unreachable as error:
@@ -68,7 +75,7 @@ class Notices:
             self._rows.not_told(telling, error.detail)
             return False
         self._record(telling, Outcome.SUCCESS)
-        self._rows.told(telling, said, people_of(self._channels[telling.channel]))
+        self._rows.told(telling, said, people_of(channel))
         return True
 
     def _record(self, telling: Telling, outcome: Outcome) -> None:

@@ -2,21 +2,28 @@
 
 The row is the truth. A try that was repeated after a crash, or that comes too early, finds the row
 settled or not yet due and does nothing; the receiver sees the same bytes under the same UIDs.
+
+Each start is counted in the row before anything is read or sent. One that was begun twice without an end may
+have killed its workers: it is tried once more in a process of its own, whose death is the proof.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 
 import structlog
+from structlog.typing import FilteringBoundLogger
 
 from hoichan.adapters.work_sql import WorkSql
-from hoichan.errors import Refused, Unreachable
+from hoichan.errors import RecordsUnavailable, Refused, Unreachable
 from hoichan.ports import Clock, Sink, Studies
 from hoichan.reporting.deliveries import next_attempt
 from hoichan.settings import Work
-from hoichan.types import DeliveryState
+from hoichan.types import Delivery, DeliveryState
+from service.alone import POISON_STARTS
 
 log = structlog.get_logger()
 
@@ -29,6 +36,13 @@ HASTE_PAUSE = timedelta(minutes=1)  # between two looks at what waits long for o
 AWAITED = "receiver_awaited"  # written at the page, and not put together in this process yet
 AWAITED_AT_MOST_SECONDS = 60.0
 # Who answers "later" (HL7 AR) until the pause is as long as it gets has refused: a dead letter.
+KILLS_WORKER = "kills_worker"  # what stands as the answer of one that was set aside
+ALONE_AT_A_TIME = 2  # processes that hand one delivery over: more of them may be what the memory cannot hold
+
+
+def _nobody(_key: str) -> bool:
+    """There is no process of its own: what killed twice is set aside."""
+    return False
 
 
 class Outbox:
@@ -42,10 +56,12 @@ class Outbox:
         settings: Work,
         work: WorkSql | None = None,
         awaited: Callable[[str], bool] = lambda name: False,
+        alone: Callable[[str], bool] = _nobody,
     ) -> None:
         """`work` hears who does not answer; without it nobody knocks there.
 
-        `awaited`: whether a receiver that is not known here will be in a moment.
+        `awaited`: whether a receiver that is not known here will be in a moment. `alone` tries a delivery in
+        a process of its own; False: that was killed.
         """
         self._studies = studies
         self._sinks = sinks
@@ -53,70 +69,138 @@ class Outbox:
         self._settings = settings
         self._work = work
         self._awaited = awaited
+        self._alone = alone
         self._hastened: dict[str, datetime] = {}
+        self._places = threading.BoundedSemaphore(ALONE_AT_A_TIME)
+        self._begun: set[str] = set()  # keys of the tries that run
+        self._stopping = False
 
-    def deliver(self, idempotency_key: str) -> None:
-        """Try one delivery now. Raises RecordsUnavailable; everything else ends in the row."""
+    def deliver(self, idempotency_key: str, *, is_alone: bool = False) -> None:
+        """Try one delivery now. Raises RecordsUnavailable; everything else ends in the row.
+
+        `is_alone`: this is the process of its own, and its start was counted.
+        """
+        self._stay()
         delivery = self._studies.delivery(idempotency_key)
-        now = self._clock.now()
-        if delivery.state is not DeliveryState.PENDING or delivery.next_attempt_at > now:
+        if delivery.state is not DeliveryState.PENDING or delivery.next_attempt_at > self._clock.now():
             return
         bound = log.bind(
             study=delivery.study_instance_uid, report=delivery.report_uid, destination=delivery.destination
         )
+        sink = self._sink_for(delivery, bound)
+        if sink is None:
+            return
+        if is_alone:
+            self._hand_over(delivery, sink, bound)
+            return
+        with self._counted(idempotency_key) as starts:
+            if starts > POISON_STARTS:
+                bound.warning("delivery_tried_alone", starts=starts)
+                self._try_alone(delivery, bound)
+            elif starts:
+                self._hand_over(delivery, sink, bound)
+
+    def stop(self) -> None:
+        """This worker is asked to end: nothing is begun any more, and what is cut off has killed nobody."""
+        self._stopping = True
+        for key in self._begun.copy():
+            self._forgive(key)
+
+    def _sink_for(self, delivery: Delivery, bound: FilteringBoundLogger) -> Sink | None:
+        """Who takes a delivery; None where it is not to be sent now, which its row then says."""
+        key, now = delivery.idempotency_key, self._clock.now()
         sink = self._sinks.get(delivery.destination)
         if sink is None and self._awaited(delivery.destination):
             first = self._settings.first_retry_seconds
             pause = next_attempt(delivery.attempts + 1, first, AWAITED_AT_MOST_SECONDS)
             bound.warning("delivery_postponed", detail=AWAITED, seconds=pause)
-            self._studies.postponed(
-                idempotency_key, detail=AWAITED, until=now + timedelta(seconds=pause), not_taken=True
-            )
-            return
+            self._studies.postponed(key, detail=AWAITED, until=now + timedelta(seconds=pause), not_taken=True)
+            return None
         if sink is None:
             bound.error("delivery_refused", status="destination_not_configured")
-            self._studies.refused(idempotency_key, status="destination_not_configured")
-            return
-        if self._studies.overtaken(idempotency_key):
+            self._studies.refused(key, status="destination_not_configured")
+            return None
+        if self._studies.overtaken(key):
             bound.warning("delivery_withdrawn", reason="overtaken")
-            self._studies.withdrawn(idempotency_key, reason="overtaken")
-            return
-        if self._studies.passed(idempotency_key):  # its try waited longer than the newer one's
+            self._studies.withdrawn(key, reason="overtaken")
+            return None
+        if self._studies.passed(key):  # its try waited longer than the newer one's
             later = now + timedelta(seconds=self._settings.first_retry_seconds)
-            self._studies.postponed(idempotency_key, detail="overtaking", until=later, not_taken=True)
+            self._studies.postponed(key, detail="overtaking", until=later, not_taken=True)
+            return None
+        return sink
+
+    @contextmanager
+    def _counted(self, key: str) -> Iterator[int]:
+        """Count a start until something is said of the delivery, or an error comes that we survive."""
+        starts = self._studies.begin_try(key)
+        self._begun.add(key)
+        try:
+            self._stay()
+            yield starts
+        except BaseException:
+            self._forgive(key)
+            raise
+        finally:
+            self._begun.discard(key)
+
+    def _forgive(self, key: str) -> None:
+        """Take a start of this process back, once."""
+        try:
+            self._begun.remove(key)
+        except KeyError:
             return
+        with suppress(RecordsUnavailable):  # then it counts: what follows from that is a try alone
+            self._studies.forgive_try(key)
+
+    def _stay(self) -> None:
+        if self._stopping:
+            raise RecordsUnavailable("The worker ends; its next start goes on.")
+
+    def _try_alone(self, delivery: Delivery, bound: FilteringBoundLogger) -> None:
+        """Have it tried where its death hurts nobody; one that dies of it is set aside."""
+        with self._places:
+            self._stay()
+            if self._alone(delivery.idempotency_key):
+                return
+        bound.error("delivery_set_aside", status=KILLS_WORKER)
+        self._studies.set_aside(delivery.idempotency_key, attempts=delivery.attempts, status=KILLS_WORKER)
+
+    def _hand_over(self, delivery: Delivery, sink: Sink, bound: FilteringBoundLogger) -> None:
+        key = delivery.idempotency_key
         try:
             acknowledgement = sink.deliver(delivery, self._studies.documents(delivery))
         except Unreachable as error:
-            pause = next_attempt(
-                delivery.attempts + 1,
-                self._settings.first_retry_seconds,
-                self._settings.longest_retry_seconds,
-            )
-            is_last = error.answered and delivery.attempts + 1 >= GIVES_WAY
-            if is_last and pause >= self._settings.longest_retry_seconds:
-                bound.error("delivery_refused", status=error.detail)
-                self._studies.refused(idempotency_key, status=error.detail)
-                return
-            bound.warning("delivery_postponed", detail=error.detail, seconds=pause)
-            self._studies.postponed(
-                idempotency_key,
-                detail=error.detail,
-                until=self._clock.now() + timedelta(seconds=pause),
-                not_taken=error.not_taken,
-            )
-            if self._work is not None:
-                self._work.suspect(delivery.destination, error.detail)
-            if delivery.attempts + 1 >= GIVES_WAY and self._studies.followed(idempotency_key):
-                bound.warning("delivery_withdrawn", reason="gave_way")
-                self._studies.withdrawn(idempotency_key, reason="gave_way")
+            self._not_reached(delivery, error, bound)
         except Refused as error:
             bound.error("delivery_refused", status=error.status)
-            self._studies.refused(idempotency_key, status=error.status)
+            self._studies.refused(key, status=error.status)
         else:
             bound.info("delivery_acknowledged", acknowledgement=acknowledgement)
-            self._studies.acknowledged(idempotency_key, acknowledgement)
+            self._studies.acknowledged(key, acknowledgement)
             self._hasten(delivery.destination)
+
+    def _not_reached(self, delivery: Delivery, error: Unreachable, bound: FilteringBoundLogger) -> None:
+        """Later, and later each time; until it is no answer any more, or holds a newer report back."""
+        key, longest = delivery.idempotency_key, self._settings.longest_retry_seconds
+        pause = next_attempt(delivery.attempts + 1, self._settings.first_retry_seconds, longest)
+        gives_way = delivery.attempts + 1 >= GIVES_WAY
+        if error.answered and gives_way and pause >= longest:
+            bound.error("delivery_refused", status=error.detail)
+            self._studies.refused(key, status=error.detail)
+            return
+        bound.warning("delivery_postponed", detail=error.detail, seconds=pause)
+        self._studies.postponed(
+            key,
+            detail=error.detail,
+            until=self._clock.now() + timedelta(seconds=pause),
+            not_taken=error.not_taken,
+        )
+        if self._work is not None:
+            self._work.suspect(delivery.destination, error.detail)
+        if gives_way and self._studies.followed(key):
+            bound.warning("delivery_withdrawn", reason="gave_way")
+            self._studies.withdrawn(key, reason="gave_way")
 
     def _hasten(self, destination: str) -> None:
         """It takes reports: those it did not take wait no day for their next try."""

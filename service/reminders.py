@@ -1,6 +1,7 @@
 """Tells owners of next steps on their day, who is asked for an opinion, and who gets one, by notice channels.
 
-Everything it knows is in rows: what was told in the moment before a crash may be told once more.
+Everything it knows is in rows: what was told in the moment before a crash may be told once more. A channel is
+leased while it is told, so two workers that both believe they lead tell each thing once.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from hoichan.adapters.audit_sql import AuditSql
+from hoichan.adapters.leases_sql import LeasesSql, lasts
 from hoichan.adapters.notice_channels import Teller, teller_of
 from hoichan.adapters.reminders_sql import Reminder, RemindersSql, What
 from hoichan.errors import Unreachable
@@ -36,6 +38,7 @@ class Reminders:
     def __init__(
         self,
         rows: RemindersSql,
+        leases: LeasesSql,
         audit: AuditSql,
         clock: Clock,
         settings: Settings,
@@ -43,6 +46,7 @@ class Reminders:
         tellers: Mapping[str, Teller] | None = None,
     ) -> None:
         self._rows = rows
+        self._leases = leases
         self._audit = audit
         self._clock = clock
         self._zone = settings.site.zone
@@ -53,24 +57,29 @@ class Reminders:
 
     def step(self) -> int:
         """One round; how many were told. Raises RecordsUnavailable."""
-        now = self._clock.now()
-        today = now.astimezone(self._zone).date()
-        told = 0
+        now, told = self._clock.now(), 0
         for channel in self._channels:
-            if self._away.get(channel.name, now) > now:
+            if self._away.get(channel.name, now) > now or not self._wanted(channel):
                 continue
-            wanted = [
-                one
-                for what in _KINDS
-                if what in channel.tells
-                for one in self._rows.wanted(what, channel.name, today)
-                if not channel.senders or one.sender in channel.senders
-            ]
-            for reminder in wanted:
-                if not self._tell(channel, reminder):
+            lease = self._leases.take(channel.name, "reminders", lasts(channel.timeout_seconds))
+            if lease is None:
+                continue
+            for reminder in self._wanted(channel):  # as it stands now that nobody else tells
+                if not self._leases.keep(lease) or not self._tell(channel, reminder):
                     break
                 told += 1
+            self._leases.give_back(lease)
         return told
+
+    def _wanted(self, channel: AnyChannel) -> list[Reminder]:
+        today = self._clock.now().astimezone(self._zone).date()
+        return [
+            one
+            for what in _KINDS
+            if what in channel.tells
+            for one in self._rows.wanted(what, channel.name, today)
+            if not channel.senders or one.sender in channel.senders
+        ]
 
     def _tell(self, channel: AnyChannel, reminder: Reminder) -> bool:
         now = self._clock.now()

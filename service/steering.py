@@ -9,6 +9,7 @@ from enum import StrEnum
 import sqlalchemy as sa
 
 from hoichan.adapters import schema
+from hoichan.adapters.quarantine_sql import QuarantineSql
 from hoichan.errors import ConfigurationError
 from hoichan.intake.door import is_uid
 from hoichan.ports import Studies
@@ -86,10 +87,13 @@ def _send_again(house: House, study: StudyInstanceUID, to: str | None) -> int:
 def find(house: House, text: str) -> Sequence[StudyInstanceUID]:
     """The studies that a Study Instance UID, an accession number or a patient identifier names.
 
-    Newest first, at most `MOST_FOUND`. Raises RecordsUnavailable.
+    Newest first, at most `MOST_FOUND`. A UID also names a study of which every image was refused. Raises
+    RecordsUnavailable.
     """
-    if is_uid(text) and house.studies.trail(StudyInstanceUID(text)):
-        return [StudyInstanceUID(text)]
+    if is_uid(text):
+        uid = StudyInstanceUID(text)
+        if house.studies.trail(uid) or QuarantineSql(house.engine, house.clock).names(uid):
+            return [uid]
     with house.engine.connect() as connection:
         found = connection.execute(
             sa.select(schema.studies.c.study_instance_uid)

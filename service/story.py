@@ -69,6 +69,22 @@ def aside(words: Words, standing: Sequence[SetAside]) -> list[Part]:
     ]
 
 
+def refused(words: Words, lines: Sequence[TrailEntry]) -> list[Part]:
+    """Why nothing is here of a study whose trail has refusals only."""
+    if not lines or any(line.event != "instance_refused" for line in lines):
+        return []
+    reasons = dict.fromkeys(str(line.details.get("reason", "")) for line in lines)
+    why = " ".join(words.refused(reason) for reason in reasons)
+    return [
+        Part(
+            label=words("story.refused_label"),
+            text=words("story.refused_all", n=len(lines), why=why),
+            tone="bad",
+            do=words("story.refused_do"),
+        )
+    ]
+
+
 def _received(
     words: Words,
     view: StudyView,
@@ -153,9 +169,13 @@ def _delivered(words: Words, one: DeliveryView, receiver: Receiver | None) -> Pa
             text = words("story.sent_text", at=words.exact(at), seconds=took, answer=answer)
             return Part(label=label, text=text, tone="ok")
         case DeliveryState.DEAD:
+            refusal = words("story.dead_text", answer=answer)
+            text = (
+                words.cause(cause) if cause == "kills_worker" else f"{refusal} {words.cause(cause)}".strip()
+            )
             return Part(
                 label=label,
-                text=" ".join([words("story.dead_text", answer=answer), words.cause(cause)]).strip(),
+                text=text,
                 tone="bad",
                 do=words.remedy(cause) or words("story.dead_do"),
             )

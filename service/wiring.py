@@ -319,11 +319,13 @@ def notices(house: House) -> Notices:
 
 def reminders(house: House) -> Reminders:
     """What tells people of next steps on their day and of opinions they are asked for."""
-    from hoichan.adapters.reminders_sql import RemindersSql  # noqa: PLC0415  only workers pay for it
+    from hoichan.adapters.leases_sql import LeasesSql  # noqa: PLC0415  only workers pay for it
+    from hoichan.adapters.reminders_sql import RemindersSql  # noqa: PLC0415
     from service.reminders import Reminders  # noqa: PLC0415
 
     rows = RemindersSql(house.engine, house.clock)
-    return Reminders(rows, house.audit, house.clock, house.settings)
+    leases = LeasesSql(house.engine, house.clock)
+    return Reminders(rows, leases, house.audit, house.clock, house.settings)
 
 
 def forwarding(house: House, awaited: Callable[[str], bool]) -> Forwarding:

@@ -50,7 +50,7 @@ from service import (
     wiring,
     wiring_receivers,
 )
-from service.alone import analyse_alone, record_alone
+from service.alone import POISON_STARTS, analyse_alone, deliver_alone, record_alone
 from service.analyst import Analyst
 from service.arrivals import Arrivals
 from service.dispatch import Dispatcher
@@ -76,7 +76,6 @@ LEADS_SECONDS = 6.0
 LOOK_SECONDS = 1.0  # how often each worker looks who leads
 CARE_SECONDS = 5.0  # how often the leader looks after the dead and after revisions without an answer
 LONGEST_PAUSE_SECONDS = 5.0  # between rounds while rounds fail
-POISON_STARTS = 2  # a revision that was begun so often and never ended may have killed its workers
 
 
 class Worker:
@@ -106,6 +105,7 @@ class Worker:
             settings.work,
             self._house.work,
             self._in_force.awaits,
+            lambda key: deliver_alone(self._hands.house.settings, key),
         )
         self._asking = wiring.asking(self._house, self._hands.sinks)
         self._forwarding = wiring.forwarding(self._house, partial(self._in_force.awaits, part="forward"))
@@ -176,6 +176,7 @@ class Worker:
             self._keep_house(stop)
             self._loop(stop)
         finally:
+            self._outbox.stop()
             self._engine.close()
             self._observing.close()
             self._asking.priors.close()

@@ -130,9 +130,22 @@ class CommitmentsSql:
             )
             return {uid: destination for uid, destination in found}
 
-    def open(self, question: Question) -> None:
-        """Write a question down before it is asked, in the place of the one that was open."""
+    def open(self, question: Question) -> bool:
+        """Write a question down before it is asked, in the place of the one that was open.
+
+        False where another asks it already: of two with the same number about a delivery one wins.
+        """
+        of_delivery = deliveries.c.idempotency_key == question.idempotency_key.removesuffix(IMAGES)
         with transaction(self._engine) as connection:
+            connection.execute(  # changes nothing: it has others that ask wait, on either database
+                deliveries.update().where(of_delivery).values(idempotency_key=deliveries.c.idempotency_key)
+            )
+            is_there = sa.select(commitments.c.transaction_uid).where(
+                commitments.c.idempotency_key == question.idempotency_key,
+                commitments.c.questions >= question.questions,
+            )
+            if connection.execute(is_there.limit(1)).first() is not None:
+                return False
             connection.execute(
                 commitments.update()
                 .where(
@@ -153,6 +166,16 @@ class CommitmentsSql:
                     begun_at=question.begun_at,
                     due_at=question.due_at,
                 )
+            )
+        return True
+
+    def resent(self, transaction_uid: str) -> None:
+        """What the PACS did not hold was sent again before this question was asked."""
+        with transaction(self._engine) as connection:
+            connection.execute(
+                commitments.update()
+                .where(commitments.c.transaction_uid == transaction_uid)
+                .values(resent=commitments.c.resent + 1)
             )
 
     def postpone(self, transaction_uid: str, *, until: datetime) -> None:

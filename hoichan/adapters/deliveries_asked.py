@@ -75,7 +75,8 @@ def overtaking() -> sa.Select[Any]:
 def passing() -> sa.Select[Any]:
     """A newer report that may have passed one that was not taken (`key`). Built once, as `due_now`."""
     newer, own = deliveries.alias(), deliveries.alias()
-    tried = sa.and_(newer.c.state == DeliveryState.PENDING, newer.c.attempts > 0, ~was_not_taken(newer))
+    unheard = sa.or_(newer.c.begun > 0, sa.and_(newer.c.attempts > 0, ~was_not_taken(newer)))
+    tried = sa.and_(newer.c.state == DeliveryState.PENDING, unheard)
     return (
         sa.select(newer.c.idempotency_key)
         .select_from(own)

@@ -132,6 +132,27 @@ class DeliveriesSql:
             ).scalar()
         return found is not None
 
+    def begin_try(self, idempotency_key: str) -> int:
+        """Count one start of a try; how many, this one included, had no end. 0: it does not wait any more."""
+        waits = deliveries.c.state == DeliveryState.PENDING
+        with transaction(self._engine) as connection:
+            begun: int | None = connection.execute(
+                deliveries.update()
+                .where(deliveries.c.idempotency_key == idempotency_key, waits)
+                .values(begun=deliveries.c.begun + 1)
+                .returning(deliveries.c.begun)
+            ).scalar()
+        return begun or 0
+
+    def forgive_try(self, idempotency_key: str) -> None:
+        """A start does not count: its worker lives, or was asked to end."""
+        with transaction(self._engine) as connection:
+            connection.execute(
+                deliveries.update()
+                .where(deliveries.c.idempotency_key == idempotency_key, deliveries.c.begun > 0)
+                .values(begun=deliveries.c.begun - 1)
+            )
+
     def acknowledged(self, idempotency_key: str, acknowledgement: str) -> None:
         """The receiver has it. The last delivery of its newest revision makes the study `delivered`."""
 
@@ -190,6 +211,16 @@ class DeliveriesSql:
             {"state": DeliveryState.DEAD, "acknowledgement": status[:256]},
         )
 
+    def set_aside(self, idempotency_key: str, *, attempts: int, status: str) -> None:
+        """The try killed who made it: dead letter, unless something was said of it since `attempts`."""
+        self._settle(
+            idempotency_key,
+            "delivery_set_aside",
+            {"status": status},
+            {"state": DeliveryState.DEAD, "acknowledgement": status[:256]},
+            since=attempts,
+        )
+
     def withdrawn(self, idempotency_key: str, *, reason: str) -> None:
         """It will not be sent: overtaken by a newer report, or stopped by a person."""
         self._settle(
@@ -225,7 +256,12 @@ class DeliveriesSql:
         *,
         counts: bool = True,
         even_sent: bool = False,
+        since: int | None = None,
     ) -> None:
+        """Every start counts as an attempt: one that had no end may have reached the receiver.
+
+        `since`: nothing is done where the delivery does not wait any more, or waits after another attempt.
+        """
         with transaction(self._engine) as connection:
             row = (
                 connection.execute(
@@ -241,11 +277,13 @@ class DeliveriesSql:
             known = row["state"] == DeliveryState.SENT  # a repeated step after a crash
             if known and not even_sent:
                 return
-            attempts = row["attempts"] + (1 if counts else 0)
+            if since is not None and (row["state"], row["attempts"]) != (DeliveryState.PENDING, since):
+                return
+            attempts = row["attempts"] + (max(1, row["begun"]) if counts else 0)
             connection.execute(
                 deliveries.update()
                 .where(deliveries.c.idempotency_key == key)
-                .values(attempts=attempts, **values)
+                .values(attempts=attempts, begun=0, **values)
             )
             if after is not None:
                 after(connection, dict(row), self._clock.now())

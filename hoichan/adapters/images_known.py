@@ -132,7 +132,8 @@ class ImagesKnown:
     ) -> bool:
         """The question is written down first: its report may come to the door before the answer to it."""
         heard: list[CommitmentReport] = []
-        self._commitments.open(question)
+        if not self._commitments.open(question):
+            return False
         notes.expect(self._spool.notes, question.transaction_uid, ae_title=ae_title)
         try:
             scu.ask(question.transaction_uid, references, hear=heard.append)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
@@ -192,6 +193,22 @@ class NoticesSql:
             ).scalar()
             return found
 
+    def claim(self, telling: Telling, lasts: timedelta) -> Telling | None:
+        """Have it told by this process alone, for so long; None where another tells it, or nobody needs to.
+
+        Written down before it is sent: of two that lead for a moment one wins. Nobody else tells it until the
+        claim is over; then, after a crash, another does.
+        """
+        until = self._clock.now() + lasts
+        is_open = sa.exists().where(
+            notices.c.number == telling.notice.number, notices.c.state == NoticeState.OPEN
+        )
+        with transaction(self._engine) as connection:
+            won = connection.execute(
+                notice_tellings.update().where(*_as_seen(telling), is_open).values(next_attempt_at=until)
+            )
+        return replace(telling, next_attempt_at=until) if won.rowcount else None
+
     def told(self, telling: Telling, detail: str, people: Sequence[str]) -> None:
         """A channel has taken it. `people`: addresses of staff, for the trail."""
         with transaction(self._engine) as connection:
@@ -211,19 +228,22 @@ class NoticesSql:
                 )
 
     def not_told(self, telling: Telling, detail: str) -> None:
-        """A channel did not take it: it is tried again, later and later, until the notice ends."""
+        """A channel did not take it: it is tried again, later and later, until the notice ends.
+
+        Nothing changes where the claim is not ours any more.
+        """
         attempts = telling.attempts + 1
         with transaction(self._engine) as connection:
-            connection.execute(
+            changed = connection.execute(
                 notice_tellings.update()
-                .where(*_of(telling))
+                .where(*_as_seen(telling))
                 .values(
                     attempts=attempts,
                     next_attempt_at=self._clock.now() + pause(attempts),
                     detail=detail[:128],
                 )
             )
-            if attempts == 1:
+            if attempts == 1 and changed.rowcount:
                 self._trail(
                     connection,
                     telling.notice.study_instance_uid,
@@ -323,6 +343,13 @@ def _is_for(channel: AnyChannel, one: Notice) -> bool:
     if not (one.confirmed or channel.unconfirmed):
         return False
     return not channel.senders or one.calling_ae_title in channel.senders
+
+
+def _as_seen(telling: Telling) -> tuple[sa.ColumnElement[bool], ...]:
+    """Nobody has told it since it was read, or claimed it."""
+    table = notice_tellings.c
+    is_same = table.attempts == telling.attempts, table.next_attempt_at == telling.next_attempt_at
+    return *_of(telling), table.told_at.is_(None), *is_same
 
 
 def _of(telling: Telling) -> tuple[sa.ColumnElement[bool], ...]:

@@ -113,6 +113,7 @@ class Originals:
             "calling_ae_title": spooled.calling_ae_title,
             "sop_class_uid": meta.sop_class_uid,
             "sop_instance_uid": meta.sop_instance_uid,
+            "study_instance_uid": place.parent.name,
             "transfer_syntax_uid": meta.transfer_syntax_uid,
             "sha256": sha256,
             "size_bytes": len(content) - meta.offset,

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from hoichan.adapters import database, list_filters, reading_order, search_facets, search_sql, views
 from hoichan.adapters.deliveries_sql import is_report
 from hoichan.adapters.list_filters import Asked, Shown
+from hoichan.adapters.quarantine_sql import with_refusals
 from hoichan.adapters.reading_order import Place
 from hoichan.adapters.review_standing import taken_back
 from hoichan.adapters.rows import Row
@@ -247,13 +248,15 @@ class ReadingSql:
             return _lines(connection, trail.c.study_instance_uid == study)
 
     def told(self, study: StudyInstanceUID) -> list[TrailEntry]:
-        """The trail, also of a study of which nothing else is recorded. Raises StudyUnknown.
+        """The trail, also of a study of which nothing else is recorded, or was refused. Raises StudyUnknown.
 
         Of such a study nobody knows the sender: who sees some senders only does not see it.
         """
         here = trail.c.study_instance_uid
         with self._snapshot() as connection:
             lines = _lines(connection, here == study, *self._sight.narrow_by(here))
+            if lines or not self._sight.is_bound:
+                lines = with_refusals(connection, study, lines)
             if not lines:
                 self._head(connection, study)
             return lines

@@ -201,6 +201,7 @@ deliveries = sa.Table(
     sa.Column("documents", sa.JSON, nullable=False),
     sa.Column("state", sa.String(16), nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("begun", sa.Integer, nullable=False, server_default="0"),  # starts that had no end (0024)
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Column("next_attempt_at", UtcDateTime, nullable=False),
     sa.Column("delivered_at", UtcDateTime),

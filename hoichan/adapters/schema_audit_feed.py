@@ -1,4 +1,4 @@
-"""How far each audit repository has been told what happened here."""
+"""How far each audit repository has been told what happened here, and who may tell what just now."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import sqlalchemy as sa
 from hoichan.adapters.schema import UtcDateTime, metadata
 
 # A row a receiver and source: "audit" (what people did) and "trail" (what the machine did). What stands
-# behind `position` has not been taken yet.
+# behind `position` has not been taken yet. `hoichan.adapters.leases_sql` keeps its rows here too, under other
+# sources: `position` is the number of the lease then, and `at` its end.
 audit_feeds = sa.Table(
     "audit_feeds",
     metadata,

@@ -1,4 +1,4 @@
-"""The tables of what was set aside: objects that kill who reads them, and quarantine (migration 0022)."""
+"""The tables of what was set aside: objects that kill who reads them, and quarantine (0022, 0026)."""
 
 from __future__ import annotations
 
@@ -30,4 +30,9 @@ quarantined = sa.Table(
     sa.Column("reason", sa.String(64), nullable=False),
     sa.Column("sop_instance_uid", _UID, index=True),  # None: not told, or not a UID
     sa.Column("seen_at", UtcDateTime, nullable=False),
+    # As its note says; NULL: an earlier version told of it, or wrote the note.
+    sa.Column("received_at", UtcDateTime),
+    sa.Column("study_instance_uid", _UID, index=True),  # NULL, too: it names none that could be read
+    sa.Column("calling_ae_title", sa.String(64)),
+    sa.Column("size_bytes", sa.BigInteger),  # of the data set
 )

@@ -171,8 +171,8 @@ class DiskSpool:
                         sop_instance_uid=crate.sop_instance_uid,
                     )
             except IntakeError as error:
-                path = self._quarantine(crate, reason=error.code)
                 study = crate.study()
+                path = self._quarantine(crate, reason=error.code, study=study)
                 if study is not None:
                     self._tell(study, path, crate, refused=error.code)
                 raise
@@ -180,7 +180,7 @@ class DiskSpool:
 
     def _file(self, crate: Crate, identity: Identity) -> Stored:
         study = identity.study_instance_uid
-        path = _study_path(study) / f"{identity.sop_instance_uid}.dcm"
+        path = study_path(study) / f"{identity.sop_instance_uid}.dcm"
         target = self._root / path
         duplicate = quarantined = None
         if target.exists():
@@ -197,7 +197,7 @@ class DiskSpool:
             if study in self.unmarked:
                 self._arrived(study)
         else:
-            path = self._quarantine(crate, reason=CHANGED_CONTENT)
+            path = self._quarantine(crate, reason=CHANGED_CONTENT, study=study)
             quarantined = CHANGED_CONTENT
             self._tell(study, path, crate)
         return Stored(
@@ -214,7 +214,7 @@ class DiskSpool:
         """Has the house look at what was set aside."""
         instance, title = crate.sop_instance_uid, crate.calling_ae_title
         keep_note(self.notes, study, path=path, instance=instance, calling_ae_title=title, refused=refused)
-        if refused is None or (self._root / _study_path(study)).is_dir():  # else with its first image
+        if refused is None or (self._root / study_path(study)).is_dir():  # else with its first image
             self._arrived(study)
 
     def _arrived(self, study: StudyInstanceUID) -> None:
@@ -223,14 +223,16 @@ class DiskSpool:
         touch(f"{self._fresh}/{study}")
         self.unmarked.discard(study)
 
-    def _quarantine(self, crate: Crate, *, reason: str) -> PurePosixPath:
+    def _quarantine(self, crate: Crate, *, reason: str, study: StudyInstanceUID | None) -> PurePosixPath:
         """Keeps what cannot be filed; the same bytes for the same reason are kept once."""
         with crate.content() as content, memoryview(content) as whole, whole[crate.offset :] as data_set:
             sha256 = hashlib.sha256(data_set).hexdigest()
             with self._parts.alone("quarantine"):
-                return self._set_aside(crate, data_set, sha256, reason)
+                return self._set_aside(crate, data_set, sha256, reason, study)
 
-    def _set_aside(self, crate: Crate, data_set: memoryview, sha256: str, reason: str) -> PurePosixPath:
+    def _set_aside(
+        self, crate: Crate, data_set: memoryview, sha256: str, reason: str, study: StudyInstanceUID | None
+    ) -> PurePosixPath:
         folder = self._root / "quarantine"
         for note in folder.glob(f"*-{sha256[:8]}*.json"):
             known = json.loads(note.read_text(encoding="utf-8"))
@@ -247,6 +249,7 @@ class DiskSpool:
             "calling_ae_title": crate.calling_ae_title,
             "sop_class_uid": crate.sop_class_uid if is_uid(crate.sop_class_uid) else None,
             "sop_instance_uid": crate.sop_instance_uid if is_uid(crate.sop_instance_uid) else None,
+            "study_instance_uid": study,
             "transfer_syntax_uid": crate.transfer_syntax_uid,
             "sha256": sha256,
             "size_bytes": crate.size_bytes,
@@ -320,7 +323,7 @@ class DiskSpool:
 
     def listing(self, study: StudyInstanceUID) -> Sequence[Spooled]:
         """The files of one study, oldest first; none when it is unknown."""
-        folder = _study_path(_safe(study))
+        folder = study_path(_safe(study))
         found: list[tuple[int, Spooled]] = []
         try:
             entries = list(os.scandir(self._root / folder))
@@ -359,7 +362,7 @@ class DiskSpool:
     def locate(self, instances: Collection[str], among: Collection[str] | None = None) -> Mapping[str, str]:
         """SOP Class UID by SOP Instance UID of what is filed and safe on disk. Raises SpoolFull."""
         with FullOnError():
-            return locate(self._root, instances, among and [_study_path(StudyInstanceUID(s)) for s in among])
+            return locate(self._root, instances, among and [study_path(StudyInstanceUID(s)) for s in among])
 
     def file(self, path: PurePosixPath) -> Path:
         """The place on this machine of a path inside the spool. Raises IntakeError for one that leads out."""
@@ -383,7 +386,8 @@ def _safe(study: StudyInstanceUID) -> StudyInstanceUID:
 
 
 @lru_cache(maxsize=1024)  # of those that images come to just now
-def _study_path(study: StudyInstanceUID) -> PurePosixPath:
+def study_path(study: StudyInstanceUID) -> PurePosixPath:
+    """Where the files of a study lie in the spool."""
     return PurePosixPath("studies", hashlib.sha256(study.encode()).hexdigest()[:2], study)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from hoichan.analysis.pictures import pictures_of
 from hoichan.types import (
     Instance,
     ModelManifest,
@@ -20,10 +21,6 @@ from hoichan.types import (
     Study,
 )
 
-# SR, SEG, KO, PR, ... carry no image to analyse; they are passed over without a word (PS3.3 C.7.3.1.1.1).
-NOT_IMAGES = frozenset(
-    {"SR", "KO", "PR", "SEG", "DOC", "RTSTRUCT", "RTPLAN", "RWV", "REG", "FID", "PLAN", "AU", "ECG"}
-)
 # How systems spell the chest in Body Part Examined, besides the defined term CHEST (PS3.16 Annex L).
 SAME_BODY_PART = {
     "THORAX": "CHEST",
@@ -57,7 +54,7 @@ def select(manifests: Iterable[ModelManifest], study: Study) -> tuple[Selection,
 
     Empty when the study has no image or there is no model; `refusals` then says which.
     """
-    images = [(s, i) for s in study.series if s.modality.upper() not in NOT_IMAGES for i in s.instances]
+    images = [(series, one) for series in study.series for one in pictures_of(series)]
     return tuple(
         _judge(manifest, study.patient, series, instance)
         for manifest in manifests
@@ -71,8 +68,7 @@ def refusals(selections: Iterable[Selection], study: Study) -> tuple[Refusal, ..
     """
     selections = tuple(selections)
     if not selections:
-        has_image = any(s.modality.upper() not in NOT_IMAGES and s.instances for s in study.series)
-        code = RefusalCode.NO_MODEL if has_image else RefusalCode.NO_IMAGE
+        code = RefusalCode.NO_MODEL if any(map(pictures_of, study.series)) else RefusalCode.NO_IMAGE
         return (Refusal(code=code, algorithm_name=None, series_instance_uid=None),)
     found: dict[tuple[object, ...], Refusal] = {}
     for selection in selections:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 
 from hoichan.analysis.imaging import DECODING_ERRORS
-from hoichan.analysis.selection import NOT_IMAGES
+from hoichan.analysis.pictures import with_pictures
 from hoichan.analysis.volumes import LARGEST_STEP_ERROR, grid, to_ras
 from hoichan.errors import InputOutOfDomain
 from hoichan.types import Refusal, RefusalCode, Series, Study, VolumeManifest, VolumeSpec
@@ -59,7 +59,7 @@ def choose(manifests: Iterable[VolumeManifest], study: Study, look: Look) -> tup
 
     chosen: list[SeriesSelection] = []
     for manifest in manifests:
-        judged = [_judge(manifest, study, series, headers) for series in _with_images(study)]
+        judged = [_judge(manifest, study, series, headers) for series in with_pictures(study)]
         chosen += _only_best(judged) if manifest.accepts.take == "one" else judged
     return tuple(chosen)
 
@@ -67,7 +67,7 @@ def choose(manifests: Iterable[VolumeManifest], study: Study, look: Look) -> tup
 def may_read(manifest: VolumeManifest, study: Study) -> bool:
     """Whether the record alone speaks against none of the series: cheap, before any file is opened."""
     return any(
-        next(_of_record(manifest.accepts, study, series), None) is None for series in _with_images(study)
+        next(_of_record(manifest.accepts, study, series), None) is None for series in with_pictures(study)
     )
 
 
@@ -248,10 +248,6 @@ def _noes(manifest: VolumeManifest, series: Series, found: Iterable[_Objection])
         )
         for code, detail in found
     )
-
-
-def _with_images(study: Study) -> list[Series]:
-    return [one for one in study.series if one.modality.upper() not in NOT_IMAGES and one.instances]
 
 
 def _age_years(slice_: Dataset) -> int | None:

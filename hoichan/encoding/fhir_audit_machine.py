@@ -24,6 +24,7 @@ WHAT: Mapping[str, tuple[Audited, Outcome]] = {
     "delivery_acknowledged": (Audited.SENT, Outcome.SUCCESS),
     "delivery_postponed": (Audited.SENT, Outcome.MINOR_FAILURE),
     "delivery_refused": (Audited.SENT, Outcome.SERIOUS_FAILURE),
+    "delivery_set_aside": (Audited.SENT, Outcome.SERIOUS_FAILURE),
 }
 BY_DICOM = frozenset({"dicom", "dicomweb"})  # kinds of receivers that get DICOM instances; others: an export
 _COUNTS = ("instances", "revision", "attempt")  # of the details; nothing that a receiver wrote

@@ -136,6 +136,21 @@ class Studies(Protocol):
         """
         ...
 
+    def begin_try(self, idempotency_key: str) -> int:
+        """Count one start of a try; how many, this one included, had no end. 0: it does not wait any more.
+
+        Every word about the delivery (`acknowledged`, `postponed`, `refused`, …) ends the count.
+        """
+        ...
+
+    def forgive_try(self, idempotency_key: str) -> None:
+        """A start does not count: its worker lives, or was asked to end."""
+        ...
+
+    def set_aside(self, idempotency_key: str, *, attempts: int, status: str) -> None:
+        """The try killed who made it: dead letter, unless something was said of it since `attempts`."""
+        ...
+
     def acknowledged(self, idempotency_key: str, acknowledgement: str) -> None:
         """The receiver has it. The study becomes `delivered` with its last delivery."""
         ...

@@ -13,7 +13,7 @@ from pydicom.filewriter import write_dataset
 from pydicom.uid import UID
 
 from hoichan.intake.dataset import describe
-from hoichan.intake.headers import DEFLATED, EXPLICIT_LITTLE, PIXEL_DATA, syntax_of
+from hoichan.intake.headers import EXPLICIT_LITTLE, PIXEL_DATA, is_deflated, syntax_of
 from hoichan.types import Sha256, Study
 from hoichan.uids import derived_uid
 
@@ -60,7 +60,7 @@ def encode(data_set: Dataset, transfer_syntax_uid: str = EXPLICIT_LITTLE) -> byt
     buffer.is_little_endian, buffer.is_implicit_VR = syntax.little, syntax.implicit
     write_dataset(buffer, data_set)
     plain = buffer.getvalue()
-    if transfer_syntax_uid != DEFLATED:
+    if not is_deflated(transfer_syntax_uid):
         return plain
     stream = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     packed = stream.compress(plain) + stream.flush()

@@ -125,6 +125,8 @@ ROUTES: Mapping[tuple[str, str], Action | Open] = {
     ("GET", "/messages"): Action.QUEUE_READ,
     ("GET", "/api/v1/messages"): Action.QUEUE_READ,
     ("POST", "/api/v1/messages/{message_key}/repeat"): Action.DELIVERY_REPLAY,
+    ("GET", "/quarantine"): Action.QUEUE_READ,
+    ("GET", "/api/v1/quarantine"): Action.QUEUE_READ,
     ("POST", "/fhir/ServiceRequest"): Action.ORDER_PLACE,
     ("GET", "/fhir/Task"): Action.WORKLIST_USE,
     ("GET", "/fhir/Task/{workitem_uid}"): Action.WORKLIST_USE,

@@ -41,7 +41,7 @@ from service.api.studies import (
     stretch_of,
 )
 from service.api.unmatched import waiting_for_a_patient
-from service.story import aside, story
+from service.story import aside, refused, story
 from service.web.reading_room import built
 
 MOST_READERS = 50
@@ -145,7 +145,8 @@ def show_trail(request: Request, desk: AtDesk, study_uid: StudyUid) -> HTMLRespo
     standing = desk.premises.aside.standing(uid)
     parts = aside(words, standing)
     current = desk.studies.current(uid)
-    if current is None:  # nothing of it could be recorded
+    if current is None:  # nothing of it could be recorded, or all was refused
+        parts += refused(words, lines)
         what = {"lines": lines, "study_uid": uid, "parts": parts, "recorded": False, "again": bool(standing)}
         return show(request, desk, "trail.html", dead=(), state="", unsent=False, **what)
     view = desk.reading.study(uid)

@@ -15,6 +15,7 @@ from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
+from hoichan.adapters.quarantine_sql import QuarantineSql
 from hoichan.adapters.queue_read import Group, Queue
 from hoichan.guard.audit import Audited
 from hoichan.intake.pressure import PLACE
@@ -179,6 +180,7 @@ def show_queue(request: Request, desk: AtDesk) -> HTMLResponse:
         cause_of=cause_of,
         shut=_shut(desk),
         backlog_hours=desk.settings.work.backlog_hours,
+        quarantined=sum(QuarantineSql(desk.reading.engine, desk.clock).counts().values()),
     )
 
 

@@ -20,6 +20,7 @@ from service.web import people
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _AGE_STEPS = (("days", 86400), ("hours", 3600), ("minutes", 60))
+_SIZE_STEPS = (("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
 _REFUSALS = frozenset(str(code) for code in RefusalCode)
 BY_A_PERSON = frozenset(
     {
@@ -124,6 +125,14 @@ class Words:
         """What to do about it; "" for none."""
         return self(f"cause.{name}.do") if name else ""
 
+    def size(self, size_bytes: int) -> str:
+        """How large a file is, in the unit that fits."""
+        for unit, length in _SIZE_STEPS:
+            if size_bytes >= length:
+                text = f"{size_bytes / length:.1f} {unit}"
+                return text.replace(".", ",") if self.language == "vi" else text
+        return f"{size_bytes} B"
+
     def age_words(self) -> dict[str, str]:
         """The forms of `age`, for the script that keeps them current."""
         return {key: self._sentences[f"age.{key}"] for key in AGE_KEYS}
@@ -208,6 +217,14 @@ class Words:
             return self.refusal(RefusalCode(code))
         return self._sentences.get(f"failure.{code}") or self("failure.other", code=code)
 
+    def refused(self, reason: str) -> str:
+        """Why an image lies in quarantine."""
+        return self.known(f"quarantine.reason.{reason}", "quarantine.reason.other")
+
+    def refused_do(self, reason: str) -> str:
+        """What to do about it."""
+        return self.known(f"quarantine.do.{reason}", "quarantine.do.other")
+
     def state(self, state: StudyState) -> str:
         """The name of a state."""
         return self(f"state.{state}")
@@ -238,6 +255,8 @@ class Words:
             key = f"trail.{line.event}.{details.get(_TOLD_BY[line.event], '')}"
         if "code" in details:
             details["reason"] = self.reason(details["code"])
+        if line.event == "instance_refused":
+            details["why"] = self.refused(details.get("reason", ""))
         if line.event == "delivery_withdrawn":
             details["reason"] = self.cause(cause_of(details.get("reason"))) or details.get("reason", "")
         if "closed_by" in details:

@@ -54,8 +54,11 @@ class Listening:
 
     def __init__(self):
         self.heard, self.broken = [], False
+        self.meanwhile = lambda: None  # what happens while it is being told, once
 
     def tell(self, notice, now):
+        happens, self.meanwhile = self.meanwhile, lambda: None
+        happens()
         if self.broken:
             raise Unreachable("pager", "ConnectError")
         self.heard.append((notice.number, notice.confirmed))
@@ -242,6 +245,67 @@ def test_a_channel_that_does_not_answer_is_asked_again_until_it_does(site):
     assert site.events() == ["notice_raised", "notice_not_told", "notice_told"]
     _, lines = site.log.search(Wanted(what=Audited.CRITICAL_TOLD), limit=10)
     assert [line.record.outcome for line in lines] == [Outcome.SUCCESS, Outcome.MINOR_FAILURE]
+
+
+# ------------------------------------------------------------------ two that lead
+def test_two_that_lead_for_a_moment_tell_it_once(site):
+    site.report()
+    site.pager.meanwhile = site.leader.step  # another begins while the first one is in the middle of it
+    site.leader.step()
+    site.leader.step()
+    assert site.pager.heard == [(1, False)]
+    assert site.events() == ["notice_raised", "notice_told"]
+
+
+def test_who_stood_still_tells_nothing_that_another_has_told_or_somebody_has_ended(site):
+    site.settings = Settings.model_validate({"notices": [CHANNELS[0], {**CHANNELS[1], "after_minutes": 0}]})
+    site.report()
+
+    def it_stands_still():
+        site.clock.advance(3600)
+        site.leader.step()
+
+    site.chief.meanwhile = it_stands_still  # it comes first, and the other channel after it
+    site.leader.step()
+    assert site.pager.heard == [(1, False)]
+
+    site.report()
+    site.chief.meanwhile = lambda: site.rows.acknowledge(1, "bs.an")
+    site.clock.advance(60)
+    site.leader.step()
+    assert len(site.pager.heard) == 1
+
+
+def test_who_died_in_the_middle_is_made_good_by_another(site):
+    def dies():
+        raise KeyboardInterrupt
+
+    site.report()
+    site.pager.meanwhile = dies
+    with pytest.raises(KeyboardInterrupt):
+        site.leader.step()
+    site.leader.step()  # it may still be at it
+    assert site.pager.heard == []
+    site.clock.advance(160)
+    site.leader.step()
+    assert site.pager.heard == [(1, False)]
+
+
+def test_a_late_failure_does_not_have_it_told_again(site):
+    def another_tells_it():
+        site.clock.advance(3600)
+        site.leader.step()
+        site.pager.broken = True
+
+    site.report()
+    site.pager.meanwhile = another_tells_it
+    site.leader.step()
+    site.pager.broken = False
+    site.clock.advance(3600)
+    site.leader.step()
+    assert site.pager.heard == [(1, False)]
+    told = next(one for one in site.rows.tellings([1])[1] if one.channel == "pager")
+    assert (told.attempts, told.detail) == (1, "HTTP 204")
 
 
 def test_a_look_that_is_cut_off_is_made_again(site):

@@ -5,7 +5,9 @@ Runs on SQLite, and on PostgreSQL where HOICHAN_TEST_POSTGRESQL names an empty d
 
 from __future__ import annotations
 
+import itertools
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 
@@ -248,3 +250,88 @@ def test_starts_that_had_no_end_are_counted(studies):
     assert studies.begin(uid, 1) == 1
     with pytest.raises(StudyUnknown):
         studies.begin(uid, 2)
+
+
+@pytest.fixture
+def post(studies, clock):
+    """One delivery that waits; its key."""
+    save(studies, assembled(studies, described(film())), clock, destinations=DESTINATIONS[:1])
+    (delivery,) = studies.due(clock.now())
+    return delivery.idempotency_key
+
+
+def start(studies, key, times):
+    return [studies.begin_try(key) for _ in range(times)]
+
+
+def test_starts_of_a_delivery_that_had_no_end_are_counted(studies, post):
+    assert start(studies, post, 3) == [1, 2, 3]
+    studies.forgive_try(post)
+    assert start(studies, post, 1) == [3]
+    assert studies.begin_try("another") == 0
+
+
+def test_a_start_is_forgiven_to_none_and_not_below(studies, post):
+    for _ in range(2):
+        studies.forgive_try(post)
+    assert start(studies, post, 1) == [1]
+
+
+def test_whatever_is_said_of_a_delivery_ends_the_count(studies, clock, post):
+    for said in (
+        lambda: studies.postponed(post, detail="timeout", until=clock.now()),
+        lambda: studies.revive(post),
+        lambda: (studies.refused(post, status="0xC000"), studies.revive(post)),
+        lambda: (studies.withdrawn(post, reason="cancelled"), studies.revive(post)),
+        lambda: (studies.acknowledged(post, "ok"), studies.revive(post, even_sent=True)),
+    ):
+        assert start(studies, post, 2) == [1, 2]
+        said()
+    assert start(studies, post, 1) == [1]
+
+
+def test_every_start_is_an_attempt(studies, clock, post):
+    start(studies, post, 2)
+    studies.postponed(post, detail="timeout", until=clock.now())
+    assert studies.delivery(post).attempts == 2
+    studies.acknowledged(post, "ok")  # of another worker, that was thought dead
+    assert studies.delivery(post).attempts == 3
+
+
+def test_what_does_not_wait_any_more_is_not_begun(studies, post):
+    studies.acknowledged(post, "ok")
+    assert studies.begin_try(post) == 0
+
+
+def test_a_delivery_that_killed_its_workers_is_a_dead_letter_until_a_person_asks(studies, clock, post):
+    start(studies, post, 3)
+    studies.set_aside(post, attempts=0, status="kills_worker")
+    row = studies.delivery(post)
+    assert (row.state, row.acknowledgement, row.attempts) == (DeliveryState.DEAD, "kills_worker", 3)
+    line = studies.trail(row.study_instance_uid)[-1]
+    assert line.event == "delivery_set_aside"
+    assert line.details == {"destination": "one", "attempt": 3, "status": "kills_worker"}
+    studies.revive(post)
+    assert [d.idempotency_key for d in studies.due(clock.now())] == [post]
+    assert start(studies, post, 1) == [1]
+
+
+@pytest.mark.parametrize("said", ["postponed", "acknowledged", "withdrawn"])
+def test_what_somebody_said_meanwhile_stands(studies, clock, post, said):
+    start(studies, post, 3)
+    match said:
+        case "postponed":
+            studies.postponed(post, detail="timeout", until=clock.now())
+        case "acknowledged":
+            studies.acknowledged(post, "ok")
+        case "withdrawn":
+            studies.withdrawn(post, reason="cancelled")
+    before = studies.delivery(post)
+    studies.set_aside(post, attempts=0, status="kills_worker")
+    assert studies.delivery(post) == before
+
+
+def test_two_who_begin_the_same_at_once_count_one_each(studies, post):
+    with ThreadPoolExecutor(2) as pool:
+        counted = list(pool.map(lambda _: start(studies, post, 5), range(2)))
+    assert sorted(itertools.chain(*counted)) == list(range(1, 11))

@@ -196,6 +196,18 @@ class Site:
         wait_until(lambda: len(reports(self.spool.notes)) >= count, seconds=DEADLINE_SECONDS, what="a report")
 
 
+class Interrupted(CommitmentsSql):
+    """Where something happens between the decision to ask and the line that says so."""
+
+    meanwhile = None
+
+    def open(self, question):
+        happens, self.meanwhile = self.meanwhile, None
+        if happens is not None:
+            happens()
+        return super().open(question)
+
+
 def _document(kind):
     data_set = film(instance=kind)
     data_set.ensure_file_meta()
@@ -356,6 +368,26 @@ def test_silence_of_a_week_is_given_up(tmp_path):
             site.clock.advance(86_400)
         assert site.events(study) == ["commitment_given_up"]
         assert 7 <= len(pacs.asked) <= 20
+
+
+def test_two_that_lead_for_a_moment_ask_once_and_send_what_is_missing_once(tmp_path):
+    with opened(tmp_path, door=True) as (site, pacs):
+        site.record = Interrupted(site.engine)
+        one, other = site.restarted(), site.restarted()
+        study = site.deliver()
+        pacs.forgets = {sorted(pacs.held)[0]}
+        site.record.meanwhile = other.step
+        one.step()
+        assert len(pacs.asked) == 1
+        site.hear()
+        site.record.meanwhile = other.step
+        one.step()
+        assert (len(pacs.asked), len(pacs.held)) == (2, 2)
+        site.hear()
+        one.step()
+        assert site.committed(study) is not None
+        told = site.events(study)
+        assert (told.count("commitment_asked"), told.count("commitment_resent")) == (2, 1)
 
 
 def test_a_question_survives_a_restart_and_a_pacs_that_is_down(tmp_path):

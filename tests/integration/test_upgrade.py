@@ -107,6 +107,7 @@ def test_rows_of_the_second_version_read_back_at_the_newest(engine, tmp_path):
     assert studies.load(UID, 1).state is StudyState.REPORTED
     (delivery,) = studies.due(FakeClock().now())
     assert delivery.attempts == 3 and delivery.committed_at is None
+    assert studies.begin_try("k") == 1
     studies.acknowledged("k", "0x0000")
     assert [line.event for line in studies.trail(UID)] == ["report_saved", "delivery_acknowledged"]
     (facts,) = RetentionSql(engine).candidates(FakeClock().now(), set())

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from hoichan.adapters.audit_feed_sql import AuditFeedSql
+from hoichan.adapters.leases_sql import LeasesSql
 from hoichan.encoding.fhir_audit import audit_event
 from hoichan.encoding.fhir_audit_machine import WHAT, MachineEvent, machine_event
 from hoichan.guard.audit import Audited, AuditRecord, Outcome
@@ -79,7 +80,8 @@ def test_a_fhir_server_takes_the_feed(tmp_path):
         record.studies.acknowledged(
             record.studies.deliveries(study.study_instance_uid)[0].idempotency_key, "200"
         )
-        feed = AuditFeed(AuditFeedSql(record.engine, record.clock), record.audit, record.clock, settings)
+        rows, leases = (kind(record.engine, record.clock) for kind in (AuditFeedSql, LeasesSql))
+        feed = AuditFeed(rows, leases, record.audit, record.clock, settings)
         assert feed.step() == len(Audited) + 4
         assert feed.step() == 0
         kept = [one["subtype"][-1]["code"] for one in repository.search("AuditEvent")]

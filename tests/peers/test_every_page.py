@@ -19,10 +19,13 @@ from hoichan.adapters.drift_sql import DriftRow, DriftSql
 from hoichan.adapters.encoder import DocumentEncoder
 from hoichan.adapters.matches_sql import NO_MATCH
 from hoichan.adapters.notices_sql import NoticesSql
+from hoichan.adapters.quarantine_disk import Lying
+from hoichan.adapters.quarantine_sql import QuarantineSql
 from hoichan.adapters.receivers_sql import ReceiversSql
 from hoichan.adapters.set_aside_sql import SetAsideSql
+from hoichan.adapters.spool_disk import CHANGED_CONTENT
 from hoichan.analysis.drift import Drift, State
-from hoichan.errors import KilledItsRecorders
+from hoichan.errors import KilledItsRecorders, NotDicom, WrongSopClass
 from hoichan.guard.roles import Role
 from hoichan.guard.second_factor import code_at, step_of
 from hoichan.privacy import Phi
@@ -46,6 +49,7 @@ SIZES = {
     "phone": {**PHONE, "color_scheme": "light"},
 }
 NOT_RECORDED = "1.2.840.99.7"  # its only image killed who read it
+ALL_REFUSED = "1.2.840.99.8"  # every image of it was refused
 CHEST = {"name": "chest", "modalities": ["cr", "dx"], "destinations": ["emr"]}
 FACILITIES = [
     {"code": "79001", "name": "Bệnh viện tỉnh", "senders": ["CR_ROOM1"]},
@@ -84,6 +88,7 @@ class Whole(Room):
         self._films()
         aside = SetAsideSql(record.engine, record.clock)
         aside.add(NOT_RECORDED, f"{NOT_RECORDED}.1", code=KilledItsRecorders.code)
+        self._refused()
         Notices(
             NoticesSql(record.engine, record.clock), record.audit, record.clock, self.record.settings
         ).step()
@@ -100,6 +105,25 @@ class Whole(Room):
                 place = self.record.spool_root / image.path
                 place.parent.mkdir(parents=True, exist_ok=True)
                 place.write_bytes(self.film)
+
+    def _refused(self):
+        quarantine = QuarantineSql(self.record.engine, self.record.clock)
+        for number, (reason, study) in enumerate(
+            (
+                (NotDicom.code, ALL_REFUSED),
+                (WrongSopClass.code, None),
+                (CHANGED_CONTENT, self.uid),
+            )
+        ):
+            one = Lying(
+                reason=reason,
+                sop_instance_uid=f"{ALL_REFUSED}.{number}",
+                study_instance_uid=study,
+                calling_ae_title="CR_ROOM1",
+                received_at=self.record.clock.now(),
+                size_bytes=8_123_456,
+            )
+            quarantine.tell(f"{number:032}", {f"20261120T08000{number}.000000Z-abcdef01.json": one})
 
     def _questions(self):
         stranger = a_study(a_film("stranger"), patient_name="Lê^Bình^Thị", patient_id="BN0777")
@@ -190,6 +214,7 @@ LOOKS = {
         Look(who="bs.chau"),
         Look(who="kiem.toan"),
         Look(who="it.nam", path=f"/studies/{NOT_RECORDED}/trail"),
+        Look(who="it.nam", path=f"/studies/{ALL_REFUSED}/trail"),
     ),
     "/docs": (Look(who="it.nam"),),
     "/questions": (Look(who="bs.chau"),),
@@ -208,6 +233,7 @@ LOOKS = {
     "/upload": (Look(who="ktv.an"),),
     "/waits": (Look(who="bs.chau"),),
     "/messages": (Look(who="it.nam"),),
+    "/quarantine": (Look(who="it.nam"),),
     "/login": (Look(),),
     "/login/code": (Look(who="bs.ma", by_form=True),),
     "/account": (Look(who="bs.chau"),),

@@ -16,9 +16,10 @@ from hoichan.errors import Refused, Unreachable
 from hoichan.settings import Work
 from hoichan.testing.reading import DESTINATIONS, a_record, arrive, assemble, report
 from hoichan.types import DeliveryState
+from service.alone import POISON_STARTS
 from service.outbox import GIVES_WAY, Outbox
 
-ANSWERS = ("ok", "silent", "unheard", "later", "refused")
+ANSWERS = ("ok", "silent", "unheard", "later", "refused", "dies")
 STEPS = st.lists(
     st.one_of(
         st.just(("report",)),
@@ -32,6 +33,23 @@ STEPS = st.lists(
 )
 NUMBERS = itertools.count()
 NAME = DESTINATIONS[0].name
+
+
+class Died(BaseException):
+    """The worker was killed."""
+
+
+class OfTheDead:
+    """A record to which nobody says any more that a start does not count."""
+
+    def __init__(self, studies):
+        self._studies = studies
+
+    def __getattr__(self, name):
+        return getattr(self._studies, name)
+
+    def forgive_try(self, key):
+        pass
 
 
 class Receiver:
@@ -49,6 +67,9 @@ class Receiver:
         if self.answer == "unheard":  # it took it, and its answer got lost
             self.got.append(delivery)
             raise Unreachable(delivery.destination, "timeout")
+        if self.answer == "dies":  # it took it, and nobody was left to hear the answer
+            self.got.append(delivery)
+            raise Died
         if self.answer == "refused":
             raise Refused(delivery.destination, "0xC000")
         self.got.append(delivery)
@@ -73,7 +94,7 @@ class House:
             record.engine, ObjectsDisk(record.settings.storage.data_dir / "objects"), self.clock
         )
         sinks = {destination.name: self.receiver for destination in DESTINATIONS}
-        self.outbox = Outbox(self.studies, sinks, self.clock, Work(), self.work)
+        self.outbox = Outbox(OfTheDead(self.studies), sinks, self.clock, Work(), self.work)
         self.study = arrive(record, f"ordered{next(NUMBERS)}")
         self.uid = self.study.study_instance_uid
         self.waiting = []  # what the engine has: enqueued in this order, tried in this order
@@ -113,7 +134,7 @@ class House:
                 self.enqueue()
                 (self.receiver.answer,) = details
                 if self.waiting:
-                    self.outbox.deliver(self.waiting.pop(0))
+                    self.next_try()
             case "replay":
                 number, even_sent = details
                 known = self.studies.deliveries(self.uid)
@@ -123,6 +144,13 @@ class House:
             case "answers":
                 for destination in DESTINATIONS:
                     self.work.answers(destination.name)
+
+    def next_try(self):
+        key = self.waiting.pop(0)
+        try:
+            self.outbox.deliver(key)
+        except Died:
+            self.waiting.insert(0, key)  # the engine's next worker takes it up
 
     def finish(self):
         """Everything answers from now on."""
@@ -242,6 +270,31 @@ def test_a_try_that_waited_too_long_does_not_follow_one_whose_answer_got_lost(ho
     house.try_it(newer, "unheard")
     house.try_it(first, "ok")
     assert house.got() == [newer.idempotency_key]
+
+
+def test_a_try_that_waited_too_long_does_not_follow_one_whose_worker_died(house, first):
+    house.try_it(first, "later")
+    house.new_report()
+    house.clock.advance(86400)
+    newer = only(house.due())
+    house.studies.begin_try(newer.idempotency_key)  # it may be there
+    house.try_it(first, "ok")
+    assert house.got() == []
+    house.finish()
+    assert house.got() == [newer.idempotency_key]
+
+
+def test_an_older_report_does_not_follow_one_that_killed_its_workers(house, first):
+    house.try_it(first, "later")
+    house.new_report()
+    house.clock.advance(86400)
+    newer = only(house.due())
+    for _ in range(POISON_STARTS):
+        house.studies.begin_try(newer.idempotency_key)
+    house.try_it(newer, "ok")
+    assert house.studies.delivery(newer.idempotency_key).state is DeliveryState.DEAD
+    house.try_it(first, "ok")
+    assert house.got() == []
 
 
 def test_a_report_that_a_receiver_cannot_take_gives_way_to_a_newer_one(house, first):

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from hoichan.adapters.audit_feed_sql import AUDIT, STILL_COMING, TRAIL, AuditFeedSql
 from hoichan.adapters.audit_repository import AuditRepositoryClient
+from hoichan.adapters.leases_sql import LeasesSql
 from hoichan.adapters.schema import trail
 from hoichan.guard.audit import Audited, AuditRecord
 from hoichan.settings import Settings
@@ -38,9 +39,12 @@ class Repository:
         self.refuses = {}  # how often, by what an event is about
         self.silent = False
         self.body = None
+        self.meanwhile = lambda: None  # what happens while it takes a batch, once
 
     def __call__(self, request):
         self.requests += 1
+        happens, self.meanwhile = self.meanwhile, lambda: None
+        happens()
         if self.silent:
             raise httpx2.ConnectError("MARKER")
         if self.status != 200 or self.body is not None:
@@ -87,7 +91,8 @@ class Site:
         def client(one, origin):
             return AuditRepositoryClient(one, origin, transport=httpx2.MockTransport(self.repository))
 
-        return AuditFeed(self.rows, self.record.audit, self.clock, self.settings, client=client)
+        leases = LeasesSql(self.record.engine, self.clock)
+        return AuditFeed(self.rows, leases, self.record.audit, self.clock, self.settings, client=client)
 
     def say(self, *what):
         for one in what:
@@ -119,6 +124,40 @@ def test_every_record_arrives_once_and_in_order(site):
     site.say(Audited.LOGIN)
     assert site.feed.step() == 1
     assert site.rows.behind("arr", AUDIT).records == 0
+
+
+def test_two_that_lead_for_a_moment_tell_each_record_once(site):
+    what = (Audited.LOGIN, Audited.VIEWED, Audited.RESULT_SIGNED, Audited.LOGOUT, Audited.LOG_READ)
+    site.say(*what)
+    site.repository.meanwhile = site.opened().step
+    assert site.feed.step() == 5
+    assert site.opened().step() == 0
+    assert site.said() == list(what)
+
+
+def test_who_stood_still_stops_where_another_has_gone_on(site):
+    def it_stands_still():
+        site.clock.advance(3600)
+        assert site.opened().step() == 5
+
+    site.say(Audited.LOGIN, Audited.VIEWED, Audited.RESULT_SIGNED, Audited.LOGOUT, Audited.LOG_READ)
+    site.repository.meanwhile = it_stands_still
+    assert site.feed.step() == 2  # the batch that was on its way
+    assert (len(site.said()), site.said().count(Audited.LOG_READ)) == (7, 1)
+    assert site.feed.step() == 0
+
+
+def test_who_died_in_the_middle_is_made_good_by_another(site):
+    def dies():
+        raise KeyboardInterrupt
+
+    site.say(Audited.LOGIN)
+    site.repository.meanwhile = dies
+    with pytest.raises(KeyboardInterrupt):
+        site.feed.step()
+    assert site.opened().step() == 0  # it may still be at it
+    site.clock.advance(360)
+    assert site.opened().step() == 1
 
 
 def test_what_the_machine_did_is_told_of_both_ends(site):

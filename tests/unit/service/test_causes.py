@@ -44,6 +44,7 @@ NOW = datetime(2026, 11, 20, 1, 15, tzinfo=UTC)
         ("the study has no patient identifier", "no_patient"),
         ("destination_not_configured", "not_configured"),
         ("gave_way", "gave_way"),
+        ("kills_worker", "kills_worker"),
         ("disk_full", "disk_full"),
         ("no association", "no_association"),
         ("0x0000", None),

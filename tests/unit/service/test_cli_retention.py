@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hoichan.adapters.audit_sql import Wanted
+from hoichan.adapters.quarantine_disk import Lying
 from hoichan.adapters.quarantine_sql import QuarantineSql
 from hoichan.adapters.set_aside_sql import WHOLE, SetAsideSql
 from hoichan.adapters.spool_disk import CHANGED_CONTENT
@@ -142,7 +143,7 @@ def test_a_machine_that_is_lost_for_good_holds_nothing_back(shell):
     """Its quarantine has another version of the one image, and it had set another study aside."""
     engine, clock = shell.house.engine, shell.house.clock
     uid, lost, elsewhere = shell.stored.study_instance_uid, "1" * 32, "1.2.840.99.7"
-    lying = {"a.json": (CHANGED_CONTENT, shell.stored.path.stem)}
+    lying = {"a.json": Lying(reason=CHANGED_CONTENT, sop_instance_uid=shell.stored.path.stem)}
     QuarantineSql(engine, clock).tell(lost, lying)
     SetAsideSql(engine, clock, lambda: lost).add(elsewhere, WHOLE, code=KilledItsRecorders.code)
     assert json.loads(shell.run("retention", "--dry-run", "--json").stdout)["reasons"] == {"quarantined": 1}

@@ -11,14 +11,15 @@ from hoichan.adapters.database import open_database
 from hoichan.adapters.objects_disk import ObjectsDisk
 from hoichan.adapters.records_sql import StudiesSql
 from hoichan.adapters.work_sql import WorkSql
-from hoichan.errors import Refused, Unreachable
+from hoichan.errors import RecordsUnavailable, Refused, Unreachable
 from hoichan.settings import FolderDestination, Work
 from hoichan.testing.database import migrated
 from hoichan.testing.ports import FakeClock, FakeEncoder, FakeRunner
 from hoichan.testing.reports import a_manifest, a_study
 from hoichan.types import DeliveryState
-from service.outbox import AWAITED, WHILE_IT_TAKES, Outbox
+from service.outbox import AWAITED, KILLS_WORKER, WHILE_IT_TAKES, Outbox
 from service.pipeline import analyse
+from service.steering import replay
 
 
 class Receiver:
@@ -42,7 +43,8 @@ class Post:
         self.clock = FakeClock()
         self.database = open_database(f"sqlite:///{folder / 'records.sqlite'}")
         migrated(self.database)
-        self.studies = StudiesSql(self.database, ObjectsDisk(folder / "objects"), self.clock)
+        self.objects = ObjectsDisk(folder / "objects")
+        self.studies = StudiesSql(self.database, self.objects, self.clock)
         study = a_study()
         self.studies.add_arrivals(study, study.instances)
         current = self.studies.current(study.study_instance_uid)
@@ -161,3 +163,138 @@ def test_a_receiver_that_the_page_has_added_meanwhile_gets_it_when_it_is_known(p
     post.clock.advance(60)
     post.outbox.deliver(post.key)
     assert (len(post.receiver.received), post.row.state) == (1, DeliveryState.SENT)
+
+
+# ---------------------------------------------------------------------- what kills its worker
+class Alone:
+    """A process of its own, which is killed or does as told; the keys that it was given."""
+
+    def __init__(self, does=lambda key: None, *, killed=False):
+        self.does, self.killed, self.keys = does, killed, []
+
+    def __call__(self, key):
+        self.keys.append(key)
+        self.does(key)
+        return not self.killed
+
+
+def killed(post, times):
+    """As if so many workers had died in the middle of a try."""
+    assert [post.studies.begin_try(post.key) for _ in range(times)] == list(range(1, times + 1))
+
+
+def with_alone(post, alone):
+    return Outbox(post.studies, {"share": post.receiver}, post.clock, Work(), alone=alone)
+
+
+def test_a_start_is_counted_before_anything_is_sent(post):
+    class Dies:
+        def deliver(self, delivery, documents):
+            counted.append(post.studies.begin_try(post.key))
+            return "ok"
+
+    counted = []
+    Outbox(post.studies, {"share": Dies()}, post.clock, Work()).deliver(post.key)
+    assert counted == [2]
+
+
+@pytest.mark.parametrize("times", [0, 1])
+def test_a_worker_that_died_once_may_have_lost_its_power(post, times):
+    killed(post, times)
+    alone = Alone()
+    with_alone(post, alone).deliver(post.key)
+    assert (alone.keys, post.row.state, len(post.receiver.received)) == ([], DeliveryState.SENT, 1)
+
+
+def test_what_killed_twice_is_tried_alone_and_may_arrive(post):
+    killed(post, 2)
+    inside = Outbox(post.studies, {"share": post.receiver}, post.clock, Work())
+    alone = Alone(lambda key: inside.deliver(key, is_alone=True))
+    with_alone(post, alone).deliver(post.key)
+    assert (alone.keys, len(post.receiver.received)) == ([post.key], 1)
+    assert (post.row.state, post.row.acknowledgement) == (DeliveryState.SENT, "ok")
+
+
+def test_what_kills_a_process_of_its_own_too_is_set_aside(post):
+    killed(post, 2)
+    alone = Alone(killed=True)
+    outbox = with_alone(post, alone)
+    outbox.deliver(post.key)
+    assert (post.row.state, post.row.acknowledgement) == (DeliveryState.DEAD, KILLS_WORKER)
+    assert post.receiver.received == []
+    outbox.deliver(post.key)
+    assert alone.keys == [post.key], "nobody tries it any more"
+
+
+def test_a_replay_begins_the_count_anew(post):
+    killed(post, 2)
+    outbox = with_alone(post, Alone(killed=True))
+    outbox.deliver(post.key)
+    replay(post.studies, post.row.study_instance_uid)
+    outbox.deliver(post.key)
+    assert (post.row.state, len(post.receiver.received)) == (DeliveryState.SENT, 1)
+
+
+def test_without_a_process_of_its_own_it_is_set_aside_at_once(post):
+    killed(post, 2)
+    post.outbox.deliver(post.key)
+    assert post.row.acknowledgement == KILLS_WORKER
+
+
+def test_an_answer_ends_the_count(post):
+    killed(post, 1)
+    post.receiver.raises = Unreachable("share", "timeout")
+    post.outbox.deliver(post.key)
+    assert post.studies.begin_try(post.key) == 1
+
+
+def test_an_error_that_the_worker_survives_is_no_death(post):
+    post.receiver.raises = ValueError("a bug")
+    for _ in range(3):
+        with pytest.raises(ValueError, match="a bug"):
+            post.outbox.deliver(post.key)
+    assert post.studies.begin_try(post.key) == 1
+
+
+def test_one_alone_that_could_not_be_tried_is_tried_alone_again(post):
+    def away(_key):
+        raise RecordsUnavailable
+
+    killed(post, 2)
+    outbox = with_alone(post, Alone(away))
+    for _ in range(2):
+        with pytest.raises(RecordsUnavailable):
+            outbox.deliver(post.key)
+    assert (post.row.state, post.studies.begin_try(post.key)) == (DeliveryState.PENDING, 3)
+
+
+def test_a_worker_that_is_asked_to_end_was_not_killed(post):
+    class Slow(Receiver):
+        def deliver(self, delivery, documents):
+            outbox.stop()  # and then its time is over
+            counted.append(post.studies.begin_try(post.key))
+            return super().deliver(delivery, documents)
+
+    counted = []
+    outbox = Outbox(post.studies, {"share": Slow()}, post.clock, Work())
+    outbox.deliver(post.key)
+    assert counted == [1], "the start that was cut off does not count"
+    assert post.row.state is DeliveryState.SENT, "one that still ends is not lost"
+
+
+def test_a_worker_that_ends_begins_nothing(post):
+    post.outbox.stop()
+    with pytest.raises(RecordsUnavailable):
+        post.outbox.deliver(post.key)
+    assert (post.studies.begin_try(post.key), post.receiver.received) == (1, [])
+
+
+def test_what_was_cancelled_at_the_last_moment_is_not_sent(post):
+    class Late(StudiesSql):
+        def begin_try(self, idempotency_key):
+            self.withdrawn(idempotency_key, reason="cancelled")
+            return super().begin_try(idempotency_key)
+
+    late = Late(post.database, post.objects, post.clock)
+    Outbox(late, {"share": post.receiver}, post.clock, Work()).deliver(post.key)
+    assert (post.receiver.received, post.row.state) == ([], DeliveryState.CANCELLED)

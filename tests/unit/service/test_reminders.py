@@ -8,6 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from hoichan.adapters.audit_sql import Wanted
+from hoichan.adapters.leases_sql import LeasesSql
 from hoichan.adapters.reminders_sql import RemindersSql
 from hoichan.adapters.schema_notices import follow_ups
 from hoichan.errors import Unreachable
@@ -25,11 +26,14 @@ class Teller:
 
     def __init__(self):
         self.told, self.is_away = [], False
+        self.meanwhile = lambda: None  # what happens while it is being told, once
 
     def tell(self, notice, now):
         raise AssertionError("a critical finding is told by another")
 
     def remind(self, reminder, now):
+        happens, self.meanwhile = self.meanwhile, lambda: None
+        happens()
         if self.is_away:
             raise Unreachable("chief", "SMTP 421")
         self.told.append((reminder.what, reminder.number, reminder.user))
@@ -54,10 +58,15 @@ class Ward(Room):
             update={"notices": (EmailChannel(kind="email", name="chief", **told),)}
         )
         self.teller = Teller()
-        rows = RemindersSql(self.record.engine, self.record.clock)
-        self.leader = Reminders(
-            rows, self.record.audit, self.record.clock, settings, tellers={"chief": self.teller}
-        )
+        self.settings = settings
+        self.leader = self.another()
+
+    def another(self):
+        """A worker that leads, or believes that it does."""
+        engine, clock = self.record.engine, self.record.clock
+        rows, leases = RemindersSql(engine, clock), LeasesSql(engine, clock)
+        tellers = {"chief": self.teller}
+        return Reminders(rows, leases, self.record.audit, clock, self.settings, tellers=tellers)
 
     def events(self):
         return [one.event for one in self.record.reading.trail(self.uid)]
@@ -132,6 +141,35 @@ def test_an_answer_is_told_after_the_colleague_has_closed_the_question(ward):
     (text,) = server.taken
     assert "A second opinion was given" in text and "lao" not in text
     assert f"<answered-1.2-{ward.uid}@example.org>" in text
+
+
+def test_two_that_lead_for_a_moment_tell_each_once(ward):
+    ward.teller.meanwhile = ward.another().step
+    assert ward.leader.step() == 2
+    assert ward.teller.told == [("due", 1, "bs.binh"), ("asked", 1, "bs.binh")]
+
+
+def test_who_stood_still_stops_where_another_has_gone_on(ward):
+    def it_stands_still():
+        ward.record.clock.advance(3600)
+        assert ward.another().step() == 2
+
+    ward.teller.meanwhile = it_stands_still
+    assert ward.leader.step() == 1  # the one that it was in the middle of
+    assert ward.teller.told.count(("asked", 1, "bs.binh")) == 1
+    assert ward.leader.step() == 0
+
+
+def test_who_died_in_the_middle_is_made_good_by_another(ward):
+    def dies():
+        raise KeyboardInterrupt
+
+    ward.teller.meanwhile = dies
+    with pytest.raises(KeyboardInterrupt):
+        ward.leader.step()
+    assert ward.another().step() == 0  # it may still be at it
+    ward.record.clock.advance(160)
+    assert ward.another().step() == 2
 
 
 def test_what_is_closed_is_told_to_nobody(ward):

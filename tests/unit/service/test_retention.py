@@ -8,7 +8,8 @@ import pytest
 
 from hoichan.adapters.audit_sql import Wanted
 from hoichan.adapters.forwards_sql import CLOSED, ForwardsSql, Revision
-from hoichan.adapters.quarantine_sql import QuarantineSql, lying_in
+from hoichan.adapters.quarantine_disk import lying_in
+from hoichan.adapters.quarantine_sql import QuarantineSql
 from hoichan.adapters.retention_sql import DONE
 from hoichan.errors import RecordsUnavailable
 from hoichan.guard.audit import Audited

@@ -13,6 +13,7 @@ from hoichan.adapters.neighbours_read import came_near
 from hoichan.adapters.work_sql import WorkSql
 from hoichan.guard.audit import Audited, AuditRecord
 from hoichan.testing.reading import HOSTILE_NAME, PEOPLE, a_record, arrive, fill
+from service.outbox import KILLS_WORKER
 from service.story import story
 from service.web.rendering import LANGUAGES, catalogue
 from service.web.words import Words
@@ -50,6 +51,18 @@ def test_a_refused_delivery_says_why_and_what_to_do(filled):
     (refused,) = [part for part in told(filled, "urgent") if part.tone == "bad"]
     assert "HTTP 422" in refused.text
     assert refused.do == "Look into the log of the EMR; send again after a change there."
+
+
+def test_a_delivery_that_was_set_aside_was_refused_by_nobody(tmp_path):
+    record = a_record(tmp_path)
+    uids = fill(record)
+    key = next(one for one in record.studies.deliveries(uids["routine"]) if one.destination == "emr")
+    assert record.studies.begin_try(key.idempotency_key)
+    record.studies.set_aside(key.idempotency_key, attempts=key.attempts, status=KILLS_WORKER)
+    parts = {part.label: part for part in told((record, uids), "routine")}
+    assert parts["To emr"].text.startswith("Handing it over ended the program")
+    assert (parts["To emr"].tone, bool(parts["To emr"].do)) == ("bad", True)
+    record.engine.dispose()
 
 
 def test_a_receiver_that_is_down_is_named_with_its_cause(filled):

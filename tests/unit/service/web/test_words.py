@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from hoichan.adapters.views import SeriesView
+from hoichan.errors import IncompleteObject, NotDicom, WrongSopClass
 from hoichan.guard.audit import Audited
 from hoichan.guard.roles import Role
 from hoichan.ports import TrailEntry
@@ -32,9 +33,11 @@ EVENTS = {
         "until": "2026-11-20T18:31:00+00:00",
     },
     "delivery_refused": {"destination": "emr", "attempt": 2, "status": "HTTP 422"},
+    "delivery_set_aside": {"destination": "emr", "attempt": 3, "status": "kills_worker"},
     "delivery_revived": {"destination": "emr", "attempt": 2},
     "images_removed": {"rule": "signed", "files": 2, "size_bytes": 20_000_000},
     "images_kept": {"rule": "signed", "files": 0, "size_bytes": 0},
+    "instance_refused": {"instance": "1.2.3", "reason": "intake.not_dicom", "sender": "CR_ROOM1"},
     "hold_added": {"hold": 3},
     "hold_lifted": {"hold": 3},
     "record_class_set": {"record_class": "death"},
@@ -98,6 +101,22 @@ def test_a_report_with_refusals_says_why():
     details = {"revision": 1, "outcome": "not_analysed", "refusals": "wrong_body_part", "deliveries": 1}
     said = words().happened(TrailEntry(at=NOW, event="report_saved", details=details))
     assert said == "Lưu kết quả bản 1: KHÔNG PHÂN TÍCH. Bộ phận chụp không phải là ngực. Gửi tới 1 nơi nhận."
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_whatever_a_door_refuses_for_its_content_has_words(language):
+    said = words(language)
+    for one in (NotDicom, IncompleteObject, WrongSopClass):
+        assert said.refused(one.code) != said.refused("of another version")
+        assert said.refused_do(one.code) != said.refused_do("of another version")
+
+
+@pytest.mark.parametrize(
+    ("size", "said"), [(0, "0 B"), (999, "999 B"), (1_000, "1,0 kB"), (12_345_678, "12,3 MB")]
+)
+def test_sizes_stand_in_the_unit_that_fits(size, said):
+    assert words("vi").size(size) == said
+    assert words("en").size(size) == said.replace(",", ".")
 
 
 def test_times_stand_in_the_zone_of_the_site():
