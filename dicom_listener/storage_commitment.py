@@ -115,7 +115,7 @@ class Commitments:
                 self._changed.notify_all()
 
     def filed(self, instance: str, study: str) -> None:
-        """An object came: a question about it will not look through all studies."""
+        """An object came: a question about it needs neither the index nor a look at all studies."""
         self._recent[instance] = study
         if len(self._recent) > _REMEMBERED:
             with suppress(KeyError, StopIteration, RuntimeError):  # another thread was first
@@ -263,7 +263,7 @@ class Commitments:
         return int(answer.Status) if "Status" in answer else None
 
     def _located(self, wanted: set[str]) -> Mapping[str, str]:
-        """What is filed of it: where it came since the start, and only then in every study."""
+        """What is filed of it: where it came since the start, and only then wherever it may lie."""
         likely = {study for uid in wanted if (study := self._recent.get(uid)) is not None}
         found = self._spool.locate(wanted, likely) if likely else {}
         rest = wanted - found.keys()

@@ -38,7 +38,7 @@ from hoichan.settings import Settings
 SUMS, ABOUT, CONFIG = "SHA256SUMS", "backup.json", "hoichan.toml"
 ENGINE, RECORD = "database/engine.sqlite", "database/hoichan.sqlite"
 _LOCK = "backup.lock"
-_PASSING = frozenset({"part", "fresh", "open", "pressure", "vitals"})  # of the spool: of this moment only
+_PASSING = frozenset({"part", "fresh", "open", "pressure", "vitals", "index"})  # of the spool: remade
 _AT_ONCE = 1 << 20  # bytes
 
 Progress = Callable[[int], object]  # bytes since the last call

@@ -38,6 +38,7 @@ PATTERNS: Sequence[tuple[str, str]] = (
     (r"patient_unmatched", "unmatched"),
     (r"not sent: ", "own_check"),
     (r"destination_not_configured", "not_configured"),
+    (r"receiver_awaited|rule_awaited", "awaited"),
     (r"kills_worker", "kills_worker"),
     (r"(AE|CE)\b", "hl7_content"),
     (r"(AR|CR)\b", "hl7_later"),

@@ -150,6 +150,7 @@ class Metering:
         self._models: list[dict[str, Any]] = []
         self.receivers = 0  # version of the page's receivers that this worker runs with
         self.receivers_refused: tuple[int, str] | None = None  # a version that it cannot follow, and why
+        self.receivers_left_out: Mapping[str, str] = {}  # what it had to leave out, and why
         self._stop = threading.Event()
         self._open_again = threading.Event()
         self._thread = threading.Thread(target=self._run, name="metering", daemon=True)
@@ -211,6 +212,7 @@ class Metering:
                 "models": self._models,
                 "receivers": self.receivers,
                 "receivers_refused": list(self.receivers_refused or ()),
+                "receivers_left_out": dict(self.receivers_left_out),
                 "clock_skew_seconds": round(skew, 3),
             },
         )

@@ -281,7 +281,47 @@ def _workers(site: Premises) -> list[Finding]:
             )
         ]
     detail = f"{len(living)} at work"
-    return [Finding(name="worker", ok=True, detail=detail), *_models(living), _clock(living)]
+    return [
+        Finding(name="worker", ok=True, detail=detail),
+        *_models(living),
+        _receivers(living),
+        _clock(living),
+    ]
+
+
+def _receivers(living: Sequence[WorkerView]) -> Finding:
+    """Whether every worker could put all receivers of the page together."""
+    left_out = sorted(
+        {
+            f"{name} ({code})"
+            for one in living
+            for name, code in dict(one.facts.get("receivers_left_out") or {}).items()
+        }
+    )
+    if left_out:
+        return Finding(
+            name="receivers",
+            ok=False,
+            reason="receiver_not_put_together",
+            detail=", ".join(left_out),
+            to_do="What is for it waits. Put back the file that its credentials name, or change the entry at "
+            "/receivers: it is tried again every half minute, without a restart.",
+            blocks=False,
+        )
+    refused = sorted(
+        {one.facts["receivers_refused"][0] for one in living if one.facts.get("receivers_refused")}
+    )
+    if refused:
+        return Finding(
+            name="receivers",
+            ok=False,
+            reason="receivers_not_put_together",
+            detail=f"version {refused[-1]} of the page",
+            to_do="The version before it is in force. Look at /receivers and at the worker's log, then put "
+            "back the file or change the entry: it is tried again every half minute.",
+            blocks=False,
+        )
+    return Finding(name="receivers", ok=True, blocks=False)
 
 
 def _models(living: Sequence[WorkerView]) -> list[Finding]:

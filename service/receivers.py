@@ -1,7 +1,8 @@
 """Which receivers count: those of the configuration file, and those that IT wrote at the page.
 
 A process that runs looks every second whether there is a newer version (`InForce`), puts everything together
-that it makes of the receivers, and only then takes it. What has begun goes on with what it began with.
+that it makes of the receivers, and only then takes it. What has begun goes on with what it began with. What a
+worker had to leave out at its start it tries again every half minute.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from hoichan.settings.overlay import Overlaid, Part, of_file, overlay
 log = structlog.get_logger()
 
 LOOK_SECONDS = 1.0  # between two looks for a newer version
-TRY_AGAIN_SECONDS = 30.0  # with a version that could not be put together
+TRY_AGAIN_SECONDS = 30.0  # with a version, or a receiver, that could not be put together
 V = TypeVar("V")
 
 
@@ -46,6 +47,15 @@ def tell(laid: Overlaid) -> None:
         log.info("receivers_of_the_page", version=laid.version)
     for one in laid.passed_over:
         log.warning("receiver_passed_over", part=one.part, entry=one.name, code=one.code)
+
+
+def tell_left_out(before: Mapping[str, str], now: Mapping[str, str]) -> None:
+    """Into the log: what does not work yet, and what does from now on. By name, with a code."""
+    for name, code in now.items():
+        if before.get(name) != code:
+            log.error("receiver_not_put_together", entry=name, code=code)
+    for name in before.keys() - now.keys():
+        log.info("receiver_put_together", entry=name)
 
 
 def at_the_next_start(settings: Settings) -> Overlaid:
@@ -71,26 +81,30 @@ class InForce:
         rows: ReceiverVersions,
         put: Callable[[Overlaid], None],
         *,
+        left_out: Callable[[], Mapping[str, str]] = dict,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`laid`: what the process has begun with.
 
         `put` makes everything first and then takes it all: where it raises, the old ones are as they were.
+        `left_out`: receivers that the process has to do without, and why; `put` may change that.
         """
         self.laid = laid
         self.refused: tuple[int, str] | None = None  # a version that could not be put together, and why
         self._rows = rows
         self._put = put
+        self._left_out = left_out
         self._monotonic = monotonic
         self._seen = laid.version
-        self._again_at = 0.0
+        self._again_at = monotonic() + TRY_AGAIN_SECONDS
         self._asked = threading.Event()
         self._one_at_a_time = threading.Lock()
 
     def look(self) -> bool:
         """Whether other receivers count from now on. Raises RecordsUnavailable."""
         with self._one_at_a_time:
-            waits = self.refused is None or self._monotonic() < self._again_at
+            is_whole = self.refused is None and not self._left_out()
+            waits = is_whole or self._monotonic() < self._again_at
             if waits and not self._asked.is_set() and self._rows.newest() == self._seen:
                 return False
             self._asked.clear()
@@ -98,9 +112,12 @@ class InForce:
 
     def _take(self, laid: Overlaid) -> bool:
         before, self._seen = self.laid, laid.version
-        if (laid.settings, laid.version) == (before.settings, before.version):
+        lacked = dict(self._left_out())
+        is_known = (laid.settings, laid.version) == (before.settings, before.version)
+        if is_known and not lacked:
             self.refused = None
             return False
+        self._again_at = self._monotonic() + TRY_AGAIN_SECONDS
         try:
             self._put(laid)
         except Exception as error:  # whatever is wrong with them: the old ones go on
@@ -108,7 +125,6 @@ class InForce:
                 self._asked.set()
                 raise
             code = error.code if isinstance(error, HoichanError) else f"unexpected.{type(error).__name__}"
-            self._again_at = self._monotonic() + TRY_AGAIN_SECONDS
             if self.refused != (laid.version, code):
                 log.error(
                     "receivers_not_put_together", version=laid.version, runs_with=before.version, code=code
@@ -116,6 +132,10 @@ class InForce:
             self.refused = (laid.version, code)
             return False
         self.laid, self.refused = laid, None
+        lacks = self._left_out()
+        tell_left_out(lacked, lacks)
+        if is_known:
+            return lacks != lacked
         tell(laid)
         return True
 

@@ -47,10 +47,11 @@ from service.analyst import load as load_revision
 from service.corrections import Corrections
 from service.receivers import in_force
 from service.roster import Roster
-from service.wiring_receivers import couriers, pacs, sinks
+from service.wiring_receivers import AskedPacs, pacs
 
 if TYPE_CHECKING:
     from hoichan.adapters.worklist_dimse import WorklistScu
+    from hoichan.reporting.forwarding import Courier
     from service.asking import Asking
     from service.commitments import Committer
     from service.drifting import Drifting
@@ -187,7 +188,7 @@ def analyst(house: House) -> Analyst:
         outliner=outliner(house),
         encoder=encoder(house),
         corrections=corrections(house),
-        priors=asking(house, sinks(house.settings)).priors.gather,
+        priors=asking(house, {}, {}).priors.gather,
     )
 
 
@@ -224,12 +225,14 @@ def observer(house: House, models: Roster | None = None) -> Observer:
     )
 
 
-def committer(house: House, sinks_by_name: Mapping[str, Sink]) -> Committer:
-    """What asks for storage commitment, where a destination wants it."""
+def committer(
+    house: House, sinks_by_name: Mapping[str, Sink], asked: Mapping[str, AskedPacs] | None = None
+) -> Committer:
+    """What asks for storage commitment, where a destination wants it. `asked`: None for the settings' own."""
     from hoichan.adapters.commitments_sql import CommitmentsSql  # noqa: PLC0415  only workers pay for it
     from service.commitments import Committer  # noqa: PLC0415
 
-    asked = pacs(house.settings)
+    asked = pacs(house.settings) if asked is None else asked
     return Committer(
         CommitmentsSql(house.engine),
         house.studies,
@@ -257,7 +260,7 @@ def archive_of(settings: Settings, spool: Spool, source: AnySource) -> Archive:
             return OrthancArchive(source, spool, zone=zone)
 
 
-def asking(house: House, sinks_by_name: Mapping[str, Sink]) -> Asking:
+def asking(house: House, sinks_by_name: Mapping[str, Sink], pacs_by_name: Mapping[str, AskedPacs]) -> Asking:
     """What a worker asks others for while it leads, and the earlier studies that any worker asks for."""
     from hoichan.adapters.merged_sql import MergedSql  # noqa: PLC0415  only workers pay for it
     from hoichan.adapters.orders_sql import OrdersSql  # noqa: PLC0415
@@ -277,7 +280,7 @@ def asking(house: House, sinks_by_name: Mapping[str, Sink]) -> Asking:
         for source in house.settings.sources
     ]
     tasks = []
-    made = committer(house, sinks_by_name)
+    made = committer(house, sinks_by_name, pacs_by_name)
     tasks.append(Task(name="commitments", step=made.step))
     tasks.append(Task(name="commitment-reports", step=made.hear, everywhere=True))
     for one in asked:
@@ -328,7 +331,7 @@ def reminders(house: House) -> Reminders:
     return Reminders(rows, leases, house.audit, house.clock, house.settings)
 
 
-def forwarding(house: House, awaited: Callable[[str], bool]) -> Forwarding:
+def forwarding(house: House, couriers: Mapping[str, Courier], awaited: Callable[[str], bool]) -> Forwarding:
     """What sends received images on, as the rules say."""
     from hoichan.adapters.forwards_sql import ForwardsSql  # noqa: PLC0415  only workers pay for it
     from service.cli_deidentify import DEFAULT_KEY, load_key  # noqa: PLC0415
@@ -338,7 +341,7 @@ def forwarding(house: House, awaited: Callable[[str], bool]) -> Forwarding:
     return Forwarding(
         settings.forward,
         destinations={one.name: one for one in settings.effective_destinations},
-        couriers=couriers(settings),
+        couriers=couriers,
         forwards=ForwardsSql(house.engine, house.clock),
         studies=house.studies,
         spool=house.spool,

@@ -48,14 +48,13 @@ from service import (
     reminders,
     retention,
     wiring,
-    wiring_receivers,
 )
 from service.alone import POISON_STARTS, analyse_alone, deliver_alone, record_alone
 from service.analyst import Analyst
 from service.arrivals import Arrivals
 from service.dispatch import Dispatcher
 from service.folders import watch
-from service.hands import hands_of, renewed
+from service.hands import hands_of, of_the_page, renewed
 from service.left_behind import LeftBehind
 from service.metering import Metering
 from service.observer import ObserverProcess
@@ -63,7 +62,7 @@ from service.order_of_work import Line
 from service.outbox import Outbox
 from service.probing import Prober
 from service.processes import announce, only_one
-from service.receivers import InForce, Live, tell
+from service.receivers import InForce, Live, tell, tell_left_out
 from service.valve import Valve
 
 log = structlog.get_logger()
@@ -85,9 +84,12 @@ class Worker:
         self._house = wiring.open_house(settings)
         self._settings = settings = self._house.settings
         tell(self._house.receivers)
-        self._hands = hands_of(self._house)
+        self._hands = hands_of(self._house, may_lack=of_the_page(self._house.receivers))
+        tell_left_out({}, self._hands.left_out)
         rows = ReceiversSql(self._house.engine, self._house.clock)
-        self._in_force = InForce(self._house.receivers, rows, self._put)
+        self._in_force = InForce(
+            self._house.receivers, rows, self._put, left_out=lambda: self._hands.left_out
+        )
         self._studies = self._house.studies
         self._name = executor_id(settings)
         self._roster = wiring.roster(self._house, lambda now: self._metering.changed(now.manifests()))
@@ -96,6 +98,7 @@ class Worker:
             VitalsSql(self._house.engine), self._name, manifests, wiring.runner(self._house)
         )
         self._metering.receivers = self._house.receivers.version
+        self._metering.receivers_left_out = self._hands.left_out
         self._heartbeats = HeartbeatsSql(self._house.engine)
         clock = self._house.clock
         self._outbox = Outbox(
@@ -107,8 +110,9 @@ class Worker:
             self._in_force.awaits,
             lambda key: deliver_alone(self._hands.house.settings, key),
         )
-        self._asking = wiring.asking(self._house, self._hands.sinks)
-        self._forwarding = wiring.forwarding(self._house, partial(self._in_force.awaits, part="forward"))
+        self._asking = wiring.asking(self._house, self._hands.sinks, self._hands.pacs)
+        rule_awaited = partial(self._in_force.awaits, part="forward")
+        self._forwarding = wiring.forwarding(self._house, self._hands.couriers, rule_awaited)
         self._corrections = wiring.corrections(self._house)
         self._analyst = Analyst(
             house=self._house,
@@ -220,16 +224,17 @@ class Worker:
             outliner=self._metering.outliner(hands.outliner),
             encoder=hands.encoder,
         )
-        pacs = wiring_receivers.pacs(laid.settings)
+        pacs = hands.pacs
         rules, destinations = laid.settings.forward, hands.destinations
         self._forwarding.use(rules, destinations=destinations, couriers=hands.couriers)
         self._hands, self._analyst = hands, analyst
         self._corrections.use(laid.settings)
-        asked = {name: scu for name, (_, scu) in pacs.items()}
+        asked = {name: one for name, (_, one) in pacs.items()}
         self._asking.committer.use([one for one, _ in pacs.values()], asked, hands.sinks)
         if self._audit_feed is not None:
             self._audit_feed.use(laid.settings)
         self._metering.receivers = laid.version
+        self._metering.receivers_left_out = hands.left_out
 
     def _keep_house(self, stop: threading.Event) -> None:
         """Images that may go: the leader decides, and every worker looks after its own disk."""

@@ -1,16 +1,23 @@
-"""Finds filed instances by their UID alone; the spool keeps no index of them."""
+"""Finds filed instances by their UID alone: where the index says, or else in every study."""
 
 from __future__ import annotations
 
 import mmap
 import os
+import sqlite3
+import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePath
 
+import structlog
+
 from hoichan.adapters.parts import sync_folder
+from hoichan.adapters.spool_index import index_of
 from hoichan.errors import NotDicom
 from hoichan.intake.part10 import read_meta
+
+log = structlog.get_logger()
 
 
 def locate(
@@ -18,12 +25,29 @@ def locate(
 ) -> Mapping[str, str]:
     """SOP Class UID by SOP Instance UID of what is filed and safe on disk.
 
-    `folders`: of the studies to look in, inside `root`; None: all, the youngest first, and for an instance
-    that is missing every one. Raises OSError.
+    `folders`: of the studies to look in, inside `root`; None: all. Raises OSError.
     """
+    if folders is not None or not instances:
+        return _located(root, instances, folders or ())
+    try:
+        with index_of(root) as index:
+            found = _located(root, instances, index.folders_of(instances))
+            rest = set(instances) - found.keys()
+            if rest:
+                began = time.monotonic()
+                listed = index.refresh()
+                log.info("instances_indexed", studies=listed, seconds=round(time.monotonic() - began, 3))
+                found.update(_located(root, rest, index.folders_of(rest)))
+            return found
+    except (OSError, sqlite3.Error) as error:  # no hints: slow, and as right
+        log.warning("instance_index_unusable", error=type(error).__name__)
+        return _located(root, instances, _youngest_first(root / "studies"))
+
+
+def _located(root: Path, instances: Collection[str], folders: Collection[PurePath | str]) -> dict[str, str]:
     wanted = {f"{uid}.dcm" for uid in instances}
     found: dict[str, str] = {}
-    for place in _youngest_first(root / "studies") if folders is None else folders:
+    for place in folders:
         folder = root / place
         if not wanted:
             break

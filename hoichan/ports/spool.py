@@ -163,7 +163,7 @@ class Spool(Protocol):
     def locate(self, instances: Collection[str], among: Collection[str] | None = None) -> Mapping[str, str]:
         """SOP Class UID by SOP Instance UID, of those instances that are filed and safe on disk.
 
-        `among`: the studies to look in; None: all of them, which takes as long as there are many.
+        `among`: the studies to look in; None: all of them, which may take as long as there are many.
         """
         ...
 

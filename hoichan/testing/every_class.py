@@ -12,7 +12,6 @@ from pydicom.dataset import Dataset
 
 from hoichan.testing.datasets import film
 from hoichan.testing.kinds import (
-    annotations,
     assessment,
     contours,
     deformation,
@@ -34,6 +33,7 @@ from hoichan.testing.kinds import (
     report,
     segments,
     slide,
+    slide_marks,
     spectra,
     stereo,
     surface,
@@ -174,7 +174,7 @@ _MAKERS: Mapping[str, _Maker] = {  # SOP class without its root
     **_all("OPV", eye, "80.1"),
     **_all("OP", stereo, "77.1.5.3"),
     **_all("ASMT", assessment, "90.1"),
-    **_all("ANN", annotations, "91.1"),
+    **_all("ANN", slide_marks, "91.1"),
     **_all("CTPROTOCOL", protocol, "200.2"),
     **_all("XAPROTOCOL", protocol, "200.8"),
     **_all("OT", raw, "8 9 10 11 129"),  # stand-alone overlays, curves and tables, long retired

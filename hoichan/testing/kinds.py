@@ -343,7 +343,7 @@ def assessment(made: Dataset) -> None:
     made.AssessedSOPInstanceSequence = [_reference()]
 
 
-def annotations(made: Dataset) -> None:
+def slide_marks(made: Dataset) -> None:
     """Two points on a slide (PS3.3 C.37.1)."""
     made.AnnotationCoordinateType = "2D"
     made.AnnotationGroupSequence = [

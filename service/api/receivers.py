@@ -257,12 +257,17 @@ def _form(desk: Desk, now: _Now, kind: str, entry: Mapping[str, Any], change: st
     return FormOut(kind=kind, part=part, change=change, fields=found)
 
 
-def _runs(name: str, version: int, refused: object) -> RunsOut:
-    """`refused`: a version that this process could not put together, and a code; or nothing."""
+def _runs(name: str, version: int, refused: object, left_out: object = None) -> RunsOut:
+    """`refused`: a version that this process could not put together, and a code; or nothing.
+
+    `left_out`: receivers that it works without, and why.
+    """
+    known = left_out if isinstance(left_out, dict) else {}
+    out = RunsOut(name=name, version=version, left_out={str(one): str(known[one]) for one in sorted(known)})
     match refused:
         case [int(wanted), str(code)]:
-            return RunsOut(name=name, version=version, refused=wanted, code=code)
-    return RunsOut(name=name, version=version)
+            return out.model_copy(update={"refused": wanted, "code": code})
+    return out
 
 
 def _out(desk: Desk, now: _Now, refused: tuple[int, str] | None) -> ReceiversOut:
@@ -272,7 +277,8 @@ def _out(desk: Desk, now: _Now, refused: tuple[int, str] | None) -> ReceiversOut
             continue
         known = one.facts.get("receivers", 0)
         version = known if isinstance(known, int) else 0
-        runs.append(_runs(one.executor_id, version, one.facts.get("receivers_refused")))
+        refused_there, left_out = (one.facts.get(f"receivers_{what}") for what in ("refused", "left_out"))
+        runs.append(_runs(one.executor_id, version, refused_there, left_out))
     return ReceiversOut(
         version=now.version,
         open=desk.receivers.file.receivers.at_page,

@@ -36,6 +36,7 @@ class RunsOut(BaseModel):
     version: int
     refused: int = 0  # a newer version that it could not put together
     code: str = ""  # why
+    left_out: dict[str, str] = {}  # receivers that it could not put together at its start, and why
 
 
 class VersionOut(BaseModel):

@@ -29,8 +29,9 @@ from hoichan.testing.ports import FakeClock
 from hoichan.types import Document, DocumentKind
 from service.commitments import Committer
 from service.outbox import Outbox
-from service.wiring import committer, open_house, sinks
+from service.wiring import committer, open_house
 from service.wiring_receivers import pacs as pacs_of
+from service.wiring_receivers import sinks
 
 DEADLINE_SECONDS = 60
 

@@ -21,7 +21,7 @@ from hoichan.testing.mllp import Receiver, acknowledgement, answering, framed, t
 from hoichan.testing.ports import FakeClock
 from hoichan.types import DeliveryState
 from service.outbox import Outbox
-from service.wiring import sinks
+from service.wiring_receivers import sinks
 
 
 class House:

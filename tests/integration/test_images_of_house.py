@@ -9,7 +9,8 @@ from hoichan.settings import Settings
 from hoichan.testing import a_film, a_report, as_bytes
 from service.images import KnowsImages
 from service.pacs import knowledge
-from service.wiring import open_house, sinks
+from service.wiring import open_house
+from service.wiring_receivers import sinks
 from tests.integration.test_commitment_scu import Pacs
 from tests.integration.test_images_known import COMPREHENSIVE_3D_SR
 

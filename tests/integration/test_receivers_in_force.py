@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sqlite3
 import subprocess
@@ -14,11 +15,13 @@ import pytest
 
 from hoichan.adapters.receivers_sql import ReceiversSql
 from hoichan.adapters.vitals_sql import VitalsSql
-from hoichan.settings import FolderDestination, load
+from hoichan.reporting import plan
+from hoichan.settings import FhirDestination, FolderDestination, load
 from hoichan.testing.house import wait_until
 from hoichan.testing.ports import FakeClock, FakeEncoder, FakeRunner
-from hoichan.testing.reports import a_film, a_manifest, a_study
-from hoichan.types import DeliveryState
+from hoichan.testing.reports import a_film, a_manifest, a_report, a_study
+from hoichan.testing.tokens import TokenEmr, private_key
+from hoichan.types import DeliveryState, Document, DocumentKind
 from service.pipeline import analyse
 from service.wiring import open_house
 
@@ -47,28 +50,68 @@ def frozen(worker, database):
         worker.send_signal(signal.SIGCONT)
 
 
+ENTRY = {
+    "fullUrl": "urn:uuid:1",
+    "request": {"method": "POST", "url": "Observation", "ifNoneExist": "identifier=http://x/id|1"},
+    "resource": {
+        "resourceType": "Observation",
+        "status": "preliminary",
+        "code": {"text": "x"},
+        "subject": {"reference": "Patient?identifier=http://x/id|1"},
+    },
+}
+LETTER = Document(
+    kind=DocumentKind.FHIR,
+    uid="1",
+    sop_class_uid=None,
+    media_type="application/fhir+json",
+    content=json.dumps({"entry": [ENTRY]}).encode(),
+)
+
+
 class Site:
     """The database of a running worker, as the page and other processes see it."""
 
     worker: subprocess.Popen[bytes]
 
-    def __init__(self, data):
-        self.house = open_house(load(data_dir=data, environment={}))
+    def __init__(self, data, config=None):
+        self.config = config
+        self.house = open_house(load(config, data_dir=data, environment={}))
         self.database = data / "hoichan.sqlite"
         self.outbox = (data / "outbox").absolute()
         self.rows = ReceiversSql(self.house.engine, self.house.clock)
         self.made = 0
 
-    def write(self, **folders):
+    def write(self, *entries, **folders):
         entries = [
-            {"kind": "folder", "name": name, "path": str(self.outbox / place), "send": ["sr"]}
-            for name, place in folders.items()
+            *entries,
+            *(
+                {"kind": "folder", "name": name, "path": str(self.outbox / place), "send": ["sr"]}
+                for name, place in folders.items()
+            ),
         ]
         assert self.rows.write(entries, [], seen=self.rows.newest(), who="it.nam", reason="x")
 
     def runs_with(self):
         """The version that the worker says it has."""
         return [one.facts.get("receivers") for one in VitalsSql(self.house.engine).workers()]
+
+    def without(self):
+        """What the worker says it works without."""
+        (one,) = VitalsSql(self.house.engine).workers()
+        return one.facts.get("receivers_left_out")
+
+    def letter(self, destination):
+        """A report for an EMR, and nothing else; its delivery's key."""
+        with frozen(self.worker, self.database):
+            studies, study = self.house.studies, a_study(a_film("letter", rows=16, columns=16))
+            studies.add_arrivals(study, study.instances)
+            current = studies.current(study.study_instance_uid)
+            study = studies.assemble(replace(current, closed_by="quiet_time"))
+            made = a_report(study)
+            (delivery,) = plan(made, study, [destination], (LETTER,), self.house.clock.now())
+            assert studies.save(study, report=made, documents=(LETTER,), deliveries=[delivery])
+            return delivery.idempotency_key
 
     def report(self):
         """One that another worker with the receiver `share` plans for it; its delivery's key."""
@@ -107,20 +150,28 @@ class Site:
         return len(list((self.outbox / place).glob("*/*/*")))
 
 
-@pytest.fixture
-def site(tmp_path):
-    made = Site(tmp_path / "data")
-    ready = tmp_path / "ready"
-    command = [sys.executable, "-m", "service.work_main", "--data-dir", tmp_path / "data"]
+@contextmanager
+def running(made, folder):
+    """A worker of the site, the same process to the end."""
+    ready = folder / "ready"
+    command = [sys.executable, "-m", "service.work_main", "--data-dir", folder / "data"]
+    if made.config is not None:
+        command += ["--config", made.config]
     worker = made.worker = subprocess.Popen([*command, "--ready-file", ready])
     try:
         wait_until(ready.exists, seconds=120, what="a worker")
         yield made
-        assert worker.poll() is None  # the same process to the end
+        assert worker.poll() is None
     finally:
         worker.terminate()
         worker.wait(60)
         made.house.engine.dispose()
+
+
+@pytest.fixture
+def site(tmp_path):
+    with running(Site(tmp_path / "data"), tmp_path) as made:
+        yield made
 
 
 def test_receivers_come_move_and_go_while_the_worker_runs(site):
@@ -135,3 +186,33 @@ def test_receivers_come_move_and_go_while_the_worker_runs(site):
     wait_until(lambda: site.runs_with() == [3], seconds=60, what="the third version")
     site.arrives(site.report())
     assert site.files("moved") == 2
+
+
+def test_a_worker_starts_without_what_cannot_be_put_together_and_takes_it_when_it_is_mended(tmp_path):
+    key, config = private_key(tmp_path), tmp_path / "hoichan.toml"
+    config.write_text(
+        '[credentials.emr]\nhosts = ["127.0.0.1"]\n'
+        f'auth = {{ kind = "smart", client_id = "hoichan", private_key = "{key}" }}\n',
+        encoding="utf-8",
+    )
+    with TokenEmr(key) as emr:
+        made = Site(tmp_path / "data", config)
+        entry = {"kind": "fhir", "name": "emr2", "url": emr.url, "credentials": "emr"}
+        made.write(entry, share="share")
+        away = key.rename(tmp_path / "away.pem")
+        with running(made, tmp_path) as site:
+            wait_until(lambda: site.without() == {"emr2": "configuration"}, seconds=60, what="its word")
+            assert site.runs_with() == [1]
+            letter = site.letter(FhirDestination(name="emr2", kind="fhir", url=emr.url))
+            site.arrives(site.report())  # the other receiver works
+
+            def waits():
+                row = site.house.studies.delivery(letter)
+                return (row.state, row.acknowledgement) == (DeliveryState.PENDING, "receiver_awaited")
+
+            wait_until(waits, seconds=60, what="the letter waits")
+            away.rename(key)
+            wait_until(lambda: site.without() == {}, seconds=120, what="the worker takes the receiver")
+            site.arrives(letter)
+            assert len(emr.posted) == 1
+            assert site.files("share") == 1

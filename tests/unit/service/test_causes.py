@@ -43,6 +43,7 @@ NOW = datetime(2026, 11, 20, 1, 15, tzinfo=UTC)
         ("AR", "hl7_later"),
         ("the study has no patient identifier", "no_patient"),
         ("destination_not_configured", "not_configured"),
+        ("receiver_awaited", "awaited"),
         ("gave_way", "gave_way"),
         ("kills_worker", "kills_worker"),
         ("disk_full", "disk_full"),

@@ -69,6 +69,25 @@ def test_a_whole_house_has_nothing_to_tell(record, door):
     assert is_running(place(record))
 
 
+@pytest.mark.parametrize(
+    ("fact", "reason", "detail"),
+    [
+        (
+            {"receivers_left_out": {"emr2": "configuration"}},
+            "receiver_not_put_together",
+            "emr2 (configuration)",
+        ),
+        ({"receivers_refused": [3, "configuration"]}, "receivers_not_put_together", "version 3 of the page"),
+    ],
+)
+def test_a_receiver_that_a_worker_has_to_do_without_is_named(record, door, fact, reason, detail):
+    worker(record, MODEL)
+    VitalsSql(record.engine).tell("station", {"models": [MODEL], "clock_skew_seconds": 0.1, **fact})
+    assert wrong(place(record)) == {"receivers": reason}
+    found = next(one for one in examine(place(record)) if one.name == "receivers")
+    assert (found.detail, found.blocks) == (detail, False)
+
+
 def test_nothing_runs(record):
     assert wrong(place(record)) == {"listener": "listener_not_seen", "worker": "no_worker"}
     assert not is_running(place(record))

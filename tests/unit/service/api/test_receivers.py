@@ -197,6 +197,10 @@ def test_a_version_counts_at_once_and_the_page_says_who_is_behind(room):
         page = client.get("/receivers?lang=en").text
         assert "Not every process runs with this version yet" in page
         assert "could not put version 1 together" in page and "ConfigurationError" in page
+        vitals.tell("station", {"receivers": 1, "receivers_left_out": {"pacs2": "configuration"}})
+        page = client.get("/receivers?lang=en").text
+        assert "Every process runs with this version" in page
+        assert "works without pacs2" in page and "<code>configuration</code>" in page
 
 
 def test_a_page_follows_what_another_page_wrote(room):
