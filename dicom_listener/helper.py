@@ -80,8 +80,8 @@ class Helped:
         spool: Spool,
         turns: Turns,
     ) -> None:
-        """`agreed`: `title` (calling AE), `contexts` (context id -> SOP class, transfer syntax), and `unmarked`
-        of the listener's spool.
+        """`agreed`: `title` (calling AE), `contexts` (context id -> SOP class, transfer syntax), `unmarked`
+        (of the listener's spool).
         """
         self._connection = connection
         self._channel = channel

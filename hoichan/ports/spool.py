@@ -89,7 +89,7 @@ class Spool(Protocol):
     """
 
     unmarked: set[StudyInstanceUID]
-    """Studies with objects that the house was not told of, because the disk refused; told when they come again."""
+    """Studies with objects that the house could not be told of; it is when one of them comes again."""
 
     def store(
         self,
