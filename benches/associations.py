@@ -166,7 +166,7 @@ def _knock(stop: threading.Event, port: int, milliseconds: list[float]) -> None:
 
 def _watch(pid: int, seconds: float) -> list[float]:
     """Memory of the listener and its helpers in MiB, what they share counted once, every few seconds."""
-    memory = []
+    memory: list[float] = []
     helpers = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
     deadline = time.monotonic() + seconds
     while (left := deadline - time.monotonic()) > 0:
