@@ -165,14 +165,19 @@ def _knock(stop: threading.Event, port: int, milliseconds: list[float]) -> None:
 
 
 def _watch(pid: int, seconds: float) -> list[float]:
-    """Resident memory in MiB, every few seconds."""
-    memory = []
+    """Memory of the listener and its helpers in MiB, what they share counted once, every few seconds."""
+    memory: list[float] = []
+    helpers = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
     deadline = time.monotonic() + seconds
     while (left := deadline - time.monotonic()) > 0:
         time.sleep(min(LOOK_EVERY, left))
-        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-        memory.append(int(status.split("VmRSS:")[1].split()[0]) / 1024)
+        memory.append(sum(map(_proportional, (pid, *helpers))))
     return memory
+
+
+def _proportional(pid: int | str) -> float:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
 
 
 def _count(log: Path) -> tuple[Counter[str], int]:

@@ -5,7 +5,9 @@ Receivers take turns, so that a busy machine is busy for all. Ours and Orthanc f
 Success (ours its folder too), `storescp` never does; read the figures with that in mind. Receivers that are
 not installed are left out.
 
-    python -m benches.receive [--rounds 5] [--json]
+    python -m benches.receive [--rounds 5] [--batch NAME] [--alone] [--json]
+
+With --alone our listener is measured with one process, too (`listener.processes`, ADR-0022).
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from hoichan.intake.headers import EXPLICIT_LITTLE
@@ -52,20 +55,26 @@ def main() -> int:
     """Prints medians over the rounds, in images and megabytes a second."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--batch", choices=BATCHES, action="append", help="only this one; may be repeated")
+    parser.add_argument("--alone", action="store_true", help="our listener with one process beside it")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    receivers = dict(RECEIVERS)
+    if options.alone:
+        receivers["one process"] = "dcmsend", partial(_ours, more="processes = 1\n")
     if shutil.which("dcmsend") is None:
         sys.stderr.write("dcmsend is needed: install dcmtk.\n")
         return 1
     seconds: dict[tuple[str, str], list[float]] = {}
     with tempfile.TemporaryDirectory(prefix="hoichan-bench-") as folder:
         for number in range(options.rounds):
-            for name, batch in BATCHES.items():
+            for name in options.batch or BATCHES:
+                batch = BATCHES[name]
                 folders = [
                     _make_batch(Path(folder) / f"images-{n}", f"{name}-{number}-{n}", batch)
                     for n in range(batch.associations)
                 ]
-                for receiver, (program, start) in RECEIVERS.items():
+                for receiver, (program, start) in receivers.items():
                     if shutil.which(program) is None:
                         continue
                     with start(Path(folder) / "receiver") as port:
@@ -114,11 +123,11 @@ def _send(folders: Sequence[Path], port: int) -> float:
 
 
 @contextmanager
-def _ours(folder: Path) -> Iterator[int]:
+def _ours(folder: Path, more: str = "") -> Iterator[int]:
     folder.mkdir()
     port, ready = _free_port(), folder / "ready.json"
     config = folder / "hoichan.toml"
-    config.write_text(f"[listener]\nport = {port}\n[storage]\nreserve_bytes = 0\n")
+    config.write_text(f"[listener]\nport = {port}\n{more}[storage]\nreserve_bytes = 0\n")
     command = [
         sys.executable,
         "-P",
@@ -216,7 +225,7 @@ def _report(seconds: Mapping[tuple[str, str], list[float]], *, as_json: bool) ->
         return
     for row in rows:
         sys.stdout.write(
-            "{batch:14} {receiver:9} {images_per_second:7} images/s {megabytes_per_second:7} MB/s"
+            "{batch:14} {receiver:11} {images_per_second:7} images/s {megabytes_per_second:7} MB/s"
             "  {times_orthanc} x Orthanc\n".format(**row)
         )
 

@@ -102,6 +102,21 @@ class Lane:
         """How many bytes are here and not taken up."""
         return self._stop - self._start
 
+    @property
+    def unread_bytes(self) -> bytes:
+        """They stay."""
+        return bytes(self._view[self._start : self._stop])
+
+    @property
+    def is_between(self) -> bool:
+        """Whether no object is half taken up."""
+        return self._reception is None
+
+    def put(self, unread: bytes) -> None:
+        """What another lane, of the same size, had not taken up; before anything is received here."""
+        self._start, self._stop = 0, len(unread)
+        self._view[: len(unread)] = unread
+
     def fill(self, receive_into: Callable[[memoryview], int]) -> int:
         """Receives once; 0 when the peer has closed. Raises OSError."""
         if self._start:

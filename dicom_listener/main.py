@@ -15,7 +15,10 @@ from pathlib import Path
 
 import structlog
 
-from dicom_listener.scp import Door
+from dicom_listener.helper import serve
+from dicom_listener.limits import Turns
+from dicom_listener.processes import forked
+from dicom_listener.scp import TURNS, Door
 from hoichan import __version__, settings
 from hoichan.adapters import logs
 from hoichan.adapters.spool_disk import DiskSpool
@@ -36,14 +39,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(number, lambda *_: stop.set())
     try:
         chosen = settings.load(options.config, data_dir=options.data_dir)
-        spool = DiskSpool(
-            chosen.storage.spool_dir,
-            reserve_bytes=chosen.storage.reserve_bytes,
-            open_mark_seconds=chosen.assembly.cap_seconds,
+        helpers = forked(  # before the first thread
+            lambda listener: serve(listener, lambda: _spool(chosen), Turns(TURNS)), chosen.listener.processes
         )
+        spool = _spool(chosen)
         left = spool.sweep()
         tally = Tally()
-        door = Door(spool, chosen.listener, tally)
+        door = Door(spool, chosen.listener, tally, helpers)
         door.open()
         gc.collect()
         gc.freeze()  # what was made so far stays: no later collection has to look at it
@@ -78,6 +80,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         opened.close()
         log.info("listener_stopped")
     return 0
+
+
+def _spool(chosen: settings.Settings) -> DiskSpool:
+    return DiskSpool(
+        chosen.storage.spool_dir,
+        reserve_bytes=chosen.storage.reserve_bytes,
+        open_mark_seconds=chosen.assembly.cap_seconds,
+    )
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -32,7 +32,12 @@ class FilmProvider(DULServiceProvider):
             )
             self._break_off()
         finally:
+            cast(Any, self.socket).give_up()
             evt.trigger(self.assoc, evt.EVT_CONN_CLOSE, {"address": self.assoc.requestor.address})
+
+    def _process_recv_primitive(self) -> bool:
+        """What we want to say goes out when no helper has the connection: two messages must not mix."""
+        return not cast(Any, self.socket).is_kept_from(self) and super()._process_recv_primitive()
 
     def _break_off(self) -> None:
         abort = A_ABORT_RQ()

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 
 import structlog
 
 from dicom_listener.lane import StoreRequest
 from dicom_listener.statuses import SUCCESS, Answer, answer_to
-from hoichan.errors import IntakeError, TooFast
+from hoichan.errors import HoichanError, IntakeError, TooFast
 from hoichan.intake.door import is_uid
+from hoichan.intake.priors import sent_again
 from hoichan.ports import AtRest, Incoming, Spool, Stored
 
 log = structlog.get_logger()
@@ -112,3 +113,11 @@ class SpoolReception:
         details.update(study=stored.study_instance_uid, instance=stored.sop_instance_uid)
         details.update(duplicate=stored.duplicate, quarantined=stored.quarantined)
         return SUCCESS
+
+
+def came_again(spool: Spool, details: Details, *, calling_ae_title: str) -> None:
+    """Tells the house that a sender brought what is here already; raises nothing."""
+    if details.get("duplicate"):  # it is here: what was promised is done, whatever comes of this
+        with suppress(HoichanError, OSError, LookupError, ValueError):
+            study, instance = str(details["study"]), str(details["instance"])
+            sent_again(spool, study, instance, calling_ae_title=calling_ae_title)

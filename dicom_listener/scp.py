@@ -13,7 +13,6 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from contextlib import suppress
 from io import BytesIO
 from typing import Any, cast
 
@@ -27,7 +26,8 @@ from dicom_listener import commitment_reports, steps, storage_commitment
 from dicom_listener.counting import count_answer, count_rejection
 from dicom_listener.lane import StoreRequest
 from dicom_listener.limits import Limits, Turns, Waiting
-from dicom_listener.reception import Details, SpoolReception
+from dicom_listener.processes import Helpers
+from dicom_listener.reception import Details, SpoolReception, came_again
 from dicom_listener.senders import sender_of
 from dicom_listener.statuses import (
     NO_ROOM,
@@ -45,10 +45,10 @@ from dicom_listener.transport import FilmHandler, FilmServer
 from hoichan.errors import ConfigurationError, HoichanError, PortInUse
 from hoichan.intake.dataset import Header, read_header
 from hoichan.intake.headers import EXPLICIT_LITTLE
-from hoichan.intake.priors import sent_again
 from hoichan.meters import Tally
 from hoichan.ports import Spool, Stored
 from hoichan.settings import Listener, Sender
+from hoichan.types import StudyInstanceUID
 
 log = structlog.get_logger()
 
@@ -77,7 +77,15 @@ _config.LOG_HANDLER_LEVEL = "none"  # its event logging formats every message, e
 class Door:
     """Listens from `open` to `close`, on the plain port, the TLS port or both."""
 
-    def __init__(self, spool: Spool, settings: Listener, tally: Tally | None = None) -> None:
+    def __init__(
+        self,
+        spool: Spool,
+        settings: Listener,
+        tally: Tally | None = None,
+        helpers: Helpers | None = None,
+    ) -> None:
+        """`helpers` take associations of it; without them one process receives for all."""
+        self._helpers = helpers
         self._spool = spool
         self._tally = Tally() if tally is None else tally
         self._settings = settings
@@ -172,6 +180,9 @@ class Door:
         server.waiting = self._waiting
         server.begin = self._begin
         server.turns = self._turns
+        server.helpers = self._helpers
+        server.agreed, server.opened, server.told = self._agreed, self._opened, self._told_away
+        server.unmarked = self._spool.unmarked.update
         server.request_seconds = min(REQUEST_SECONDS, settings.network_timeout_seconds)
         return cast(FilmServer, server)
 
@@ -190,6 +201,8 @@ class Door:
             association.abort()
         for server in servers:
             server.ae.shutdown()
+        if self._helpers is not None:
+            self._helpers.close()
 
     def _requested(self, event: Any) -> None:  # noqa: ANN401 (an untyped pynetdicom Event)
         association = event.assoc
@@ -267,22 +280,52 @@ class Door:
             told=lambda answer, details: self._told(association, sender, answer, details),
         )
 
+    def _agreed(self, association: Any) -> dict[str, Any] | None:  # noqa: ANN401
+        """What a helper has to know; None for a sender whose rate is counted, here."""
+        sender = self._limits.sender(association)
+        if sender is None or sender.instances_per_minute is not None:
+            return None
+        contexts = {
+            number: (str(context.abstract_syntax), str(context.as_tuple.transfer_syntax))
+            for number, context in association._accepted_cx.items()
+            if context.as_scp and str(context.abstract_syntax) in self._storage_classes
+        }
+        return {
+            "title": association.requestor.ae_title,
+            "contexts": contexts,
+            "unmarked": sorted(self._spool.unmarked),
+        }
+
+    def _opened(self, association: Any, study: str) -> bool:  # noqa: ANN401
+        """Marks a study that a helper's association sends into; False where the disk refuses."""
+        try:
+            self._mark(association, StudyInstanceUID(study))
+        except (HoichanError, OSError):
+            return False
+        return True
+
+    def _told_away(self, association: Any, answer: Answer, details: Details) -> None:  # noqa: ANN401
+        """What a helper answered."""
+        count_answer(self._tally, self._limits.sender(association), answer, details)
+        if not (answer.status or details.get("duplicate") or details.get("quarantined")):
+            self._commitments.filed(str(details["instance"]), str(details["study"]))
+
     def _told(self, association: Any, sender: Sender | None, answer: Answer, details: Details) -> None:  # noqa: ANN401
         count_answer(self._tally, sender, answer, details)
-        if details.get("duplicate"):  # it is here: what was promised is done, whatever comes of this
-            with suppress(HoichanError, OSError, LookupError, ValueError):
-                study, instance = str(details["study"]), str(details["instance"])
-                sent_again(self._spool, study, instance, calling_ae_title=association.requestor.ae_title)
+        came_again(self._spool, details, calling_ae_title=association.requestor.ae_title)
 
     def _mark_open(self, association: Any, stored: Stored) -> None:  # noqa: ANN401
         """Tells the house that more may come; not for an association whose end was already seen."""
-        self._commitments.filed(stored)
+        self._commitments.filed(stored.sop_instance_uid, stored.study_instance_uid)
+        self._mark(association, stored.study_instance_uid)
+
+    def _mark(self, association: Any, study: StudyInstanceUID) -> None:  # noqa: ANN401
         with self._lock:
             if not (association.is_released or association.is_aborted):
                 name = self._associations.get(association)
                 if name is None:
                     name = self._associations[association] = uuid.uuid4().hex[:12]
-                self._spool.opened(stored.study_instance_uid, name)
+                self._spool.opened(study, name)
 
     def _commitment_asked(self, event: Any) -> tuple[Dataset, None]:  # noqa: ANN401
         requestor = event.assoc.requestor

@@ -31,7 +31,7 @@ from hoichan.adapters.tls import client_args
 from hoichan.errors import SpoolFull
 from hoichan.intake.dataset import Header
 from hoichan.intake.door import is_uid
-from hoichan.ports import Spool, Stored
+from hoichan.ports import Spool
 from hoichan.settings import Listener, Sender
 
 log = structlog.get_logger()
@@ -114,9 +114,9 @@ class Commitments:
                 self._has_news = True
                 self._changed.notify_all()
 
-    def filed(self, stored: Stored) -> None:
+    def filed(self, instance: str, study: str) -> None:
         """An object came: a question about it needs neither the index nor a look at all studies."""
-        self._recent[stored.sop_instance_uid] = stored.study_instance_uid
+        self._recent[instance] = study
         if len(self._recent) > _REMEMBERED:
             with suppress(KeyError, StopIteration, RuntimeError):  # another thread was first
                 del self._recent[next(iter(self._recent))]

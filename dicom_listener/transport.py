@@ -10,23 +10,27 @@ connects has a few seconds to ask for an association; connections that wait so a
 
 from __future__ import annotations
 
-import queue
 import select
 import socket
 import ssl
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from functools import partial
 from typing import Any, cast
 
 import structlog
+from pynetdicom.pdu_primitives import A_ABORT, A_P_ABORT
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
 from dicom_listener.lane import EchoRequest, Lane, Reception, Step, StoreRequest
 from dicom_listener.limits import Turn, Turns, Waiting
+from dicom_listener.processes import Away, Helpers
 from dicom_listener.provider import FilmProvider
+from dicom_listener.queues import PATIENCE_SECONDS, Bell, PatientQueue, RingingQueue, WakingQueue
+from dicom_listener.reception import Details
+from dicom_listener.statuses import Answer
 from dicom_listener.tls import Credentials, certificate_of
 
 log = structlog.get_logger()
@@ -34,7 +38,6 @@ log = structlog.get_logger()
 _RECEIVE_BUFFER = 1 << 20  # bytes; what a PDU may claim before it has sent anything
 _IDLE_SECONDS = 0.001
 _TURN_BYTES = 1 << 22  # of one association, before others have their turn
-_PATIENCE_SECONDS = 0.02  # timers, aborts and releases are noticed after at most this
 
 
 class FilmSocket(AssociationSocket):
@@ -44,6 +47,8 @@ class FilmSocket(AssociationSocket):
     bells: FilmServer
     lane: Lane
     turn: Turn
+    away: Away | None = None  # a helper has it
+    is_counted = False  # among those that store here
     deadline: float | None = None  # monotonic; until the association is asked for
 
     @property
@@ -54,6 +59,8 @@ class FilmSocket(AssociationSocket):
         """
         if self.socket is None or not self._is_connected:
             time.sleep(_IDLE_SECONDS)  # about to end
+            return False
+        if self.away is not None and not self._is_back():
             return False
         if not self._is_in_use() or (self.lane.response and not self._answered()):
             return bool(self.lane.unread) or self._is_readable()
@@ -72,10 +79,84 @@ class FilmSocket(AssociationSocket):
                 return False
             if step is Step.DONE and not self._answered():
                 return False
+            if step is Step.DONE and self.lane.has_stored:
+                self._share()
+            if self.away is not None:
+                return False
             if not self.assoc.dul.to_provider_queue.empty():
                 return False  # something of ours is waiting to go out, maybe an abort
             if step is Step.MORE and not self._is_readable():
                 return False
+
+    def _share(self) -> None:
+        """Between two objects: has a helper go on, where more store here than there."""
+        helpers = self.bells.helpers
+        if helpers is None or self.socket is None:
+            return
+        if not self.is_counted:
+            self.is_counted = True
+            helpers.count(1)
+        if not helpers.has_room or isinstance(self.socket, ssl.SSLSocket):
+            return
+        agreed = self.bells.agreed(self.assoc)
+        if agreed is not None and self.assoc.dul.to_provider_queue.empty():
+            self.away = helpers.take(self.socket, agreed, self.lane.unread_bytes)
+        if self.away is not None:
+            self.is_counted = False
+            self.lane.forget()
+
+    def _is_back(self) -> bool:
+        """Whether the helper has given it back; waits a moment for what it says."""
+        away, assoc = self.away, self.assoc
+        if away is None or not self._is_in_use():
+            self.give_up()
+            return True
+        try:
+            both: list[Any] = [away, self.bell]
+            readable, _, _ = select.select(both, [], [], PATIENCE_SECONDS)
+            if self.bell in readable:
+                self.bell.hush()
+            if away not in readable:
+                return False
+            back = away.hear(
+                partial(self.bells.opened, assoc), partial(self.bells.told, assoc), self.bells.unmarked
+            )
+        except (EOFError, OSError, ValueError):  # it died in the middle of something
+            log.warning("helper_lost", address=assoc.requestor.address)
+            self.give_up()
+            self.event_queue.put("Evt19")  # has the peer hear an abort, and try again
+            return False
+        assoc.dul._idle_timer.restart()
+        if back is None:
+            return False
+        step, unread = back
+        self.away = None
+        self.is_counted = True
+        if self.bells.helpers is not None:
+            self.bells.helpers.count(1)
+        self.lane.put(unread)
+        if step is Step.BROKEN:
+            self.lane.forget()
+            self.event_queue.put("Evt19")
+        return step is not Step.BROKEN
+
+    def is_kept_from(self, provider: FilmProvider) -> bool:
+        """Whether a helper has it, so that nothing of ours may go out; it is asked for it."""
+        queued = provider.to_provider_queue.queue
+        if self.away is None or not queued or isinstance(queued[0], A_ABORT | A_P_ABORT):
+            return False
+        with suppress(OSError):  # `ready` finds out for itself
+            self.away.call_back()
+        return True
+
+    def give_up(self) -> None:
+        """What a helper has it drops; nobody counts it any more. In the thread that serves the connection."""
+        away, self.away = self.away, None
+        if away is not None:
+            away.close()
+        if self.is_counted and self.bells.helpers is not None:
+            self.bells.helpers.count(-1)
+        self.is_counted = False
 
     def _take_up(self) -> Step:
         """What the bytes that are here have come to; MORE also where others shall have their turn.
@@ -128,7 +209,7 @@ class FilmSocket(AssociationSocket):
         self.send(response)
         return self.event_queue.empty()  # else nobody is there to hear it
 
-    def _is_readable(self, patience_seconds: float = _PATIENCE_SECONDS) -> bool:
+    def _is_readable(self, patience_seconds: float = PATIENCE_SECONDS) -> bool:
         """Whether the peer has sent something; waits a moment for it, or for the bell.
 
         Nothing is waited for while pynetdicom has an event to look at. A peer that keeps its next piece back
@@ -210,87 +291,6 @@ def _have_patience(connection: socket.socket, seconds: float) -> None:
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
 
 
-class Bell:
-    """Wakes a thread that waits for a socket."""
-
-    def __init__(self) -> None:
-        self._inside, self._outside = socket.socketpair()
-        self._inside.setblocking(False)
-        self._outside.setblocking(False)
-
-    def fileno(self) -> int:
-        """For select()."""
-        return self._inside.fileno()
-
-    def ring(self) -> None:
-        """Wakes the thread; a bell that rings already, or is gone, may be rung again."""
-        with suppress(OSError):
-            self._outside.send(b"!")
-
-    def hush(self) -> None:
-        """Takes every ring so far."""
-        with suppress(OSError):
-            self._inside.recv(4096)
-
-    def close(self) -> None:
-        """Gives the sockets back."""
-        self._inside.close()
-        self._outside.close()
-
-
-class _RingingQueue(queue.Queue[Any]):
-    """What we want to send; putting something in rings."""
-
-    def __init__(self, bell: Bell) -> None:
-        super().__init__()
-        self._bell = bell
-
-    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:  # noqa: ANN401
-        super().put(item, block, timeout)
-        self._bell.ring()
-
-
-class _PatientQueue(queue.Queue[Any]):
-    """Messages of the peer; looking for a request waits a moment for it.
-
-    Who waits for the answer to a report of ours gets answers only: the peer may ask for something meanwhile,
-    and pynetdicom would take that for the answer.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._answers: queue.Queue[Any] = queue.Queue(maxsize=8)  # one is waited for; more is nonsense
-
-    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:  # noqa: ANN401
-        _, message = item
-        if message is None or getattr(message, "MessageIDBeingRespondedTo", None) is not None:
-            with suppress(queue.Full):
-                self._answers.put_nowait(item)
-        if message is None or message.is_valid_request:  # None: nothing more will come
-            super().put(item, block, timeout)
-
-    def wake(self) -> None:
-        """Has who looks for a request look at something else."""
-        super().put((None, None))
-
-    def get(self, block: bool = True, timeout: float | None = None) -> Any:  # noqa: ANN401
-        if block:
-            return self._answers.get(True, timeout)
-        return super().get(True, _PATIENCE_SECONDS)
-
-
-class _WakingQueue(queue.Queue[Any]):
-    """Releases and aborts of the peer; who waits for its next message has to look at them at once."""
-
-    def __init__(self, messages: _PatientQueue) -> None:
-        super().__init__()
-        self._messages = messages
-
-    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:  # noqa: ANN401
-        super().put(item, block, timeout)
-        self._messages.wake()
-
-
 class _Shared(list[Any]):
     """What we offer, the same for every association.
 
@@ -308,6 +308,11 @@ class FilmServer(ThreadedAssociationServer):
     begin: Callable[[Any, StoreRequest], Reception | None]  # opens a reception for an association
     credentials: Credentials | None = None  # None: plain DICOM
     turns: Turns
+    helpers: Helpers | None = None
+    agreed: Callable[[Any], dict[str, Any] | None]  # for a helper; None: it is none for helpers
+    opened: Callable[[Any, str], bool]  # an association sent into a study; whether it is marked
+    told: Callable[[Any, Answer, Details], None]  # an association was answered
+    unmarked: Callable[[Sequence[str]], None]  # studies that another process could not mark
     request_seconds: float  # from the connection to the end of TLS, and again to the association request
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:  # noqa: ANN401 (handed on as they are)
@@ -390,9 +395,9 @@ class FilmHandler(RequestHandler):
         film_socket.turn = association.turn = Turn(server.turns)
         film_socket.lane = Lane(partial(server.begin, association), partial(_is_verification, association))
         film_socket.bell = server.bell_for(self.request, self.client_address[:2], film_socket.lane)
-        association.dul.to_provider_queue = _RingingQueue(film_socket.bell)
+        association.dul.to_provider_queue = RingingQueue(film_socket.bell)
         association.dul.__class__ = FilmProvider
         association.dul._run_loop_delay = 0  # the waiting is done in `ready`
-        association.dimse.msg_queue = _PatientQueue()
-        association.dul.to_user_queue = _WakingQueue(association.dimse.msg_queue)
+        association.dimse.msg_queue = PatientQueue()
+        association.dul.to_user_queue = WakingQueue(association.dimse.msg_queue)
         return association

@@ -82,21 +82,24 @@ class InForce:
         put: Callable[[Overlaid], None],
         *,
         left_out: Callable[[], Mapping[str, str]] = dict,
+        again_seconds: float = TRY_AGAIN_SECONDS,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`laid`: what the process has begun with.
 
         `put` makes everything first and then takes it all: where it raises, the old ones are as they were.
         `left_out`: receivers that the process has to do without, and why; `put` may change that.
+        `again_seconds`: after how long that is tried again.
         """
         self.laid = laid
         self.refused: tuple[int, str] | None = None  # a version that could not be put together, and why
         self._rows = rows
         self._put = put
         self._left_out = left_out
+        self._again_seconds = again_seconds
         self._monotonic = monotonic
         self._seen = laid.version
-        self._again_at = monotonic() + TRY_AGAIN_SECONDS
+        self._again_at = monotonic() + again_seconds
         self._asked = threading.Event()
         self._one_at_a_time = threading.Lock()
 
@@ -117,7 +120,7 @@ class InForce:
         if is_known and not lacked:
             self.refused = None
             return False
-        self._again_at = self._monotonic() + TRY_AGAIN_SECONDS
+        self._again_at = self._monotonic() + self._again_seconds
         try:
             self._put(laid)
         except Exception as error:  # whatever is wrong with them: the old ones go on

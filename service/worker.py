@@ -88,7 +88,11 @@ class Worker:
         tell_left_out({}, self._hands.left_out)
         rows = ReceiversSql(self._house.engine, self._house.clock)
         self._in_force = InForce(
-            self._house.receivers, rows, self._put, left_out=lambda: self._hands.left_out
+            self._house.receivers,
+            rows,
+            self._put,
+            left_out=lambda: self._hands.left_out,
+            again_seconds=2 * settings.work.longest_probe_seconds,
         )
         self._studies = self._house.studies
         self._name = executor_id(settings)

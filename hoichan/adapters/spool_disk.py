@@ -68,7 +68,7 @@ class DiskSpool:
         self._open_mark_seconds = open_mark_seconds
         self._marks: dict[str, set[StudyInstanceUID]] = {}
         self._marks_lock = threading.Lock()
-        self._unmarked: set[StudyInstanceUID] = set()
+        self.unmarked: set[StudyInstanceUID] = set()
         try:
             for name in _FOLDERS:
                 (root / name).mkdir(parents=True, exist_ok=True)
@@ -194,7 +194,7 @@ class DiskSpool:
             self._arrived(study)
         elif duplicate:
             sync_folder(target.parent)  # the first sender may have died between rename and fsync
-            if study in self._unmarked:
+            if study in self.unmarked:
                 self._arrived(study)
         else:
             path = self._quarantine(crate, reason=CHANGED_CONTENT, study=study)
@@ -219,9 +219,9 @@ class DiskSpool:
 
     def _arrived(self, study: StudyInstanceUID) -> None:
         """Marks the study; one that could not be marked is remembered until its object comes again."""
-        self._unmarked.add(study)
+        self.unmarked.add(study)
         touch(f"{self._fresh}/{study}")
-        self._unmarked.discard(study)
+        self.unmarked.discard(study)
 
     def _quarantine(self, crate: Crate, *, reason: str, study: StudyInstanceUID | None) -> PurePosixPath:
         """Keeps what cannot be filed; the same bytes for the same reason are kept once."""

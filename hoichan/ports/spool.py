@@ -88,6 +88,9 @@ class Spool(Protocol):
     Instance UID one is first, and the other hears `duplicate` or `quarantined`.
     """
 
+    unmarked: set[StudyInstanceUID]
+    """Studies with objects that the house could not be told of; it is when one of them comes again."""
+
     def store(
         self,
         data_set: bytes,

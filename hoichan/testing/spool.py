@@ -97,6 +97,7 @@ class FakeSpool:
 
     def __init__(self, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.full = False  # set it, and every store is refused
+        self.unmarked: set[StudyInstanceUID] = set()  # nothing is refused half-way here
         self.quarantine: dict[PurePosixPath, tuple[str, bytes]] = {}  # path -> reason, data set
         self.notes = FakeNotes()
         self._now = now

@@ -38,8 +38,8 @@ def wait_for(condition):
 
 
 @contextmanager
-def opened(spool, **settings):
-    door = Door(spool, Listener(port=0, **settings))
+def opened(spool, helpers=None, tally=None, **settings):
+    door = Door(spool, Listener(port=0, **settings), tally, helpers)
     port = door.open()
     try:
         yield port

@@ -191,6 +191,7 @@ def test_receivers_come_move_and_go_while_the_worker_runs(site):
 def test_a_worker_starts_without_what_cannot_be_put_together_and_takes_it_when_it_is_mended(tmp_path):
     key, config = private_key(tmp_path), tmp_path / "hoichan.toml"
     config.write_text(
+        "[work]\nlongest_probe_seconds = 0.5\n"
         '[credentials.emr]\nhosts = ["127.0.0.1"]\n'
         f'auth = {{ kind = "smart", client_id = "hoichan", private_key = "{key}" }}\n',
         encoding="utf-8",

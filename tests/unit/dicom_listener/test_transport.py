@@ -4,7 +4,8 @@ import tracemalloc
 from contextlib import contextmanager
 
 from dicom_listener.lane import Lane
-from dicom_listener.transport import Bell, FilmSocket
+from dicom_listener.queues import Bell
+from dicom_listener.transport import FilmSocket
 
 
 @contextmanager

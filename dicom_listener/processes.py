@@ -1,0 +1,176 @@
+"""Other processes of the listener, and which associations they take. What they are told stands in `helper`.
+
+They are forked before the first thread is begun, share what is loaded, and end with the listener. Where one
+dies its associations are aborted, so that their senders try again, and the listener goes on with those that
+are left, by itself where there are none.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from typing import Any
+
+import structlog
+
+from dicom_listener.lane import Step
+from dicom_listener.reception import Details
+from dicom_listener.statuses import Answer
+
+log = structlog.get_logger()
+
+AT_MOST = 4  # processes, the first one too: beyond, the disk is what they wait for
+
+
+class Helpers:
+    """The other processes, and how many associations each has. Safe for many threads."""
+
+    def __init__(self, sockets: Sequence[socket.socket], *, margin: int = 2) -> None:
+        """`sockets`: the other ends of what the helpers listen at (SOCK_SEQPACKET).
+
+        `margin`: an association goes to a helper that has so many fewer.
+        """
+        self._margin = margin
+        self._lock = threading.Lock()
+        self._own = 0  # associations that store, here
+        self._load = dict.fromkeys(sockets, 0)
+
+    @property
+    def shares(self) -> tuple[int, ...]:
+        """Associations that store: here, then with each helper."""
+        with self._lock:
+            return self._own, *self._load.values()
+
+    def close(self) -> None:
+        """They end; what they have is lost to their senders, as with any end of the listener."""
+        with self._lock:
+            for one in self._load:
+                one.close()
+            self._load.clear()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a helper has that much less to do; asked after every object, so without the lock."""
+        return self._own - min(self._load.values(), default=self._own) >= self._margin
+
+    def count(self, number: int) -> None:
+        """So many more associations store here."""
+        with self._lock:
+            self._own += number
+
+    def take(self, connection: socket.socket, agreed: dict[str, Any], unread: bytes) -> Away | None:
+        """Has a helper go on with an association that stores here; None where it is better kept."""
+        with self._lock:
+            least = min(self._load, key=self._load.__getitem__, default=None)
+            if least is None or self._own - self._load[least] < self._margin:
+                return None
+            self._own -= 1
+            self._load[least] += 1
+        channel, theirs = Pipe()
+        try:
+            with theirs:
+                handles = [connection.fileno(), theirs.fileno()]
+                socket.send_fds(least, [json.dumps(agreed).encode()], handles)
+            channel.send_bytes(unread)
+        except OSError as error:
+            log.warning("helper_lost", error=type(error).__name__)
+            channel.close()
+            with self._lock:
+                self._own += 1
+                if self._load.pop(least, None) is not None:
+                    least.close()
+            return None
+        return Away(channel, lambda: self._left(least))
+
+    def _left(self, one: socket.socket) -> None:
+        with self._lock:
+            if one in self._load:
+                self._load[one] -= 1
+
+
+class Away:
+    """An association that a helper has. For one thread, but for `close`."""
+
+    def __init__(self, channel: Connection, left: Callable[[], None]) -> None:
+        self._channel = channel
+        self._left = left
+        self._is_called_back = False
+        self._lock = threading.Lock()
+
+    def fileno(self) -> int:
+        """For select(). Raises OSError once it is closed."""
+        return self._channel.fileno()
+
+    def call_back(self) -> None:
+        """Asks for it, once. Raises OSError."""
+        if not self._is_called_back:
+            self._is_called_back = True
+            self._channel.send_bytes(b'{"back": 1}')
+
+    def hear(
+        self,
+        opened: Callable[[str], bool],
+        told: Callable[[Answer, Details], None],
+        unmarked: Callable[[Sequence[str]], None],
+    ) -> tuple[Step, bytes] | None:
+        """One message; (what the lane came to, unread bytes) when the association is back.
+
+        Raises EOFError or OSError where the helper has died.
+        """
+        message = json.loads(self._channel.recv_bytes())
+        if "open" in message:
+            self._channel.send_bytes(json.dumps({"open": opened(message["open"])}).encode())
+        elif "told" in message:
+            for one in message["told"]:
+                told(Answer(**one["answer"]), one["details"])
+            unmarked(message["unmarked"])
+        else:
+            unread = self._channel.recv_bytes()
+            self.close()
+            return Step[message["over"]], unread
+        return None
+
+    def close(self) -> None:
+        """The helper drops what it has not finished; from any thread, more than once."""
+        with self._lock:
+            if not self._channel.closed:
+                self._channel.close()
+                self._left()
+
+
+def forked(serve: Callable[[socket.socket], None], processes: int | None = None) -> Helpers:
+    """Forks; for a process with one thread. `serve`: what a helper does until its socket has ended.
+
+    `processes`: all together; None: one a processor, at most `AT_MOST`.
+    """
+    number = min(AT_MOST, os.cpu_count() or 1) if processes is None else processes
+    sockets: list[socket.socket] = []
+    for _ in range(number - 1):
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        if os.fork() == 0:
+            for other in (ours, *sockets):  # else nobody would see the listener's end
+                other.close()
+            _live(serve, theirs)
+        theirs.close()
+        sockets.append(ours)
+    return Helpers(sockets)
+
+
+def _live(serve: Callable[[socket.socket], None], listener: socket.socket) -> None:
+    """The life of a helper: never returns."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)  # it ends with its listener
+    gc.freeze()
+    try:
+        serve(listener)
+    except BaseException as error:  # noqa: BLE001 (the outermost of this process)
+        log.error("helper_ended", error=type(error).__name__)
+    finally:
+        os._exit(0)
