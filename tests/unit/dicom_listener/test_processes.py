@@ -1,0 +1,119 @@
+import json
+import os
+import socket
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+
+import pytest
+
+from dicom_listener.lane import Step
+from dicom_listener.processes import Helpers, forked
+from dicom_listener.statuses import Answer
+
+AGREED = {"title": "CT", "contexts": {"1": ["1.2", "1.2.840.10008.1.2"]}, "unmarked": []}
+
+
+@contextmanager
+def helpers(number=1, margin=2):
+    """So many helpers, and the ends at which they would listen."""
+    pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(number)]
+    made = Helpers([ours for ours, _ in pairs], margin=margin)
+    try:
+        yield made, [theirs for _, theirs in pairs]
+    finally:
+        made.close()
+        for _, theirs in pairs:
+            theirs.close()
+
+
+@contextmanager
+def connection():
+    here, there = socket.socketpair()
+    with here, there:
+        yield here
+
+
+@contextmanager
+def taken(end):
+    """What a helper gets: the channel, and what it was told."""
+    message, handles, _, _ = socket.recv_fds(end, 1 << 17, 2)
+    os.close(handles[0])
+    with Connection(handles[1]) as channel:
+        yield channel, json.loads(message)
+
+
+def test_one_modality_stays_and_of_two_one_goes():
+    with helpers() as (made, (end,)), connection() as wire:
+        made.count(1)
+        assert not made.has_room and made.take(wire, AGREED, b"") is None
+        made.count(1)
+        assert made.has_room
+        away = made.take(wire, AGREED, b"unread")
+        assert made.shares == (1, 1)
+        with taken(end) as (channel, agreed):
+            assert (agreed, channel.recv_bytes()) == (AGREED, b"unread")
+        away.close()
+        away.close()
+        assert made.shares == (1, 0)
+
+
+def test_the_one_with_least_to_do_gets_it():
+    with helpers(3) as (made, _), connection() as wire:
+        made.count(8)
+        while made.take(wire, AGREED, b"") is not None:
+            pass
+        assert made.shares == (2, 2, 2, 2)
+
+
+def test_a_helper_that_has_gone_gets_nothing_more():
+    with helpers() as (made, (end,)), connection() as wire:
+        made.count(3)
+        end.close()
+        assert made.take(wire, AGREED, b"") is None
+        assert made.shares == (3,) and not made.has_room
+
+
+def test_what_a_helper_says_is_heard_and_answered():
+    opened, told, unmarked = [], [], []
+
+    def hear():
+        return away.hear(
+            lambda study: opened.append(study) or study == "1.2",
+            lambda *both: told.append(both),
+            unmarked.extend,
+        )
+
+    with helpers() as (made, (end,)), connection() as wire:
+        made.count(2)
+        away = made.take(wire, AGREED, b"")
+        with taken(end) as (channel, _):
+            assert channel.recv_bytes() == b""
+            for study, answer in (("1.2", True), ("1.3", False)):
+                channel.send_bytes(json.dumps({"open": study}).encode())
+                assert hear() is None and json.loads(channel.recv_bytes()) == {"open": answer}
+            away.call_back()
+            away.call_back()
+            assert json.loads(channel.recv_bytes()) == {"back": 1} and not channel.poll()
+            one = {"answer": {"status": 0, "comment": ""}, "details": {"study": "1.2"}}
+            channel.send_bytes(json.dumps({"told": [one], "unmarked": ["1.4"]}).encode())
+            assert hear() is None
+            channel.send_bytes(json.dumps({"over": "BROKEN"}).encode())
+            channel.send_bytes(b"rest")
+            assert hear() == (Step.BROKEN, b"rest")
+    assert opened == ["1.2", "1.3"] and unmarked == ["1.4"]
+    assert told == [(Answer(status=0, comment=""), {"study": "1.2"})]
+    assert made.shares == (1,)
+
+
+def test_a_helper_that_dies_is_heard():
+    with helpers() as (made, (end,)), connection() as wire:
+        made.count(2)
+        away = made.take(wire, AGREED, b"")
+        with taken(end):
+            pass
+        with pytest.raises((EOFError, OSError)):
+            away.hear(bool, print, print)
+
+
+def test_one_process_has_no_helpers():
+    assert forked(print, 1).shares == (0,)
