@@ -29,6 +29,11 @@ log = structlog.get_logger()
 AT_MOST = 4  # processes, the first one too: beyond, the disk is what they wait for
 
 
+def as_many_as_fit() -> int:
+    """One for every two processors, so that analysis, page and C-ECHO find one free (ADR-0022)."""
+    return max(1, min(AT_MOST, (os.cpu_count() or 1) // 2))
+
+
 class Helpers:
     """The other processes, and how many associations each has. Safe for many threads."""
 
@@ -148,9 +153,9 @@ class Away:
 def forked(serve: Callable[[socket.socket], None], processes: int | None = None) -> Helpers:
     """Forks; for a process with one thread. `serve`: what a helper does until its socket has ended.
 
-    `processes`: all together; None: one a processor, at most `AT_MOST`.
+    `processes`: all together; None: as many as fit.
     """
-    number = min(AT_MOST, os.cpu_count() or 1) if processes is None else processes
+    number = as_many_as_fit() if processes is None else processes
     sockets: list[socket.socket] = []
     for _ in range(number - 1):
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

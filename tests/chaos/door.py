@@ -53,12 +53,13 @@ class DoorProcess:
         """What lies on its disk."""
         return DiskSpool(self.data_dir / "spool")
 
-    def start(self) -> None:
+    def start(self, *, processes: int = 1) -> None:
         """Start, and return when the door is open."""
         self._ready.unlink(missing_ok=True)
         files = {"--config": self._config, "--data-dir": self.data_dir, "--ready-file": self._ready}
         arguments = [str(word) for pair in files.items() for word in pair]
-        order = {"start": arguments, "environment": self._environment, "log": str(self.log_file)}
+        environment = {"HOICHAN_LISTENER__PROCESSES": str(processes), **self._environment}
+        order = {"start": arguments, "environment": environment, "log": str(self.log_file)}
         self.pid = self._ask(order)
         wait_until(self._is_open, seconds=START_SECONDS, what="the door is open")
 

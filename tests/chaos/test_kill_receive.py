@@ -61,7 +61,7 @@ def one_life(door, files, chance, *, after=0):
 
     `after`: so many objects have been filed by then, so that a slow machine is killed between answers, too.
     """
-    door.start()
+    door.start(processes=chance.choice((1, 2)))  # with helpers, and without
     before = filed(door)
     half = len(files) // 2
     shares = (files[:half], files[half:], files[half:])

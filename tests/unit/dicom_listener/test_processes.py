@@ -7,7 +7,7 @@ from multiprocessing.connection import Connection
 import pytest
 
 from dicom_listener.lane import Step
-from dicom_listener.processes import Helpers, forked
+from dicom_listener.processes import Helpers, as_many_as_fit, forked
 from dicom_listener.statuses import Answer
 
 AGREED = {"title": "CT", "contexts": {"1": ["1.2", "1.2.840.10008.1.2"]}, "unmarked": []}
@@ -113,6 +113,12 @@ def test_a_helper_that_dies_is_heard():
             pass
         with pytest.raises((EOFError, OSError)):
             away.hear(bool, print, print)
+
+
+@pytest.mark.parametrize(("processors", "processes"), [(None, 1), (1, 1), (2, 1), (4, 2), (7, 3), (64, 4)])
+def test_there_are_as_many_as_leave_half_of_the_machine_to_others(monkeypatch, processors, processes):
+    monkeypatch.setattr(os, "cpu_count", lambda: processors)
+    assert as_many_as_fit() == processes
 
 
 def test_one_process_has_no_helpers():
