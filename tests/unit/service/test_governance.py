@@ -116,7 +116,7 @@ def test_thresholds_by_capacity_are_proposed_and_applied_by_a_person(site, tmp_p
             "--per-week",
             "9",
             "--weeks",
-            "0.00001",
+            "1e-9",  # shorter than this test, however quick the machine
         )
 
 
