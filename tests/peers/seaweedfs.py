@@ -70,7 +70,8 @@ class SeaweedFS:
                 [
                     PROGRAM, "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={self.folder / 'data'}",
                     "-s3", f"-s3.port={self.port}", f"-s3.config={self.folder / 's3.json'}",
-                    f"-s3.port.grpc={s3_grpc}", f"-master.port={master}", f"-master.port.grpc={master_grpc}",
+                    f"-s3.port.grpc={s3_grpc}", "-s3.port.iceberg=0", "-s3.port.lance=0",
+                    f"-master.port={master}", f"-master.port.grpc={master_grpc}",
                     f"-volume.port={volume}", f"-volume.port.grpc={volume_grpc}", f"-filer.port={filer}",
                     f"-filer.port.grpc={filer_grpc}", "-volume.max=4", "-master.volumeSizeLimitMB=64",
                     "-master.telemetry=false",
