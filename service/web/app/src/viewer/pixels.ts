@@ -84,6 +84,7 @@ export class Pixels {
   private readonly id = `view-${++count}`;
   private viewport: Types.IStackViewport | null = null;
   private shown = "";
+  private outgrown = false; // the pane's size changed before there was a film
   private baseInvert = false;
   own: Range = { lower: 0, upper: 1 };
   size: Size = { width: 1, height: 1 };
@@ -112,6 +113,8 @@ export class Pixels {
       failure.forget();
     }
     this.shown = imageId;
+    if (this.outgrown) room.resize(true, true);
+    this.outgrown = false;
     const properties = this.viewport.getProperties();
     this.baseInvert = properties.invert ?? false;
     const [first] = [this.viewport.getImageData()];
@@ -159,8 +162,10 @@ export class Pixels {
     return found.every(Number.isFinite) ? found : null;
   }
 
+  /** The pane has another size; also while a film is still on its way, which then comes into the new one. */
   resize(): void {
     if (this.shown) engine?.resize(true, true);
+    else this.outgrown = this.viewport !== null;
   }
 
   end(): void {
