@@ -1,6 +1,7 @@
 """The reading room in a real browser, on films that came over DICOM: seen, judged, written, signed."""
 
 import json
+import re
 from pathlib import Path
 
 import pydicom
@@ -225,6 +226,37 @@ def test_it_is_read_by_keyboard_alone(room, browser):
         assert page.locator(".sign button[type=submit]").is_disabled()
 
 
+def stands(page, times):
+    """Whether film 7 stands at so many times the scale at which all of it fits."""
+    scale, fitting = page.evaluate(
+        """() => {
+          const stage = document.querySelector(".stage");
+          const marks = document.querySelector(".stage-marks g");
+          const [a, b] = marks.getAttribute("transform").slice(7).split(",");
+          return [Math.hypot(a, b), Math.min(stage.clientWidth / 1841, stage.clientHeight / 1955)];
+        }"""
+    )
+    return abs(scale / (fitting * times) - 1) < 0.02
+
+
+def test_a_film_fits_into_a_pane_that_changed_while_it_came(room, play):
+    browser = play.chromium.launch(
+        executable_path=CHROMIUM, headless=True, args=[*FLAGS, "--disable-3d-apis"]
+    )
+    study, held = room.film(7), []
+    with Reader(browser, **DESK) as reader:
+        reader.page.route(re.compile(r"/instances/[0-9.]+$"), lambda route: held.append(route))  # noqa: PLW0108  playwright takes no builtin
+        page = opened(room, reader, study)
+        page.locator(".stage .quiet-button").evaluate_all("all => all.forEach(one => one.click())")
+        wait_until(lambda: page.evaluate("0") or held, seconds=60, what="the film is asked for")
+        page.set_viewport_size({"width": 1000, "height": 600})
+        comes(page, "document.querySelector('.stage').clientHeight < 600")
+        held[0].continue_()
+        full_depth(page)
+        wait_until(lambda: stands(page, 1), seconds=60, what="the whole film is on the screen")
+    browser.close()
+
+
 def test_the_film_is_drawn_without_webgl(room, play):
     browser = play.chromium.launch(
         executable_path=CHROMIUM, headless=True, args=[*FLAGS, "--disable-3d-apis"]
@@ -236,26 +268,11 @@ def test_the_film_is_drawn_without_webgl(room, play):
         full_depth(page)
         wait_until(lambda: 10 < grey(page) < 250, seconds=60, what="the film")
 
-        def standing():
-            """The scale at which the film stands, and that at which all of it fits."""
-            return page.evaluate(
-                """() => {
-                  const stage = document.querySelector(".stage");
-                  const marks = document.querySelector(".stage-marks g");
-                  const [a, b] = marks.getAttribute("transform").slice(7).split(",");
-                  return [Math.hypot(a, b), Math.min(stage.clientWidth / 1841, stage.clientHeight / 1955)];
-                }"""
-            )
-
-        def stands(times):
-            scale, fitting = standing()
-            return abs(scale / (fitting * times) - 1) < 0.02
-
-        wait_until(lambda: stands(1), seconds=60, what="the whole film is on the screen")
+        wait_until(lambda: stands(page, 1), seconds=60, what="the whole film is on the screen")
         page.keyboard.press("+")
-        wait_until(lambda: stands(1.25), seconds=60, what="a quarter larger")
+        wait_until(lambda: stands(page, 1.25), seconds=60, what="a quarter larger")
         page.keyboard.press("0")
-        wait_until(lambda: stands(1), seconds=60, what="the whole film again")
+        wait_until(lambda: stands(page, 1), seconds=60, what="the whole film again")
         page.keyboard.press("f")
         comes(
             page, "document.querySelector('.stage-marks g').getAttribute('transform').startsWith('matrix(-')"
