@@ -43,6 +43,7 @@ def test_the_steps_of_the_second_factor_can_be_used_by_everybody(site, browser, 
             look_here(path)
 
         def look_here(path):
+            reader.page.wait_for_load_state()  # a page without its colours yet has no contrast
             found = axe.Axe().run(reader.page).response["violations"]
             assert [(one["id"], one["impact"], one["nodes"][0]["html"]) for one in found] == [], path
             wide = reader.page.evaluate("document.documentElement.scrollWidth > innerWidth")
@@ -62,6 +63,7 @@ def test_the_steps_of_the_second_factor_can_be_used_by_everybody(site, browser, 
         look("/login/code")
         reader.page.fill("#code", "000000")
         reader.page.click("button.primary")
+        reader.page.wait_for_selector("[role=alert]")
         look_here("a wrong code")
         reader.page.goto(f"{site.base}/login")
         sign_in(reader.page, "aud")
