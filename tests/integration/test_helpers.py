@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from hoichan.testing import FakeSpool
 from hoichan.testing.datasets import COMPUTED_RADIOGRAPHY, encode, film
 from hoichan.testing.house import wait_until
 from tests.helped import helped
-from tests.integration.test_lane import CONTEXT, SECONDS, bare, parts, read_pdu, told
+from tests.integration.test_lane import CONTEXT, SECONDS, bare, break_off, parts, read_pdu, told
 from tests.integration.test_listener import Process, association, opened, send
 from tests.integration.test_storage_commitment import CONTEXTS, Hearing, ask, request
 from tests.unit.dicom_listener.test_lane import pdu, pdv
@@ -110,18 +109,7 @@ def test_an_object_that_breaks_off_leaves_nothing(tmp_path, end):
         wire.sendall(pdu(told(large)) + pdu(pdv(encode(large)[: 1 << 19], 0, context=CONTEXT)))
         if end != "silent":
             wait_until(lambda: parts(tmp_path), seconds=SECONDS, what="it arrives")
-        if end == "aborted":
-            wire.sendall(pdu(b"\0\0\0\0", kind=7))
-        elif end == "spoilt":
-            wire.sendall(pdu(pdv(b"data", 2, context=CONTEXT + 2)))
-            assert read_pdu(wire)[:1] == b"\7"  # A-ABORT
-        elif end == "reset":
-            wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-            wire.close()
-        elif end == "closed":
-            wire.close()
-        else:
-            assert wire.recv(6)[:1] in (b"\7", b"")
+        break_off(wire, end)
         wait_until(lambda: not parts(tmp_path), seconds=SECONDS, what="nothing is left")
         study = film().StudyInstanceUID
         wait_until(lambda: not spool.is_open(study), seconds=SECONDS, what="the study is closed")

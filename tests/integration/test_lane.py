@@ -56,6 +56,22 @@ def parts(folder):
     return list((folder / "part").glob("*.part"))
 
 
+def break_off(wire, end):
+    """End an association in the middle of an object; silence is ended by the door."""
+    if end == "aborted":
+        wire.sendall(pdu(b"\0\0\0\0", kind=7))
+    elif end == "spoilt":
+        wire.sendall(pdu(pdv(b"data", 2, context=CONTEXT + 2)))
+        assert read_pdu(wire)[:1] == b"\7"  # A-ABORT
+    elif end == "reset":
+        wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        wire.close()
+    elif end == "closed":
+        wire.close()
+    else:
+        assert wire.recv(6)[:1] in (b"\7", b"")
+
+
 @pytest.mark.parametrize("maximum_pdu_size", [0, 128, 4096, 16382])
 def test_a_film_is_whole_whatever_the_size_of_its_fragments(tmp_path, maximum_pdu_size):
     spool = DiskSpool(tmp_path)
@@ -95,18 +111,7 @@ def test_an_object_that_breaks_off_leaves_nothing(tmp_path, end):
         wire.sendall(pdu(told(large)) + pdu(pdv(encode(large)[: 1 << 19], 0, context=CONTEXT)))
         if end != "silent":  # else it may be over before we look
             wait_until(lambda: parts(tmp_path), seconds=SECONDS, what="it arrives")
-        if end == "aborted":
-            wire.sendall(pdu(b"\0\0\0\0", kind=7))
-        elif end == "spoilt":
-            wire.sendall(pdu(pdv(b"data", 2, context=CONTEXT + 2)))
-            assert read_pdu(wire)[:1] == b"\7"  # A-ABORT
-        elif end == "reset":
-            wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-            wire.close()
-        elif end == "closed":
-            wire.close()
-        else:
-            assert wire.recv(6)[:1] in (b"\7", b"")
+        break_off(wire, end)
         wait_until(lambda: not parts(tmp_path), seconds=SECONDS, what="nothing is left")
     assert spool.every_study() == [] and spool.take_fresh() == []
 
