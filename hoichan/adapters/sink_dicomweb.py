@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import httpx2
 
 from hoichan.adapters.images_there import Images, Knowledge, Waiting
 from hoichan.adapters.stow_client import SOP_CLASS_UNKNOWN, Parcel, StowClient, Verdict
+from hoichan.encoding.picture import uncompressed
 from hoichan.errors import Refused, Unreachable
 from hoichan.reporting.deliveries import SR_FORMS
 from hoichan.settings import DicomwebDestination
-from hoichan.types import Delivery, Document
+from hoichan.types import Delivery, Document, DocumentKind
 
 
 class DicomwebSink:
@@ -46,12 +48,31 @@ class DicomwebSink:
                 break
             del verdicts[better.uid]
             verdicts |= self._store(delivery, [worse])
+        verdicts |= self._without_jpeg(delivery, [one for one in ordered if one.uid in verdicts], verdicts)
         self._waiting.over(delivery)
         return self._told(verdicts)
 
     def images_are_known(self, delivery: Delivery, documents: Sequence[Document]) -> bool:
         """Whether the images of a report that was given up are known to be there. Raises Unreachable."""
         return self._waiting.are_known(delivery, _ordered(delivery, documents), self._holds)
+
+    def _without_jpeg(
+        self, delivery: Delivery, documents: Sequence[Document], verdicts: Mapping[str, Verdict]
+    ) -> dict[str, Verdict]:
+        """What was refused, once more with its pictures laid open: some archives take no JPEG.
+
+        Such an archive may refuse the whole request for a picture (415), or name the picture only.
+        """
+        refused = [one for one in documents if not (verdicts[one.uid].stored or verdicts[one.uid].again)]
+        if all(one.kind is not DocumentKind.SC for one in refused):
+            return {}
+        open_ones = [
+            replace(one, content=uncompressed(one.content)) if one.kind is DocumentKind.SC else one
+            for one in refused
+        ]
+        if open_ones == refused:
+            return {}
+        return self._store(delivery, open_ones)
 
     def _store(self, delivery: Delivery, documents: Sequence[Document]) -> dict[str, Verdict]:
         parcels = [

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from io import BytesIO
 
 from pydicom import Dataset, dcmread
+from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE
 from pynetdicom.association import Association
 
@@ -15,6 +16,7 @@ from hoichan.adapters.associations import associate, release
 from hoichan.adapters.images_there import FindScu, Knowledge, Waiting
 from hoichan.adapters.reasons import knock
 from hoichan.adapters.tls import client_args
+from hoichan.encoding.picture import decompress, is_compressed
 from hoichan.errors import Refused, Unreachable
 from hoichan.reporting.deliveries import SR_FORMS
 from hoichan.settings import DicomDestination
@@ -77,7 +79,7 @@ class DimseSink:
         ae = AE(ae_title=self._calling_ae_title)
         ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = timeout
         for sop_class, syntax in dict.fromkeys(
-            (data_set.SOPClassUID, data_set.file_meta.TransferSyntaxUID) for data_set in data_sets
+            (data_set.SOPClassUID, syntax) for data_set in data_sets for syntax in _syntaxes(data_set)
         ):
             ae.add_requested_context(sop_class, syntax)
         destination = self._destination
@@ -123,9 +125,15 @@ class DimseSink:
     def _store(self, association: Association, data_set: Dataset) -> None:
         if not association.is_established:
             raise Unreachable(self._destination.name, "association ended")
-        accepted = {context.abstract_syntax for context in association.accepted_contexts}
-        if data_set.SOPClassUID not in accepted:
+        accepted = [
+            context.transfer_syntax[0]
+            for context in association.accepted_contexts
+            if context.abstract_syntax == data_set.SOPClassUID
+        ]
+        if not accepted:
             raise Refused(self._destination.name, f"SOP class {data_set.SOPClassUID} not accepted")
+        if is_compressed(data_set) and data_set.file_meta.TransferSyntaxUID not in accepted:
+            decompress(data_set)
         try:
             answer = association.send_c_store(data_set)
         except RuntimeError as error:  # the peer went away between two objects
@@ -147,6 +155,12 @@ def _forms(data_sets: Sequence[tuple[DocumentKind, Dataset]], association: Assoc
     classes = {kind: data_set.SOPClassUID for kind, data_set in data_sets}
     forms = [kind for kind in SR_FORMS if kind in classes]
     return [kind for kind in forms if classes[kind] in accepted] or forms[:1]
+
+
+def _syntaxes(data_set: Dataset) -> tuple[str, ...]:
+    """Of a picture two: the peer may take no JPEG."""
+    own = data_set.file_meta.TransferSyntaxUID
+    return (own, ExplicitVRLittleEndian) if is_compressed(data_set) else (own,)
 
 
 def _ordered(delivery: Delivery, documents: Sequence[Document]) -> list[Document]:

@@ -1,22 +1,45 @@
-"""The pixels of a picture we wrote, for the page and for a folder. Light: no highdicom."""
+"""The picture we wrote, for the page, for a folder, and for who takes no JPEG. Light: no highdicom."""
 
 from __future__ import annotations
 
 import warnings
 from io import BytesIO
 
-import numpy as np
 from PIL import Image
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
+from pydicom.pixels.utils import pixel_array
+from pydicom.uid import JPEGBaseline8Bit
 
 
 def picture_png(content: bytes) -> bytes:
     """The pixels of a Secondary Capture that we wrote, as PNG."""
+    stream = BytesIO()
+    Image.fromarray(pixel_array(_read(content))).save(stream, "PNG", compress_level=4)
+    return stream.getvalue()
+
+
+def is_compressed(data_set: Dataset) -> bool:
+    """Whether it is one of our pictures as JPEG."""
+    return bool(data_set.file_meta.TransferSyntaxUID == JPEGBaseline8Bit)
+
+
+def decompress(data_set: Dataset) -> None:
+    """The same object with its pixels laid open; that they were compressed stays said (PS3.3 C.7.6.1.1.5)."""
+    data_set.decompress(generate_instance_uid=False)
+
+
+def uncompressed(content: bytes) -> bytes:
+    """A picture of ours as a file with its pixels laid open; any other document as it is."""
+    data_set = _read(content)
+    if not is_compressed(data_set):
+        return content
+    decompress(data_set)
+    stream = BytesIO()
+    data_set.save_as(stream, enforce_file_format=True)
+    return stream.getvalue()
+
+
+def _read(content: bytes) -> Dataset:
     with warnings.catch_warnings():  # pydicom's warnings quote the data set
         warnings.simplefilter("ignore")
-        dataset = dcmread(BytesIO(content))
-    shape = (int(dataset.Rows), int(dataset.Columns), 3)
-    pixels = np.frombuffer(dataset.PixelData, dtype=np.uint8, count=shape[0] * shape[1] * 3).reshape(shape)
-    stream = BytesIO()
-    Image.fromarray(pixels).save(stream, "PNG", compress_level=4)
-    return stream.getvalue()
+        return dcmread(BytesIO(content))

@@ -6,6 +6,7 @@ from io import BytesIO
 import httpx2
 import pytest
 from pydicom import dcmread
+from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit
 
 from hoichan.adapters.encoder import DocumentEncoder
 from hoichan.adapters.images_there import references_of
@@ -31,9 +32,10 @@ def documents(tmp_path_factory):
 class Archive:
     """Keeps what it is sent, as far as it knows the SOP class."""
 
-    def __init__(self, *, unknown=(), images=(), qido=True):
+    def __init__(self, *, unknown=(), images=(), qido=True, no_jpeg=None):
         self.unknown, self.images, self.qido = set(unknown), set(images), qido
-        self.classes, self.requests = [], []
+        self.no_jpeg = no_jpeg  # None: it takes it; else the status of a whole request with one, or 202
+        self.classes, self.requests, self.syntaxes = [], [], []
 
     def __call__(self, request):
         self.requests.append(request)
@@ -49,10 +51,16 @@ class Archive:
         for part in request.read().split(b"Content-Type: application/dicom\r\n\r\n")[1:]:
             one = dcmread(BytesIO(part), stop_before_pixels=True)
             item = {"00081155": {"vr": "UI", "Value": [str(one.SOPInstanceUID)]}}
-            if one.SOPClassUID in self.unknown:
+            is_jpeg = one.file_meta.TransferSyntaxUID == JPEGBaseline8Bit
+            if is_jpeg and self.no_jpeg == 202:
+                failed.append({**item, "00081197": {"vr": "US", "Value": [0xC122]}})
+            elif is_jpeg and self.no_jpeg is not None:
+                return httpx2.Response(self.no_jpeg)
+            elif one.SOPClassUID in self.unknown:
                 failed.append({**item, "00081197": {"vr": "US", "Value": [0x0122]}})
             else:
                 self.classes.append(str(one.SOPClassUID))
+                self.syntaxes.append(str(one.file_meta.TransferSyntaxUID))
                 stored.append(item)
         told = {"00081199": {"vr": "SQ", "Value": stored}, "00081198": {"vr": "SQ", "Value": failed}}
         return httpx2.Response(202 if stored and failed else 409 if failed else 200, content=json.dumps(told))
@@ -150,3 +158,33 @@ def test_who_we_are_is_shown_and_never_carried_elsewhere(documents):
 
     with pytest.raises(Refused):
         deliver(*sink(elsewhere, auth={"kind": "bearer", "token": "secret"}), documents)
+
+
+def test_a_picture_goes_as_jpeg(documents):
+    archive = Archive()
+    assert deliver(*sink(archive), documents) == "HTTP 200"
+    assert archive.syntaxes == [JPEGBaseline8Bit, ExplicitVRLittleEndian]
+    assert len(archive.requests) == 1
+
+
+@pytest.mark.parametrize("status", [202, 400, 406, 409, 415])
+def test_an_archive_that_takes_no_jpeg_gets_the_picture_laid_open(documents, status):
+    archive = Archive(no_jpeg=status)
+    assert deliver(*sink(archive), documents) == "HTTP 200"
+    assert archive.syntaxes == [ExplicitVRLittleEndian] * 2
+    assert sorted(archive.classes) == sorted(document.sop_class_uid for document in documents[:2])
+    assert len(archive.requests) == 2
+
+
+def test_a_picture_that_is_refused_anyhow_is_refused_once_more_and_told(documents):
+    archive = Archive(unknown=[documents[0].sop_class_uid])
+    with pytest.raises(Refused, match="0x0122"):
+        deliver(*sink(archive), documents)
+    assert len(archive.requests) == 2
+
+
+def test_who_says_later_is_not_asked_twice(documents):
+    archive = Archive(no_jpeg=503)
+    with pytest.raises(Unreachable):
+        deliver(*sink(archive), documents)
+    assert len(archive.requests) == 1

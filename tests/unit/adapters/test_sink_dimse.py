@@ -8,13 +8,14 @@ from io import BytesIO
 
 import pytest
 from pydicom import Dataset, dcmread
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGBaseline8Bit
 from pynetdicom import AE, evt
 
 from hoichan.adapters.encoder import DocumentEncoder
 from hoichan.adapters.images_there import FIND, FindScu
 from hoichan.adapters.sink_dimse import DimseSink
 from hoichan.encoding.images import SC_IMAGE_STORAGE
+from hoichan.encoding.picture import uncompressed
 from hoichan.errors import Refused, Unreachable
 from hoichan.reporting import plan
 from hoichan.settings import DicomDestination, Settings
@@ -101,12 +102,33 @@ def test_the_picture_then_the_sr_in_one_association(documents):
 
 def test_the_kept_bytes_are_sent(documents):
     pacs = Pacs()
-    with listening(pacs) as destination:
+    with listening(pacs, syntax=[JPEGBaseline8Bit, ExplicitVRLittleEndian]) as destination:
         deliver(destination, documents)
     by_kind = {document.kind: document.content for document in documents}
     for (_, received), kind in zip(pacs.received, (DocumentKind.SC, DocumentKind.SR), strict=True):
         assert by_kind[kind].endswith(received)
         assert len(by_kind[kind]) - len(received) < 600  # preamble and file meta
+
+
+@pytest.mark.parametrize(
+    ("syntax", "is_open"),
+    [
+        (ExplicitVRLittleEndian, True),
+        ([ExplicitVRLittleEndian, JPEGBaseline8Bit], False),
+        ([JPEGBaseline8Bit, ExplicitVRLittleEndian], False),
+    ],
+)
+def test_who_takes_no_jpeg_gets_the_same_picture_laid_open(documents, syntax, is_open):
+    pacs = Pacs()
+    with listening(pacs, syntax=syntax) as destination:
+        assert deliver(destination, documents) == "0x0000"
+    kept = next(document for document in documents if document.kind is DocumentKind.SC)
+    (_, received), _ = pacs.received
+    own = dcmread(BytesIO(kept.content))
+    wanted = uncompressed(kept.content) if is_open else kept.content
+    assert wanted.endswith(received)
+    assert str(own.SOPInstanceUID).encode() in received
+    assert (len(received) > own.Rows * own.Columns * 3) is is_open
 
 
 def test_a_title_of_its_own_for_one_pacs(documents):
