@@ -99,6 +99,8 @@ def replay(
     if done.analysed_again is not None:
         when = f" within {house.settings.work.backlog_hours}" if done.waits else ""
         print(f"Revision {done.analysed_again} will be analysed again{when}.")
+    if done.composed is not None:
+        print(f"The documents are those of the kept report; {done.composed} deliveries were added.")
     if done.deliveries:
         print(f"{done.deliveries} deliveries will be sent again, with the same bytes.")
 

@@ -24,7 +24,7 @@ class Step(StrEnum):
 
     ASSEMBLE = "assemble"  # a new revision over all images
     ANALYSE = "analyse"  # the models, the documents, and what was not sent yet
-    COMPOSE = "compose"  # the same: what models said is not kept whole, so documents need them
+    COMPOSE = "compose"  # the documents of the kept report that it lacks; models only where they are needed
     DELIVER = "deliver"  # the kept documents, also where they were acknowledged
 
 
@@ -35,12 +35,13 @@ class Replay:
     assembled_again: bool = False
     analysed_again: int | None = None  # revision
     deliveries: int = 0
+    composed: int | None = None  # deliveries that were added, with documents from what is kept
     waits: bool = False  # for the off-peak hours
 
     @property
     def is_empty(self) -> bool:
         """Whether there was nothing to do."""
-        return not (self.assembled_again or self.analysed_again or self.deliveries)
+        return not (self.assembled_again or self.analysed_again or self.deliveries) and self.composed is None
 
 
 def replay(studies: Studies, study: StudyInstanceUID) -> Replay:
@@ -69,11 +70,19 @@ def replay_from(
             if done:
                 house.spool.mark_fresh(study)
             return Replay(assembled_again=done)
+        case Step.COMPOSE if (added := _composed(house, study)) is not None:
+            return Replay(composed=added)
         case Step.ANALYSE | Step.COMPOSE:
             revision = house.steering.analyse_again(study, backlog=waits)
             return Replay(analysed_again=revision, waits=waits and revision is not None)
         case Step.DELIVER:
             return Replay(deliveries=_send_again(house, study, to))
+
+
+def _composed(house: House, study: StudyInstanceUID) -> int | None:
+    from service.recomposing import compose_again  # noqa: PLC0415  what writes documents takes a second
+
+    return compose_again(house, study)
 
 
 def _send_again(house: House, study: StudyInstanceUID, to: str | None) -> int:

@@ -313,11 +313,15 @@ class StudiesSql(RejectionsSql):
         return state
 
     def _answered_again(self, connection: sa.Connection, study: Study, report: Report, added: int) -> None:
-        """A repeated analysis came to the report that is there: the study stands where it stood."""
+        """A repeated analysis came to the report that is there: the study stands where it stood.
+
+        Or its documents were made once more, for a receiver that had none.
+        """
         uid = study.study_instance_uid
-        if self._revision_state(connection, study) != StudyState.ASSEMBLED:
+        if self._revision_state(connection, study) == StudyState.ASSEMBLED:
+            self._end(connection, uid, study.revision, StudyState.REPORTED)
+        elif not added:
             return  # a repeated step after a crash
-        self._end(connection, uid, study.revision, StudyState.REPORTED)
         open_ones = connection.execute(
             sa.select(sa.func.count())
             .select_from(deliveries)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from hoichan import codes
@@ -18,6 +19,7 @@ from hoichan.reporting.sealing import (
 )
 from hoichan.types import (
     Calibration,
+    Finding,
     InferenceResult,
     InputSpec,
     ModelManifest,
@@ -115,9 +117,15 @@ def review(row: Row) -> Review:
     )
 
 
-def machine_report(row: Row, ran: Sequence[Row], study: Study) -> Report:
-    """A kept report of the machine, with as much of its models as their outputs need to be said again."""
+def machine_report(row: Row, ran: Sequence[Row], study: Study, *, maps: bool = False) -> Report:
+    """A kept report of the machine, with as much of its models as their outputs need to be said again.
+
+    `maps`: with the heat maps of its findings, in 256 steps.
+    """
     view = views.report(row)
+    findings = view.findings
+    if maps:
+        findings = tuple(map(_with_maps, findings, row["findings"]))
     own = {
         language: text.removesuffix(codes.FOOTER.get(language, "")).strip()
         for language, text in view.disclaimer.items()
@@ -129,7 +137,7 @@ def machine_report(row: Row, ran: Sequence[Row], study: Study) -> Report:
         revision=view.revision,
         status=view.status,
         outcome=view.outcome,
-        findings=view.findings,
+        findings=findings,
         refusals=view.refusals,
         manifests=manifests,
         results=tuple(one for one in (_result(each, study) for each in ran) if one is not None),
@@ -139,6 +147,16 @@ def machine_report(row: Row, ran: Sequence[Row], study: Study) -> Report:
         created_at=view.created_at,
         measurements=view.measurements,
     )
+
+
+def _with_maps(finding: Finding, kept: Row) -> Finding:
+    from hoichan.adapters.heatmaps import unpacked  # noqa: PLC0415  only who draws pays for it
+
+    evidence = tuple(
+        replace(one, heatmap=unpacked(of_it["heatmap"])) if "heatmap" in of_it else one
+        for one, of_it in zip(finding.evidence, kept["evidence"], strict=True)
+    )
+    return replace(finding, evidence=evidence)
 
 
 def _manifest(one: views.AlgorithmView, view: views.ReportView, own: dict[str, str]) -> ModelManifest:

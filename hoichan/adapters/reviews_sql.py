@@ -70,8 +70,8 @@ class ReviewsSql(DeliveriesSql):
     """What radiologists say about reports."""
 
     # ------------------------------------------------------------------ what is judged
-    def machine_report(self, study: Study) -> Report | None:
-        """The newest report of the machine about a study; None while there is none."""
+    def machine_report(self, study: Study, *, maps: bool = False) -> Report | None:
+        """The newest report of the machine about a study; None: none. `maps`: with heat maps."""
         with transaction(self._engine) as connection:
             row = connection.execute(_newest(study.study_instance_uid)).mappings().first()
             if row is None:
@@ -81,7 +81,7 @@ class ReviewsSql(DeliveriesSql):
                     sa.select(results).where(results.c.report_uid == row["report_uid"])
                 ).mappings()
             )
-        return review_rows.machine_report(row, ran, study)
+        return review_rows.machine_report(row, ran, study, maps=maps)
 
     def begin(self, report: Report, *, who: str) -> bool:
         """Keep a report that begins with a person; False where it is there already. Nothing is sent."""

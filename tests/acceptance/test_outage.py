@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import time
+
+from pydicom import dcmread
 
 from hoichan import er7
 from hoichan.testing import a_film
@@ -18,6 +21,22 @@ name = "ris"
 kind = "hl7v2"
 host = "127.0.0.1"
 port = {port}
+"""
+FOLDERS = """
+[[listener.senders]]
+ae_title = "CR_ROOM1"
+host = "127.0.0.0/8"
+[[destinations]]
+name = "first"
+kind = "folder"
+path = "{0}/first"
+send = ["sr", "fhir"]
+"""
+SINCE = """
+[[destinations]]
+name = "second"
+kind = "folder"
+path = "{0}/second"
 """
 WAKES_SECONDS = 20  # the longest pause between two knocks, and a try
 
@@ -70,3 +89,32 @@ def test_a_receiver_that_was_away_gets_everything_once_as_soon_as_it_is_back(new
         house.wait_for_event(uids[2], "delivery_acknowledged")
     assert house.run("study", "nobody").returncode == 1
     assert house.run("replay", uids[0], "--from", "deliver", "--to", "elsewhere").returncode == 2
+
+
+def test_a_receiver_that_was_configured_since_gets_what_was_said_without_a_model(new_house, tmp_path):
+    house = new_house(config=FOLDERS.format(tmp_path))
+    house.start()
+    film = a_film("configured since", rows=320, columns=280)
+    uid = film.StudyInstanceUID
+    house.send(write_film(film, tmp_path))
+    house.wait_for_event(uid, "delivery_acknowledged")
+    (first,) = (tmp_path / "first" / uid).iterdir()
+    house.stop()
+    assert "0 deliveries were added" in house.run("replay", uid, "--from", "compose", check=True).stdout
+
+    shutil.rmtree(house.data_dir / "models")  # nobody could say it again
+    with house.config.open("a", encoding="utf-8") as config:
+        config.write(SINCE.format(tmp_path))
+    assert "1 deliveries were added" in house.run("replay", uid, "--from", "compose", check=True).stdout
+    house.start()
+    house.wait_for_event(uid, "delivery_acknowledged", number=2)
+    (second,) = (tmp_path / "second" / uid).iterdir()
+    assert second.name == first.name
+    for name in ("sr.dcm", "report.fhir.json"):
+        assert (second / name).read_bytes() == (first / name).read_bytes()
+    picture = dcmread(second / "sc.dcm")
+    assert picture.SourceImageSequence[0].ReferencedSOPInstanceUID == film.SOPInstanceUID
+    events = house.events(uid)
+    assert (events.count("report_saved"), events.count("analysis_requested_again")) == (1, 0)
+    assert events.count("report_confirmed") == 1
+    assert "0 deliveries were added" in house.run("replay", uid, "--from", "compose", check=True).stdout
