@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -81,7 +82,7 @@ class Commitments:
         self._settings = settings
         self._open: dict[str, Any] = {}  # AE title -> its association that may carry reports
         self._tries: dict[PurePosixPath, tuple[int, float]] = {}  # note -> failed tries, when to try again
-        self._recent: dict[str, str] = {}  # SOP Instance UID -> study, of what came last
+        self._recent: OrderedDict[str, str] = OrderedDict()  # SOP Instance UID -> study, of what came last
         self._changed = threading.Condition()
         self._has_news = False  # since the last round began
         self._stopped = threading.Event()
@@ -118,8 +119,8 @@ class Commitments:
         """An object came: a question about it needs neither the index nor a look at all studies."""
         self._recent[instance] = study
         if len(self._recent) > _REMEMBERED:
-            with suppress(KeyError, StopIteration, RuntimeError):  # another thread was first
-                del self._recent[next(iter(self._recent))]
+            with suppress(KeyError):  # another thread was first
+                self._recent.popitem(last=False)
 
     def closed(self, association: Any) -> None:  # noqa: ANN401
         """It ended."""
