@@ -2,11 +2,11 @@
 
     python -m benches.soak [--films 20000] [--waiting 20] [--rows 256] [--samples FILE] [--json]
 
-The whole house in its processes, its default model, one folder as destination, from which what arrived is
-taken away; what the house keeps takes 3 MB a film. The sender keeps so many films waiting, never more, so the
-house is always busy and a report's delay is that of the work, not of a queue. Slopes are straight lines
-through what was sampled after the first tenth: megabytes and milliseconds for each thousand films. With
---samples, FILE takes what was seen as it is seen; Ctrl-C sums up what there is.
+The whole house in its processes, its default model, a real film made small that this model answers, one
+folder as destination, from which what arrived is taken away. The sender keeps so many films waiting, never
+more, so the house is always busy and a report's delay is that of the work, not of a queue. Slopes are
+straight lines through what was sampled after the first tenth: megabytes and milliseconds for each thousand
+films. With --samples, FILE takes what was seen as it is seen; Ctrl-C sums up what there is.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ from pathlib import Path
 
 import numpy as np
 
+from benches.real_films import SmallFilms
 from hoichan.adapters.scu import Address, send
 from hoichan.testing.house import RunningHouse, wait_until, write_film
-from hoichan.testing.reports import a_film
 
 BATCH = 10
 WAIT_SECONDS = 600
 TAKEN_SECONDS = 120.0
+NOT_ANALYSED = 'hoichan_studies{state="not_analysed"}'
 
 
 def main() -> int:
@@ -38,7 +39,7 @@ def main() -> int:
     parser.add_argument("--films", type=int, default=20_000)
     parser.add_argument("--waiting", type=int, default=20, help="films in the house at a time")
     parser.add_argument(
-        "--rows", type=int, default=256, help="of a film; its columns are seven eighths of it"
+        "--rows", type=int, default=256, help="of a film; its columns follow from the real one"
     )
     parser.add_argument("--samples", type=Path, help="a file that takes each sample as it is seen")
     parser.add_argument("--json", action="store_true")
@@ -53,7 +54,8 @@ def main() -> int:
                         print(json.dumps(sample), file=lines)
         except KeyboardInterrupt:
             print(f"stopped after {len(samples) * BATCH} films", file=sys.stderr)
-    figures = {"films": samples[-1]["films"], **summary(samples)}
+    seen = {name: samples[-1][name] for name in ("films", "not_analysed")}
+    figures = {**seen, **summary(samples)}
     if options.json:
         print(json.dumps(figures))
     else:
@@ -68,15 +70,13 @@ Sample = dict[str, float]
 
 def soak(folder: Path, films: int, waiting: int, rows: int) -> Iterator[Sample]:
     """What was seen after each batch."""
+    films_of = SmallFilms(rows)
     with RunningHouse(folder / "house") as house:
         to = Address.parse(house.address)
         began = time.monotonic()
         for first in range(0, films, BATCH):
             numbers = range(first, min(first + BATCH, films))
-            paths = [
-                write_film(a_film(f"soak {number}", rows=rows, columns=rows * 7 // 8), folder / "films")
-                for number in numbers
-            ]
+            paths = [write_film(films_of.film(f"soak {number}"), folder / "films") for number in numbers]
             send(paths, to)
             for path in paths:
                 path.unlink()
@@ -91,6 +91,7 @@ def soak(folder: Path, films: int, waiting: int, rows: int) -> Iterator[Sample]:
                 "films": metrics["hoichan_report_delay_seconds_count"],
                 "delay_sum": metrics["hoichan_report_delay_seconds_sum"],
                 "seconds": time.monotonic() - began,
+                "not_analysed": metrics.get(NOT_ANALYSED, 0.0),
                 **{f"{role}_mb": _resident(pid) for role, pid in house.pids().items()},
             }
         wait_until(lambda: _enough(house, films), seconds=WAIT_SECONDS, what="the last films are reported")
@@ -132,9 +133,9 @@ def _enough(house: RunningHouse, wanted: int) -> dict[str, float]:
     values = {
         name: float(value)
         for name, _, value in (line.rpartition(" ") for line in house.get("metrics").splitlines())
-        if name.startswith("hoichan_report_delay_seconds_") and "{" not in name
+        if name == NOT_ANALYSED or (name.startswith("hoichan_report_delay_seconds_") and "{" not in name)
     }
-    return values if values and values["hoichan_report_delay_seconds_count"] >= max(1, wanted) else {}
+    return values if values.get("hoichan_report_delay_seconds_count", 0) >= max(1, wanted) else {}
 
 
 def _resident(pid: int) -> float:
