@@ -37,6 +37,7 @@ log = structlog.get_logger()
 POISON_STARTS = 2  # what was begun so often and never ended may have killed its workers
 LONGEST_SECONDS = 1800.0  # one that hangs is ended like one that was killed
 STALLED_SECONDS = 300.0  # on one object while a study is recorded, or on what comes after the last
+REAPED_SECONDS = 0.01  # between two looks for a code that another thread is about to note
 DONE, AGAIN, FAILED = 0, 75, 70  # exit codes; the last two as in sysexits.h
 NOT_STARTED = 1  # of Python itself, where it did not get as far as our work
 
@@ -54,9 +55,7 @@ def analyse_alone(settings: Settings, uid: StudyInstanceUID, revision: int) -> b
     child.join(LONGEST_SECONDS)
     if child.exitcode is None:
         child.kill()
-        child.join()
-    code = child.exitcode
-    child.close()
+    code = _end_of(child)
     if code == AGAIN:
         raise RecordsUnavailable("The analysis alone found no record.")
     return code in (DONE, FAILED)
@@ -122,10 +121,15 @@ def forward_alone(settings: Settings, errand: Errand) -> bool:
 
 
 def _end_of(child: multiprocessing.process.BaseProcess) -> int:
+    """Its exit code, once it has ended.
+
+    Another thread that starts a child reaps those that have ended: then `join` is over a moment before the
+    code is known here.
+    """
     child.join()
-    code = child.exitcode
+    while (code := child.exitcode) is None:
+        child.join(REAPED_SECONDS)
     child.close()
-    assert code is not None
     return code
 
 
