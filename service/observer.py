@@ -218,7 +218,8 @@ class ObserverProcess:
             if self._child.exitcode is None:
                 self._child.kill()
                 self._child.join(STOP_SECONDS)
-            self._child.close()
+            with suppress(ValueError):  # another thread reaped it and has not noted its code yet
+                self._child.close()
             self._child = None
 
 
