@@ -5,7 +5,8 @@ in one. The first process keeps everything that is decided or remembered: who ma
 studies, counts, storage commitment. Here only the way from the socket to the disk is gone, with the same lane
 and the same spool; whatever is not a plain C-STORE is given back with the bytes that were not taken up.
 
-    first process -> here   the connection, its channel, what was agreed upon, bytes already read
+    first process -> here   {}, once the door is open; then each time
+                            the connection, its channel, what was agreed upon, bytes already read
     channel, here -> first  {"open": study}, and no Success of that study before it was heard
                             {"told": [...], "unmarked": [...]}, what was answered, some times a second; and
                             studies that the house could not be told of, which any process may have to do
@@ -50,7 +51,7 @@ _AT_ONCE = 1 << 22  # bytes of one association, before others have their turn
 def serve(listener: socket.socket, spool_of: Callable[[], Spool], turns: Turns) -> None:
     """Takes connections until the listener has ended, and lets go of what is unfinished then.
 
-    The spool is opened for the first one.
+    The spool is opened with the first word of the listener, which may come without a connection.
     """
     spool: Spool | None = None
     threads: list[threading.Thread] = []
@@ -59,6 +60,8 @@ def serve(listener: socket.socket, spool_of: Callable[[], Spool], turns: Turns) 
         if not message:
             break
         spool = spool_of() if spool is None else spool
+        if not handles:
+            continue
         connection, channel = socket.socket(fileno=handles[0]), Connection(handles[1])
         helped = Helped(connection, channel, json.loads(message), spool, turns)
         threads = [one for one in threads if one.is_alive()]

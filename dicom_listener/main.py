@@ -47,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tally = Tally()
         door = Door(spool, chosen.listener, tally, helpers)
         door.open()
+        helpers.wake()
         gc.collect()
         gc.freeze()  # what was made so far stays: no later collection has to look at it
     except ConfigurationError as error:

@@ -14,6 +14,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import Any
@@ -27,22 +28,35 @@ from dicom_listener.statuses import Answer
 log = structlog.get_logger()
 
 AT_MOST = 4  # processes, the first one too: beyond, the disk is what they wait for
+CROWD = 8  # associations that store; with more, processes that fill the machine leave C-ECHO waiting
 
 
-def as_many_as_fit() -> int:
-    """One for every two processors, so that analysis, page and C-ECHO find one free (ADR-0022)."""
-    return max(1, min(AT_MOST, (os.cpu_count() or 1) // 2))
+def as_many_as_fit() -> tuple[int, int | None]:
+    """One for every two processors, so that analysis, page and C-ECHO find one free; two on two or three.
+
+    Those two fill the machine, so they share the work only while no more associations store than the second
+    number says (ADR-0022).
+    """
+    processors = os.cpu_count() or 1
+    if processors in (2, 3):
+        return 2, CROWD
+    return max(1, min(AT_MOST, processors // 2)), None
 
 
 class Helpers:
     """The other processes, and how many associations each has. Safe for many threads."""
 
-    def __init__(self, sockets: Sequence[socket.socket], *, margin: int = 2) -> None:
+    def __init__(
+        self, sockets: Sequence[socket.socket], *, margin: int = 2, crowd: int | None = None
+    ) -> None:
         """`sockets`: the other ends of what the helpers listen at (SOCK_SEQPACKET).
 
-        `margin`: an association goes to a helper that has so many fewer.
+        `margin`: an association goes to a helper that has so many fewer. `crowd`: when more than so many
+        store none goes any more, and all are called back, until half as many are left; None: never.
         """
         self._margin = margin
+        self._crowd = crowd
+        self._is_crowded = False
         self._lock = threading.Lock()
         self._own = 0  # associations that store, here
         self._load = dict.fromkeys(sockets, 0)
@@ -60,21 +74,41 @@ class Helpers:
                 one.close()
             self._load.clear()
 
+    def wake(self) -> None:
+        """They open the spool, so that the first association that is handed over does not wait for it."""
+        with self._lock:
+            for one in self._load:
+                with suppress(OSError):  # it has gone: whoever is to be handed over finds that out
+                    one.send(b"{}")
+
     @property
     def has_room(self) -> bool:
         """Whether a helper has that much less to do; asked after every object, so without the lock."""
-        return self._own - min(self._load.values(), default=self._own) >= self._margin
+        return (
+            not self._is_crowded and self._own - min(self._load.values(), default=self._own) >= self._margin
+        )
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether what the helpers have is to be called back."""
+        return self._is_crowded
 
     def count(self, number: int) -> None:
         """So many more associations store here."""
         with self._lock:
             self._own += number
+            self._look_around()
+
+    def _look_around(self) -> None:
+        if self._crowd is not None:
+            bound = self._crowd // 2 if self._is_crowded else self._crowd
+            self._is_crowded = self._own + sum(self._load.values()) > bound
 
     def take(self, connection: socket.socket, agreed: dict[str, Any], unread: bytes) -> Away | None:
         """Has a helper go on with an association that stores here; None where it is better kept."""
         with self._lock:
             least = min(self._load, key=self._load.__getitem__, default=None)
-            if least is None or self._own - self._load[least] < self._margin:
+            if least is None or self._is_crowded or self._own - self._load[least] < self._margin:
                 return None
             self._own -= 1
             self._load[least] += 1
@@ -98,6 +132,7 @@ class Helpers:
         with self._lock:
             if one in self._load:
                 self._load[one] -= 1
+            self._look_around()
 
 
 class Away:
@@ -155,7 +190,7 @@ def forked(serve: Callable[[socket.socket], None], processes: int | None = None)
 
     `processes`: all together; None: as many as fit.
     """
-    number = as_many_as_fit() if processes is None else processes
+    number, crowd = as_many_as_fit() if processes is None else (processes, None)
     sockets: list[socket.socket] = []
     for _ in range(number - 1):
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -165,7 +200,7 @@ def forked(serve: Callable[[socket.socket], None], processes: int | None = None)
             _live(serve, theirs)
         theirs.close()
         sockets.append(ours)
-    return Helpers(sockets)
+    return Helpers(sockets, crowd=crowd)
 
 
 def _live(serve: Callable[[socket.socket], None], listener: socket.socket) -> None:

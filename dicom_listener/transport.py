@@ -111,6 +111,9 @@ class FilmSocket(AssociationSocket):
         if away is None or not self._is_in_use():
             self.give_up()
             return True
+        if self.bells.helpers is not None and self.bells.helpers.is_crowded:
+            with suppress(OSError):  # the next look finds out
+                away.call_back()
         try:
             both: list[Any] = [away, self.bell]
             readable, _, _ = select.select(both, [], [], PATIENCE_SECONDS)

@@ -10,12 +10,13 @@ from dicom_listener.processes import Helpers
 
 
 @contextmanager
-def helped(spool, *, margin=1):
+def helped(spool, *, margin=1, crowd=None):
     """One helper; with `margin` 1 it takes every association after its first object."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     thread = threading.Thread(target=serve, args=(theirs, lambda: spool, Turns(2)), daemon=True)
     thread.start()
-    helpers = Helpers([ours], margin=margin)
+    helpers = Helpers([ours], margin=margin, crowd=crowd)
+    helpers.wake()
     try:
         yield helpers
     finally:

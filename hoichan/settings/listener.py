@@ -87,9 +87,8 @@ class Listener(Section):
     require_called_ae_title: bool = False
     private_sop_classes: tuple[PrivateUid, ...] = ()  # a maker's own, kept like any object; never scored
     maximum_associations: int = Field(25, ge=1)
-    processes: int | None = Field(
-        None, ge=1, le=16
-    )  # that receive; None: one for two processors, at most four
+    # that receive; None: one for two processors, at most four; on two or three two while few modalities send
+    processes: int | None = Field(None, ge=1, le=16)
     maximum_pdu_size: int = Field(0, ge=0)  # bytes; 0: no limit
     commitment_retry_seconds: float = Field(5, gt=0)  # first pause; it doubles up to an hour, for a week
     network_timeout_seconds: float = Field(60, gt=0)  # an idle association is closed after this

@@ -55,6 +55,26 @@ def test_of_two_modalities_each_process_has_one(tmp_path):
     assert len(spool.listing(film().StudyInstanceUID)) == 8
 
 
+def test_when_there_is_a_crowd_all_come_back_and_some_go_again_after_it(tmp_path):
+    spool = DiskSpool(tmp_path)
+    with helped(spool, crowd=2) as helpers, opened(spool, helpers) as port, ExitStack() as stack:
+        one = stack.enter_context(association(port))
+        assert send(one, film(instance="0")).Status == 0x0000
+        wait_until(lambda: helpers.shares == (0, 1), seconds=SECONDS, what="the helper has it")
+        with association(port) as two, association(port) as three:
+            assert send(two, film(instance="1")).Status == 0x0000
+            assert send(three, film(instance="2")).Status == 0x0000
+            wait_until(lambda: helpers.shares == (3, 0), seconds=SECONDS, what="the helper gave back")
+            for number, made in enumerate([one, two, three], start=3):
+                assert send(made, film(instance=str(number))).Status == 0x0000
+            assert helpers.shares == (3, 0)
+        wait_until(lambda: helpers.shares == (1, 0), seconds=SECONDS, what="two are over")
+        assert send(one, film(instance="6")).Status == 0x0000
+        wait_until(lambda: helpers.shares == (0, 1), seconds=SECONDS, what="the helper has it again")
+        assert send(one, film(instance="7")).Status == 0x0000
+    assert len(spool.listing(film().StudyInstanceUID)) == 8
+
+
 def test_the_bytes_the_mark_and_the_counts_are_those_of_one_process(tmp_path):
     spool, tally = DiskSpool(tmp_path), Tally()
     senders = (Sender(ae_title="BARE", host="127.0.0.1"),)

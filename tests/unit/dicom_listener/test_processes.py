@@ -14,10 +14,10 @@ AGREED = {"title": "CT", "contexts": {"1": ["1.2", "1.2.840.10008.1.2"]}, "unmar
 
 
 @contextmanager
-def helpers(number=1, margin=2):
+def helpers(number=1, margin=2, crowd=None):
     """So many helpers, and the ends at which they would listen."""
     pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(number)]
-    made = Helpers([ours for ours, _ in pairs], margin=margin)
+    made = Helpers([ours for ours, _ in pairs], margin=margin, crowd=crowd)
     try:
         yield made, [theirs for _, theirs in pairs]
     finally:
@@ -63,6 +63,15 @@ def test_the_one_with_least_to_do_gets_it():
         while made.take(wire, AGREED, b"") is not None:
             pass
         assert made.shares == (2, 2, 2, 2)
+
+
+def test_they_are_woken_without_a_connection_and_nobody_minds_one_that_has_gone():
+    with helpers(2) as (made, (one, other)):
+        other.close()
+        made.wake()
+        message, handles, _, _ = socket.recv_fds(one, 1 << 17, 2)
+        assert (message, handles) == (b"{}", [])
+        assert made.shares == (0, 0, 0)
 
 
 def test_a_helper_that_has_gone_gets_nothing_more():
@@ -115,10 +124,43 @@ def test_a_helper_that_dies_is_heard():
             away.hear(bool, print, print)
 
 
-@pytest.mark.parametrize(("processors", "processes"), [(None, 1), (1, 1), (2, 1), (4, 2), (7, 3), (64, 4)])
+@pytest.mark.parametrize(
+    ("processors", "processes"),
+    [
+        (None, (1, None)),
+        (1, (1, None)),
+        (2, (2, 8)),
+        (3, (2, 8)),
+        (4, (2, None)),
+        (7, (3, None)),
+        (64, (4, None)),
+    ],
+)
 def test_there_are_as_many_as_leave_half_of_the_machine_to_others(monkeypatch, processors, processes):
     monkeypatch.setattr(os, "cpu_count", lambda: processors)
     assert as_many_as_fit() == processes
+
+
+def test_a_crowd_is_left_to_one_process_until_half_of_it_has_gone():
+    with helpers(crowd=4) as (made, (end,)), connection() as wire:
+        made.count(4)
+        away = made.take(wire, AGREED, b"")
+        with taken(end):
+            assert made.shares == (3, 1) and made.has_room and not made.is_crowded
+            made.count(1)
+            assert made.is_crowded and not made.has_room and made.take(wire, AGREED, b"") is None
+            away.close()  # called back
+            made.count(1)
+            made.count(-2)
+            assert made.shares == (3, 0) and made.is_crowded
+            made.count(-1)
+            assert not made.is_crowded and made.has_room
+
+
+def test_without_a_bound_there_is_no_crowd():
+    with helpers() as (made, _):
+        made.count(100)
+        assert not made.is_crowded and made.has_room
 
 
 def test_one_process_has_no_helpers():
