@@ -23,7 +23,8 @@ from hoichan.adapters import logs
 from hoichan.adapters.governance_sql import GovernanceSql
 from hoichan.adapters.shadow_sql import FAILED, Due, ShadowSql
 from hoichan.analysis.drift import film_figures
-from hoichan.analysis.imaging import DECODING_ERRORS, Film, read_film
+from hoichan.analysis.films import Film
+from hoichan.analysis.imaging import DECODING_ERRORS, read_film
 from hoichan.analysis.selection import refusals, select
 from hoichan.analysis.versions import Version
 from hoichan.analysis.volume_selection import choose

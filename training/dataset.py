@@ -22,8 +22,9 @@ from PIL import Image, ImageDraw
 from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 
+from hoichan.analysis.films import Film
 from hoichan.analysis.gate import GATE_CLASSES
-from hoichan.analysis.imaging import Film, read_film, read_picture, stretch, to_model_input
+from hoichan.analysis.imaging import read_film, read_picture, stretch, to_model_input
 from hoichan.errors import InputOutOfDomain
 
 Array = NDArray[np.float32]
@@ -320,7 +321,7 @@ def hippocampus_slices(data: Path, count: int) -> Iterator[Film]:
         start = int(struct.unpack_from("<f", raw, 108)[0])  # vox_offset
         volume = np.frombuffer(raw, dtype=kind, offset=start, count=columns * rows * slices)
         middle = volume.reshape(slices, rows, columns)[slices // 2]
-        yield Film(pixels=stretch(middle.astype(np.float32)), spacing_mm=None)
+        yield Film(grey=stretch(middle.astype(np.float32)), spacing_mm=None)
 
 
 def gate_negatives(films: Array, data: Path, *, count: int, seed: int) -> tuple[Array, NDArray[np.int64]]:
@@ -349,7 +350,7 @@ def gate_negatives(films: Array, data: Path, *, count: int, seed: int) -> tuple[
                 chosen = foreign[int(rng.integers(len(foreign)))].pixels
                 picture = np.rot90(chosen, k=int(rng.integers(0, 4)))
             pictures.append(
-                to_model_input(Film(pixels=np.ascontiguousarray(picture), spacing_mm=None), size)[0]
+                to_model_input(Film(grey=np.ascontiguousarray(picture), spacing_mm=None), size)[0]
             )
             classes.append(kind)
     return np.stack(pictures), np.array(classes, dtype=np.int64)

@@ -25,8 +25,9 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from torch import Tensor, nn
 
+from hoichan.analysis.films import Film
 from hoichan.analysis.gate import GATE_CLASSES
-from hoichan.analysis.imaging import Film, read_film, read_picture, to_model_input
+from hoichan.analysis.imaging import read_film, read_picture, to_model_input
 from hoichan.codes import FINDINGS as TERMS
 from hoichan.types import Tier
 from training.dataset import FINDINGS, Array, drawing, load_films, load_split

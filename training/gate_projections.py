@@ -23,8 +23,9 @@ from PIL import Image
 from scipy import ndimage
 
 from hoichan.adapters.onnx_sessions import open_session
+from hoichan.analysis.films import Film
 from hoichan.analysis.gate import GATE_CLASSES, check_pixels
-from hoichan.analysis.imaging import Film, to_model_input
+from hoichan.analysis.imaging import to_model_input
 from hoichan.analysis.manifests import load
 from hoichan.errors import InputOutOfDomain
 
@@ -125,7 +126,7 @@ def films(seen: Array) -> Iterator[tuple[str, Film]]:
         part = inside[int(height * top) : int(height * bottom), int(width * side) : int(width * (1 - side))]
         level = np.clip(part / np.percentile(part, 99.7), 0, 1)
         for bend in BENDS:
-            yield name, Film(pixels=np.ascontiguousarray(level**bend, dtype=np.float32), spacing_mm=None)
+            yield name, Film(grey=np.ascontiguousarray(level**bend, dtype=np.float32), spacing_mm=None)
 
 
 def count(body: Body, package: Path, pictures: Path | None = None) -> dict[str, object]:

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hoichan.analysis.films import Film
 from hoichan.analysis.gate import GATE_CLASSES
-from hoichan.analysis.imaging import Film, to_model_input
+from hoichan.analysis.imaging import to_model_input
 from training.dataset import (
     DRAWINGS,
     HELD_OUT_DRAWINGS,
@@ -65,7 +66,7 @@ def gate_report(score: Scorer, data: Path, films: dict[str, Array], point: float
 
     def squares(pictures: list[Array]) -> Array:
         return np.stack(
-            [to_model_input(Film(pixels=np.ascontiguousarray(p), spacing_mm=None), size)[0] for p in pictures]
+            [to_model_input(Film(grey=np.ascontiguousarray(p), spacing_mm=None), size)[0] for p in pictures]
         )
 
     test = films["test"][:, 0]

@@ -18,8 +18,9 @@ from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
 
 from hoichan.adapters.films_read import FilmsRead
+from hoichan.analysis.films import Film
 from hoichan.analysis.gate import check_gate, check_pixels
-from hoichan.analysis.imaging import DECODING_ERRORS, Film, film_map, read_film, to_model_input
+from hoichan.analysis.imaging import DECODING_ERRORS, film_map, read_film, to_model_input
 from hoichan.analysis.manifests import Scores
 from hoichan.errors import InputOutOfDomain, RunnerFailed
 from hoichan.ports import Clock

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from hoichan.analysis.imaging import Film
+    from hoichan.analysis.films import Film
 
-PIXELS_OF_A_FILM = 12_000_000  # a detector of 3,000 x 4,000; 48 MB as a film
+PIXELS_OF_A_FILM = 12_000_000  # a detector of 3,000 x 4,000; 48 MB when laid out
 
 _Key = tuple[str, int, int, int, int]
 
@@ -45,10 +45,9 @@ class FilmsRead:
                 self._films.move_to_end(key)
                 return film
         film = decode(path)
-        film.pixels.flags.writeable = False
         with self._lock:
             self._films[key] = film
-            while sum(one.pixels.size for one in self._films.values()) > self._most:
+            while sum(one.rows * one.columns for one in self._films.values()) > self._most:
                 self._films.popitem(last=False)
         return film
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hoichan.analysis.imaging import Film
+from hoichan.analysis.films import Film
 from hoichan.errors import InputOutOfDomain
 from hoichan.types import RefusalCode
 
@@ -31,7 +31,7 @@ def check_pixels(film: Film) -> None:
     """
     if max(film.rows, film.columns) > LARGEST_RATIO * min(film.rows, film.columns):
         raise InputOutOfDomain(RefusalCode.NOT_FRONTAL_CHEST, "looks=other_object by its shape")
-    look = film.pixels[:: max(1, film.rows // 256), :: max(1, film.columns // 256)]
+    look = film.every(max(1, film.rows // 256), max(1, film.columns // 256))
     if not np.isfinite(look).all() or float(look.std()) < MINIMUM_DEVIATION:
         raise InputOutOfDomain(RefusalCode.PIXELS_OUT_OF_RANGE, "The film is empty")
     if np.count_nonzero(np.bincount((look * 255).astype(np.uint8).reshape(-1))) < MINIMUM_LEVELS:

@@ -29,7 +29,8 @@ from pydicom.multival import MultiValue
 from pydicom.pixels.processing import apply_modality_lut, apply_voi
 from pydicom.pixels.utils import pixel_array
 
-from hoichan.analysis.levels import Counts, Levels, levels_of, percentiles, share
+from hoichan.analysis.films import Film
+from hoichan.analysis.levels import Counts, Levels, percentiles, share
 from hoichan.errors import InputOutOfDomain
 from hoichan.types import RefusalCode
 
@@ -41,31 +42,13 @@ MINIMUM_SIDE = 64  # pixels; less is a thumbnail, not a film
 STRETCH_PERCENTILES = (0.5, 99.5)  # of the grey levels that become 0 and 1
 USABLE_SPREAD = 0.05  # a window that leaves the middle 90 % of a film within 5 % of the scale shows nothing
 USABLE_UNCLIPPED = 0.25  # and one that clips three quarters of the film does not either
+GLANCED_SPREAD, GLANCED_UNCLIPPED = 2 * USABLE_SPREAD, 0.4  # at a glance; what has less is counted in full
 
 # What pydicom and its decoders raise on damaged headers and pixels (seen on fuzzed and truncated objects).
 DECODING_ERRORS = (
     ArithmeticError, AttributeError, BytesLengthException, EOFError, LookupError, MemoryError,
     NotImplementedError, OSError, RuntimeError, TypeError, ValueError, struct.error, zlib.error,
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Film:
-    """One grey image on its stored grid."""
-
-    pixels: Array  # (rows, columns) float32, 0..1, bright = dense
-    spacing_mm: tuple[float, float] | None  # between rows, between columns; None when absent or not positive
-    warnings: tuple[str, ...] = ()  # stable codes of header values that were not obeyed
-
-    @property
-    def rows(self) -> int:
-        """(0028,0010)."""
-        return int(self.pixels.shape[0])
-
-    @property
-    def columns(self) -> int:
-        """(0028,0011)."""
-        return int(self.pixels.shape[1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,15 +69,15 @@ def read_film(dataset: Dataset, frame_number: int = 1) -> Film:
     """
     warnings: list[str] = []
     with _quiet():
-        levels = levels_of(_stored_pixels(dataset, frame_number))
+        levels = Levels(_stored_pixels(dataset, frame_number))
         values = _modality_values(levels.values, dataset, warnings)
         padding = _padding_mask(levels, dataset)
-        shown = _presentation_values(values, dataset, padding, levels.counts, warnings)
+        shown = _presentation_values(values, dataset, padding, levels, warnings)
     if dataset.get("PhotometricInterpretation") == "MONOCHROME1":  # lowest value is white
         shown = 1.0 - shown
     shown[padding] = 0.0
     return Film(
-        pixels=levels.laid_out(np.ascontiguousarray(shown, dtype=np.float32)),
+        grey=levels.shown_as(shown),
         spacing_mm=_spacing(dataset, warnings),
         warnings=tuple(dict.fromkeys(warnings)),
     )
@@ -116,7 +99,7 @@ def read_picture(path: Path) -> Film:
                 pixels = np.asarray(picture.convert("L"), dtype=np.float32) / 255.0
     except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError) as error:
         raise InputOutOfDomain(RefusalCode.UNDECODABLE_PIXELS) from error
-    return Film(pixels=np.ascontiguousarray(pixels), spacing_mm=None, warnings=("no_tags",))
+    return Film(grey=np.ascontiguousarray(pixels), spacing_mm=None, warnings=("no_tags",))
 
 
 def to_model_input(film: Film, size: int) -> Array:
@@ -127,10 +110,7 @@ def to_model_input(film: Film, size: int) -> Array:
     are inside its graph, not here.
     """
     place = place_in_square(film.rows, film.columns, size)
-    small = np.asarray(
-        Image.fromarray(film.pixels).resize((place.width, place.height), Image.Resampling.BILINEAR),
-        dtype=np.float32,
-    )
+    small = film.resized(place.width, place.height)
     square = np.zeros((1, 1, size, size), dtype=np.float32)
     square[0, 0, place.top : place.top + place.height, place.left : place.left + place.width] = balance(
         stretch(small)
@@ -224,7 +204,12 @@ def _stored_pixels(dataset: Dataset, frame_number: int) -> Stored:
             raise InputOutOfDomain(RefusalCode.UNDECODABLE_PIXELS, "A colour image, not a grey film")
         if dataset.get("PhotometricInterpretation") not in ("MONOCHROME1", "MONOCHROME2"):
             raise InputOutOfDomain(RefusalCode.UNDECODABLE_PIXELS, "Photometric interpretation is not grey")
-        stored = pixel_array(dataset, index=frame_number - 1)
+        stored = pixel_array(
+            dataset,
+            index=frame_number - 1,
+            view_only=int(dataset.get("NumberOfFrames") or 1) == 1,  # a view holds all frames in memory
+            correct_unused_bits=int(dataset.PixelRepresentation) != 0,  # others: `_stored_bits`, where needed
+        )
         if stored.shape != (rows, columns):
             raise InputOutOfDomain(RefusalCode.UNDECODABLE_PIXELS, "Pixel data is not rows x columns")
         return _stored_bits(stored, dataset)
@@ -268,14 +253,14 @@ def _padding_mask(levels: Levels, dataset: Dataset) -> NDArray[np.bool_]:
         return none
     high = high if isinstance(high, int) else low
     mask = (stored >= min(low, high)) & (stored <= max(low, high))
-    return none if levels.share(mask) > 0.9 else mask
+    return none if not mask.any() or levels.share(mask) > 0.9 else mask
 
 
 def _presentation_values(
     values: Stored,
     dataset: Dataset,
     padding: NDArray[np.bool_],
-    counts: Counts | None,
+    levels: Levels,
     warnings: list[str],
 ) -> Array:
     """VOI LUT or window to 0..1; percentiles where the header gives none that shows the film."""
@@ -290,11 +275,14 @@ def _presentation_values(
             shown = _windowed(values, dataset)
     except DECODING_ERRORS:
         warnings.append("voi_unusable")
-    if shown is not None and _shows_film(shown[~padding], None if counts is None else counts[~padding]):
+    if shown is not None and (
+        _shows_film(shown, levels.glance, padding, GLANCED_SPREAD, GLANCED_UNCLIPPED)
+        or _shows_film(shown, levels.counts, padding)
+    ):
         return np.clip(shown, 0.0, 1.0)
     if shown is not None:
         warnings.append("voi_unusable")
-    return stretch(values, padding, counts)
+    return stretch(values, padding, levels.counts)
 
 
 def _lut_bits(bits: int) -> int:
@@ -324,13 +312,20 @@ def _first(value: object) -> float:
     return float(chosen)  # type: ignore[arg-type]
 
 
-def _shows_film(shown: Array, counts: Counts | None) -> bool:
+def _shows_film(
+    shown: Array,
+    counts: Counts | None,
+    padding: NDArray[np.bool_],
+    spread: float = USABLE_SPREAD,
+    unclipped: float = USABLE_UNCLIPPED,
+) -> bool:
     """Whether a window leaves something to see: spread grey levels, not nearly all black or white."""
-    if shown.size == 0 or not np.isfinite(shown).all():
+    seen, of_seen = shown[~padding], None if counts is None else counts[~padding]
+    if seen.size == 0 or not np.isfinite(seen).all() or (of_seen is not None and not of_seen.any()):
         return False
-    low, high = percentiles(np.clip(shown, 0.0, 1.0), counts, (5, 95))
-    unclipped = share((shown > 0.0) & (shown < 1.0), counts)
-    return bool(high - low >= USABLE_SPREAD and unclipped >= USABLE_UNCLIPPED)
+    low, high = percentiles(np.clip(seen, 0.0, 1.0), of_seen, (5, 95))
+    inside = share((seen > 0.0) & (seen < 1.0), of_seen)
+    return bool(high - low >= spread and inside >= unclipped)
 
 
 def _spacing(dataset: Dataset, warnings: list[str]) -> tuple[float, float] | None:

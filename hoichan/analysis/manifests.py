@@ -22,7 +22,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 import hoichan
 from hoichan.analysis.acceptance import Gates
-from hoichan.analysis.imaging import Film, read_picture
+from hoichan.analysis.films import Film
+from hoichan.analysis.imaging import read_picture
 from hoichan.codes import FINDINGS
 from hoichan.errors import InputOutOfDomain, ManifestInvalid, ModelError
 from hoichan.types import Calibration, InputSpec, ModelManifest, Output, Sha256, Tier

@@ -12,7 +12,8 @@ from PIL import Image
 
 from hoichan.adapters.runner_kserve import KserveRunner
 from hoichan.adapters.runner_onnx import OnnxRunner
-from hoichan.analysis.imaging import Film, read_picture
+from hoichan.analysis.films import Film
+from hoichan.analysis.imaging import read_picture
 from hoichan.errors import InputOutOfDomain, RunnerFailed
 from hoichan.settings import RemoteModel
 from hoichan.testing.kserve import model_server
@@ -155,6 +156,6 @@ def test_an_instance_of_another_study_is_a_failure(runner_of, shelf, study):
 
 
 def test_a_score_has_no_gate_applied(runner_of, shelf):
-    film = Film(pixels=np.random.default_rng(0).random((96, 96), dtype=np.float32), spacing_mm=None)
+    film = Film(grey=np.random.default_rng(0).random((96, 96), dtype=np.float32), spacing_mm=None)
     scores = runner_of("plain").score(manifest_in(shelf, "plain", gate=0.999), film)
     assert 0 < scores.gate[0] < 0.999

@@ -133,7 +133,7 @@ def test_every_map_explains_its_score(manifest, runner, public):
     square = film.pixels[:1800, :1800]
     biases = []
     for pixels in (square, np.clip(square + rng.normal(0, 0.05, square.shape), 0, 1).astype(np.float32)):
-        scores = runner.score(manifest, type(film)(pixels=np.ascontiguousarray(pixels), spacing_mm=None))
+        scores = runner.score(manifest, type(film)(grey=np.ascontiguousarray(pixels), spacing_mm=None))
         biases.append([scores.logits[o.name] - float(scores.maps[o.name].mean()) for o in manifest.outputs])
     np.testing.assert_allclose(biases[0], biases[1], atol=0.15)  # the map was smoothed on its way to the film
 
@@ -166,7 +166,7 @@ def test_the_chest_itself_is_refused_when_it_is_turned(manifest, runner, public,
     film = read(public / "RG1_UNCR.dcm")
     pixels = {"upside down": film.pixels[::-1], "inverted": 1 - film.pixels}.get(turn)
     pixels = np.ascontiguousarray(np.rot90(film.pixels, k=turn) if pixels is None else pixels)
-    scores = runner.score(manifest, type(film)(pixels=pixels, spacing_mm=None))
+    scores = runner.score(manifest, type(film)(grey=pixels, spacing_mm=None))
     with pytest.raises(InputOutOfDomain, match="inverted" if turn == "inverted" else "not_upright"):
         check_gate(scores.gate, manifest.accepts.gate_operating_point)
 

@@ -10,7 +10,8 @@ import pytest
 
 from hoichan.adapters.runner_monai import _without_files
 from hoichan.analysis.bundles import read_config
-from hoichan.analysis.imaging import Film, balance, to_model_input
+from hoichan.analysis.films import Film
+from hoichan.analysis.imaging import balance, to_model_input
 from hoichan.analysis.volumes import normalise
 
 torch = pytest.importorskip("torch", reason="torch is not installed: make test-train installs it")
@@ -48,7 +49,7 @@ def test_a_film_is_scaled_as_monai_and_torch_scale_it(shape):
     rng = np.random.default_rng(shape[0])
     y, x = np.mgrid[0 : shape[0], 0 : shape[1]].astype(np.float32) / max(shape)
     pixels = (0.5 + 0.4 * np.sin(9 * x) * np.cos(7 * y) + rng.normal(0, 0.03, shape)).astype(np.float32)
-    served = to_model_input(Film(pixels=pixels.clip(0, 1), spacing_mm=None), SIZE)[0]
+    served = to_model_input(Film(grey=pixels.clip(0, 1), spacing_mm=None), SIZE)[0]
     np.testing.assert_allclose(served, by_monai(pixels.clip(0, 1)), atol=1e-3)
 
 

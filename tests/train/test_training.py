@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hoichan.analysis.films import Film
 from hoichan.analysis.gate import GATE_CLASSES
-from hoichan.analysis.imaging import Film, to_model_input
+from hoichan.analysis.imaging import to_model_input
 
 torch = pytest.importorskip("torch", reason="torch is not installed: make test-train installs it")
 
@@ -108,7 +109,7 @@ def test_the_input_of_training_is_the_input_of_the_service(tmp_path):
     picture = export.chest_phantom()
     Image.fromarray(picture).save(tmp_path / "film.png")
     loaded = dataset.load_films([tmp_path / "film.png"], SIZE)
-    service = to_model_input(Film(pixels=picture.astype(np.float32) / 255, spacing_mm=None), SIZE)
+    service = to_model_input(Film(grey=picture.astype(np.float32) / 255, spacing_mm=None), SIZE)
     np.testing.assert_array_equal(loaded, service)
 
 

@@ -12,7 +12,7 @@ from pydicom import dcmread
 from hoichan.adapters.encoder import DocumentEncoder
 from hoichan.adapters.film_runner import _film
 from hoichan.adapters.films_read import FilmsRead
-from hoichan.analysis.imaging import Film
+from hoichan.analysis.films import Film
 from hoichan.errors import InputOutOfDomain
 from hoichan.settings import Settings
 from hoichan.testing import FolderOfFilms, a_film, a_report, a_study, as_bytes
@@ -28,7 +28,7 @@ class Decoder:
     def __call__(self, path) -> Film:
         self.calls.append(path.name)
         grey = path.read_bytes()[0] / 255
-        return Film(pixels=np.full((10, 10), grey, dtype=np.float32), spacing_mm=None)
+        return Film(grey=np.full((10, 10), grey, dtype=np.float32), spacing_mm=None)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from hoichan.adapters.runner_onnx import OnnxRunner
-from hoichan.analysis.imaging import Film
+from hoichan.analysis.films import Film
 from hoichan.errors import InputOutOfDomain, RunnerFailed
 from hoichan.testing.reports import a_film, a_manifest, a_study, as_bytes
 from hoichan.types import RefusalCode
@@ -92,7 +92,7 @@ def test_maps_cover_the_stored_image_and_not_the_padding(runner, study):
 
 
 def test_without_padding_the_map_still_sums_to_the_logit(runner):
-    film = Film(pixels=np.random.default_rng(0).random((256, 256), dtype=np.float32), spacing_mm=None)
+    film = Film(grey=np.random.default_rng(0).random((256, 256), dtype=np.float32), spacing_mm=None)
     scores = runner.score(manifest("plain"), film)
     for name in NAMES:
         assert scores.maps[name].mean() == pytest.approx(scores.logits[name], abs=1e-3)

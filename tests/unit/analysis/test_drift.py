@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hoichan.analysis.drift import State, compare, compare_shares, film_figures, ks_distance, psi
-from hoichan.analysis.imaging import Film
+from hoichan.analysis.films import Film
 
 
 def test_the_distance_is_that_of_the_textbook():
@@ -73,10 +73,10 @@ def test_shares():
 
 def test_figures_of_a_film():
     ramp = np.tile(np.linspace(0, 1, 201, dtype=np.float32), (100, 1))
-    figures = film_figures(Film(pixels=ramp, spacing_mm=None))
+    figures = film_figures(Film(grey=ramp, spacing_mm=None))
     assert figures["brightness"] == pytest.approx(0.5)
     assert figures["sharpness"] == pytest.approx(1 / 200)
     assert figures["dark"] == pytest.approx(0.05, abs=0.005)
     assert (figures["aspect"], figures["megapixels"]) == (pytest.approx(100 / 201), pytest.approx(0.0201))
-    large = film_figures(Film(pixels=np.zeros((4000, 3000), dtype=np.float32), spacing_mm=None))
+    large = film_figures(Film(grey=np.zeros((4000, 3000), dtype=np.float32), spacing_mm=None))
     assert (large["contrast"], large["dark"]) == (0.0, 1.0)

@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
+from hoichan.analysis.films import Film
 from hoichan.analysis.gate import GATE_CLASSES, check_gate, check_pixels
-from hoichan.analysis.imaging import Film
 from hoichan.codes import LOOKS, REFUSALS, refusal_words
 from hoichan.errors import InputOutOfDomain
 from hoichan.types import RefusalCode
 
 
 def film(pixels):
-    return Film(pixels=np.asarray(pixels, dtype=np.float32), spacing_mm=None)
+    return Film(grey=np.asarray(pixels, dtype=np.float32), spacing_mm=None)
 
 
 @pytest.mark.parametrize(

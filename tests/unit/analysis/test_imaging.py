@@ -12,8 +12,8 @@ from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag
 from pydicom.uid import RLELossless
 
+from hoichan.analysis.films import Film
 from hoichan.analysis.imaging import (
-    Film,
     balance,
     film_map,
     place_in_square,
@@ -238,7 +238,7 @@ def test_a_picture_that_is_none_is_refused(tmp_path):
 
 
 def film_of(pixels: np.ndarray) -> Film:
-    return Film(pixels=pixels.astype(np.float32), spacing_mm=None)
+    return Film(grey=pixels.astype(np.float32), spacing_mm=None)
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(200, 200), (300, 150), (150, 300), (64, 1000), (1955, 1841)])

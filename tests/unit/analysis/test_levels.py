@@ -8,7 +8,7 @@ from pydicom import Dataset
 from pydicom.sequence import Sequence
 
 from hoichan.analysis.imaging import read_film, stretch
-from hoichan.analysis.levels import AT_A_TIME, levels_of, percentiles
+from hoichan.analysis.levels import AT_A_TIME, Levels, percentiles
 from tests.unit.analysis.images import image
 
 ROWS, COLUMNS = 300, 257  # more pixels than are counted at a time, and no round number of them
@@ -77,19 +77,22 @@ def test_bytes_and_negative_values_are_counted_too():
 def test_levels_are_the_values_with_their_counts(dtype):
     pixels = grain(dtype, 3, 120)
     assert pixels.size > AT_A_TIME
-    found = levels_of(pixels)
+    found = Levels(pixels)
     values, counts = np.unique(pixels, return_counts=True)
     order = np.argsort(found.values)
-    np.testing.assert_array_equal(found.values[order], values)
-    np.testing.assert_array_equal(found.counts[order], counts)
-    np.testing.assert_array_equal(found.laid_out(found.values.astype(np.float32)), pixels)
+    there = found.counts[order] > 0
+    np.testing.assert_array_equal(found.values[order][there], values)
+    np.testing.assert_array_equal(found.counts[order][there], counts)
+    shown = found.shown_as(found.values.astype(np.float32))
+    np.testing.assert_array_equal(shown.whole(), pixels)
+    np.testing.assert_array_equal(shown.part(slice(3, 90, 7), slice(None, None, 5)), pixels[3:90:7, ::5])
     assert found.share(found.values > 60) == (pixels > 60).mean()
 
 
 @pytest.mark.parametrize("dtype", ["u4", "f4"])
 def test_what_cannot_be_counted_is_every_pixel(dtype):
     pixels = grain(dtype)
-    found = levels_of(pixels)
+    found = Levels(pixels)
     assert found.counts is None and found.values is pixels
     assert found.share(pixels > 2000) == (pixels > 2000).mean()
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hoichan.analysis.imaging import Film
+from hoichan.analysis.films import Film
 from hoichan.analysis.manifests import CARD_SECTIONS, Scores, discover, load, shelf_roots, verify
 from hoichan.errors import ManifestInvalid, RunnerFailed
 from hoichan.types import ModelManifest, Tier
