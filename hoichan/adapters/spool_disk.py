@@ -74,7 +74,7 @@ class DiskSpool:
                 (root / name).mkdir(parents=True, exist_ok=True)
             probe = root / "part" / f"{uuid.uuid4().hex}.part"
             probe.touch()
-            probe.unlink()
+            probe.unlink(missing_ok=True)  # a sweep may have been faster
             sync_folder(root)
         except OSError as error:
             if error.errno in _NO_ROOM and (root / _FOLDERS[-1]).is_dir():
@@ -88,9 +88,8 @@ class DiskSpool:
 
         What a living process writes is left alone. Raises StorageUnusable.
         """
-        left = 0
+        left = self.sweep_unfinished()
         try:
-            left += self._parts.sweep()
             for folder in (self._root / "open").iterdir():
                 for mark in folder.iterdir():
                     if self._is_lost(mark):
@@ -101,6 +100,16 @@ class DiskSpool:
         except OSError as error:
             raise StorageUnusable(f"The spool {self._root} cannot be swept ({error.strerror}).") from error
         return left
+
+    def sweep_unfinished(self) -> int:
+        """Removes unfinished files whose writers are dead, and returns their number; at any time.
+
+        A writer holds the lock of its file until the system has ended it. Raises StorageUnusable.
+        """
+        try:
+            return self._parts.sweep()
+        except OSError as error:
+            raise StorageUnusable(f"The spool {self._root} cannot be swept ({error.strerror}).") from error
 
     def _is_lost(self, mark: Path) -> bool:
         """Whether the association of a mark cannot be alive: its process is gone, or it is too old."""

@@ -343,6 +343,37 @@ def test_a_sweep_leaves_alone_what_a_living_process_does(root):
     assert files(root, "part") == files(root, "open") == []
 
 
+def test_a_spool_can_be_opened_while_another_process_sweeps(root):
+    first, opened = DiskSpool(root), threading.Event()
+
+    def sweep():
+        while not opened.is_set():
+            first.sweep_unfinished()
+
+    sweeper = threading.Thread(target=sweep)
+    sweeper.start()
+    try:
+        for _ in range(300):
+            DiskSpool(root)
+    finally:
+        opened.set()
+        sweeper.join()
+
+
+def test_what_died_is_swept_at_any_time_and_marks_stay(root):
+    spool = DiskSpool(root)
+    study = store(spool).study_instance_uid
+    (root / "part" / "abandoned.part").write_bytes(b"half")
+    mark = root / "open" / study / "1-another"
+    mark.parent.mkdir()
+    mark.touch()
+    with (root / "part" / "written.part").open("xb") as written:
+        fcntl.flock(written, fcntl.LOCK_EX)
+        assert spool.sweep_unfinished() == 1
+    assert files(root, "part") == ["part/written.part"] and mark.exists()
+    assert len(spool.listing(study)) == 1
+
+
 def test_an_own_mark_survives_a_sweep_of_the_same_process(root):
     spool = DiskSpool(root)
     study = store(spool).study_instance_uid

@@ -34,6 +34,16 @@ def test_what_changed_during_the_last_day_is_marked(tmp_path):
     assert list(spool.fresh()) == [stored[0].study_instance_uid]
 
 
+def test_only_the_last_minutes_are_marked_where_that_is_asked(tmp_path):
+    spool = DiskSpool(tmp_path)
+    stored = [store(spool, name) for name in ("now", "an hour ago")]
+    spool.take_fresh()
+    old = time.time() - 3600
+    os.utime(spool.file(stored[1].path).parent, (old, old))
+    assert mark_recent(tmp_path, seconds=600) == 1
+    assert list(spool.fresh()) == [stored[0].study_instance_uid]
+
+
 def test_it_ends_when_the_door_does(tmp_path):
     spool = DiskSpool(tmp_path)
     store(spool, "today")
