@@ -167,12 +167,18 @@ def _knock(stop: threading.Event, port: int, milliseconds: list[float]) -> None:
 def _watch(pid: int, seconds: float) -> list[float]:
     """Memory of the listener and its helpers in MiB, what they share counted once, every few seconds."""
     memory: list[float] = []
-    helpers = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+    helpers = _below(pid)
     deadline = time.monotonic() + seconds
     while (left := deadline - time.monotonic()) > 0:
         time.sleep(min(LOOK_EVERY, left))
         memory.append(sum(map(_proportional, (pid, *helpers))))
     return memory
+
+
+def _below(pid: int | str) -> list[str]:
+    """The processes that a process has started, and those that they have."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+    return [*children, *(one for child in children for one in _below(child))]
 
 
 def _proportional(pid: int | str) -> float:

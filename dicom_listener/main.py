@@ -11,13 +11,14 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import structlog
 
+from dicom_listener.crew import Crew
 from dicom_listener.helper import serve
 from dicom_listener.limits import Turns
-from dicom_listener.processes import forked
 from dicom_listener.scp import TURNS, Door
 from hoichan import __version__, settings
 from hoichan.adapters import logs
@@ -29,6 +30,10 @@ from hoichan.meters import Tally
 
 log = structlog.get_logger()
 
+LATELY_SECONDS = (
+    600.0  # a helper's death is known at once; a clock may be set back, a dying disk take its time
+)
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs until SIGTERM, SIGINT or the end of the lifeline. Exit code 0, or 2 when it cannot start."""
@@ -39,15 +44,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(number, lambda *_: stop.set())
     try:
         chosen = settings.load(options.config, data_dir=options.data_dir)
-        helpers = forked(  # before the first thread
+        crew = Crew(  # before the first thread
             lambda listener: serve(listener, lambda: _spool(chosen), Turns(TURNS)), chosen.listener.processes
         )
         spool = _spool(chosen)
         left = spool.sweep()
         tally = Tally()
-        door = Door(spool, chosen.listener, tally, helpers)
+        door = Door(spool, chosen.listener, tally, crew.helpers)
         door.open()
-        helpers.wake()
+        crew.helpers.wake()
         gc.collect()
         gc.freeze()  # what was made so far stays: no later collection has to look at it
     except ConfigurationError as error:
@@ -70,6 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         threading.Thread(
             target=_mark_recent, args=(chosen.storage.spool_dir, stop), daemon=True, name="mark-recent"
         ).start()
+        crew.watch(partial(_sweep, spool, chosen.storage.spool_dir, stop), tally)
         if options.stdin_lifeline:
             threading.Thread(target=_follow_lifeline, args=(stop,), daemon=True, name="lifeline").start()
         stop.wait()
@@ -77,6 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     finally:
+        crew.close()
         door.close()
         opened.close()
         log.info("listener_stopped")
@@ -106,6 +113,16 @@ def _mark_recent(spool: Path, stop: threading.Event) -> None:
         log.info("recent_studies_marked", studies=mark_recent(spool, stop))
     except OSError as error:
         log.warning("recent_studies_not_marked", code=type(error).__name__)
+
+
+def _sweep(spool: DiskSpool, folder: Path, stop: threading.Event) -> int:
+    """Removes what a helper that died a moment ago has left; how many unfinished files.
+
+    Its last object may have its name and no mark. Raises StorageUnusable or OSError.
+    """
+    left = spool.sweep_unfinished()
+    mark_recent(folder, stop, seconds=LATELY_SECONDS)
+    return left
 
 
 def _write_ready(path: Path, ports: Mapping[str, int]) -> None:

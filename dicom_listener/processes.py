@@ -1,16 +1,14 @@
 """Other processes of the listener, and which associations they take. What they are told stands in `helper`.
 
-They are forked before the first thread is begun, share what is loaded, and end with the listener. Where one
-dies its associations are aborted, so that their senders try again, and the listener goes on with those that
-are left, by itself where there are none.
+They share what is loaded, and end with the listener. Where one dies its associations are aborted, so that
+their senders try again, and the listener goes on with those that are left, by itself where there are none,
+until its place is taken (`crew`).
 """
 
 from __future__ import annotations
 
-import gc
 import json
 import os
-import signal
 import socket
 import threading
 from collections.abc import Callable, Sequence
@@ -60,6 +58,7 @@ class Helpers:
         self._lock = threading.Lock()
         self._own = 0  # associations that store, here
         self._load = dict.fromkeys(sockets, 0)
+        self._is_closed = False
 
     @property
     def shares(self) -> tuple[int, ...]:
@@ -70,9 +69,26 @@ class Helpers:
     def close(self) -> None:
         """They end; what they have is lost to their senders, as with any end of the listener."""
         with self._lock:
+            self._is_closed = True
             for one in self._load:
                 one.close()
             self._load.clear()
+
+    def join(self, one: socket.socket) -> None:
+        """A new helper has begun: it opens the spool, and takes associations from now on."""
+        with self._lock:
+            if self._is_closed:
+                one.close()
+                return
+            with suppress(OSError):  # it has gone again
+                one.send(b"{}")
+            self._load[one] = 0
+
+    def part(self, one: socket.socket) -> None:
+        """A helper has ended: it gets nothing more. What it had is aborted by whoever waits for it."""
+        with self._lock:
+            self._load.pop(one, None)
+            one.close()
 
     def wake(self) -> None:
         """They open the spool, so that the first association that is handed over does not wait for it."""
@@ -121,10 +137,9 @@ class Helpers:
         except OSError as error:
             log.warning("helper_lost", error=type(error).__name__)
             channel.close()
+            self.part(least)
             with self._lock:
                 self._own += 1
-                if self._load.pop(least, None) is not None:
-                    least.close()
             return None
         return Away(channel, lambda: self._left(least))
 
@@ -183,34 +198,3 @@ class Away:
             if not self._channel.closed:
                 self._channel.close()
                 self._left()
-
-
-def forked(serve: Callable[[socket.socket], None], processes: int | None = None) -> Helpers:
-    """Forks; for a process with one thread. `serve`: what a helper does until its socket has ended.
-
-    `processes`: all together; None: as many as fit.
-    """
-    number, crowd = as_many_as_fit() if processes is None else (processes, None)
-    sockets: list[socket.socket] = []
-    for _ in range(number - 1):
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        if os.fork() == 0:
-            for other in (ours, *sockets):  # else nobody would see the listener's end
-                other.close()
-            _live(serve, theirs)
-        theirs.close()
-        sockets.append(ours)
-    return Helpers(sockets, crowd=crowd)
-
-
-def _live(serve: Callable[[socket.socket], None], listener: socket.socket) -> None:
-    """The life of a helper: never returns."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)  # it ends with its listener
-    gc.freeze()
-    try:
-        serve(listener)
-    except BaseException as error:  # noqa: BLE001 (the outermost of this process)
-        log.error("helper_ended", error=type(error).__name__)
-    finally:
-        os._exit(0)

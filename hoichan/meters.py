@@ -47,6 +47,11 @@ ASSOCIATIONS_REJECTED = Meter(
     help="Associations that the DICOM listener rejected, by reason.",
     labels=("reason",),
 )
+LISTENER_HELPERS = Meter(
+    name="listener_helpers_total",
+    help="Helper processes of the DICOM listener, by what happened to them.",
+    labels=("event",),  # lost | replaced | given_up
+)
 MODEL_RUNS = Meter(
     name="model_runs_total",
     help="Images given to a model, by what came of it.",
@@ -83,6 +88,7 @@ METERS = (
     INSTANCES_FILED,
     BYTES_RECEIVED,
     ASSOCIATIONS_REJECTED,
+    LISTENER_HELPERS,
     MODEL_RUNS,
     INFERENCE_SECONDS,
     REPORTS,

@@ -188,8 +188,20 @@ def test_a_sender_with_a_rate_stays_where_it_is_counted():
         assert helpers.shares == (1, 0)
 
 
-def helpers_of(pid):
+def children_of(pid):
     return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def last_of(pid):
+    """The processes below one that have none below themselves."""
+    return [last for child in children_of(pid) for last in (last_of(child) or [child])]
+
+
+def helpers_of(pid, number=2):
+    """The helpers of a listener, once there are so many."""
+    return wait_until(
+        lambda: len(found := last_of(pid)) == number and found, seconds=SECONDS, what=f"{number} helpers"
+    )
 
 
 def is_gone(pid):

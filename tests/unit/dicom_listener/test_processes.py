@@ -7,7 +7,7 @@ from multiprocessing.connection import Connection
 import pytest
 
 from dicom_listener.lane import Step
-from dicom_listener.processes import Helpers, as_many_as_fit, forked
+from dicom_listener.processes import Helpers, as_many_as_fit
 from dicom_listener.statuses import Answer
 
 AGREED = {"title": "CT", "contexts": {"1": ["1.2", "1.2.840.10008.1.2"]}, "unmarked": []}
@@ -163,5 +163,36 @@ def test_without_a_bound_there_is_no_crowd():
         assert not made.is_crowded and made.has_room
 
 
-def test_one_process_has_no_helpers():
-    assert forked(print, 1).shares == (0,)
+def test_one_that_joins_opens_the_spool_and_takes_its_share():
+    with helpers(0) as (made, _), connection() as wire:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            made.count(2)
+            assert not made.has_room
+            made.join(ours)
+            assert theirs.recv(1 << 17) == b"{}"
+            assert made.has_room and made.take(wire, AGREED, b"") is not None
+            assert made.shares == (1, 1)
+
+
+def test_one_that_parts_gets_nothing_more_and_what_it_had_is_counted_no_more():
+    with helpers() as (made, (end,)), connection() as wire:
+        made.count(2)
+        away = made.take(wire, AGREED, b"")
+        (ours,) = made._load
+        made.part(ours)
+        made.part(ours)
+        assert made.shares == (1,) and made.take(wire, AGREED, b"") is None
+        away.close()
+        assert made.shares == (1,)
+        with taken(end):
+            assert end.recv(1) == b""
+
+
+def test_who_joins_after_the_end_hears_the_end():
+    with helpers() as (made, _):
+        made.close()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            made.join(ours)
+            assert theirs.recv(1) == b"" and made.shares == (0,)
