@@ -3,12 +3,17 @@
 The reference is the first four weeks in which this version answered at this site; the week is the last one
 that is over, Monday to Sunday in site time. For everybody and for each sender: films (brightness and others),
 scores by finding, the share of positives, refusals, overrides by doctors, and hours to the signature.
+
+Both are read a day at a time, and of each number only itself is kept, so a version that answered for years
+costs what five weeks cost.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from array import array
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Any
 
@@ -32,10 +37,24 @@ class _Value:
     """One number of one study."""
 
     measure: str
-    at: datetime
     sender: str
     value: float
     is_share: bool = False  # 0 or 1, counted rather than spread
+
+
+@dataclass(slots=True)
+class _Held:
+    """One measure of one sender: the reference and the week."""
+
+    reference: array[float] = field(default_factory=lambda: array("d"))
+    week: array[float] = field(default_factory=lambda: array("d"))
+    is_share: bool = False
+
+    def drift(self) -> Drift:
+        before, now = self.reference, self.week
+        if self.is_share:
+            return compare_shares((int(sum(before)), len(before)), (int(sum(now)), len(now)))
+        return compare(before, now)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,43 +87,44 @@ class Drifting:
 
     def judge(self, used: InUse, monday: date) -> list[DriftRow]:
         """Every measure of one week, for everybody and each sender."""
-        begin = datetime.combine(monday, time(), tzinfo=self.zone).astimezone(UTC)
-        values = list(self._values(used))
-        if not values:
+        first = self.evidence.first_answer(used.version)
+        if first is None:
             return []
-        first = min(one.at for one in values)
-        until = min(first + REFERENCE, begin)
-        found = []
-        for sender in [EVERYBODY, *sorted({one.sender for one in values})]:
-            mine = [one for one in values if sender in {EVERYBODY, one.sender}]
-            for measure in sorted({one.measure for one in mine}):
-                some = [one for one in mine if one.measure == measure]
-                drift = _held(
-                    [one for one in some if one.at < until],
-                    [one for one in some if begin <= one.at < begin + WEEK],
-                )
-                found.append(
-                    DriftRow(sender=sender, measure=measure, version=used.version.version, drift=drift)
-                )
-        return found
+        begin = datetime.combine(monday, time(), tzinfo=self.zone).astimezone(UTC)
+        held: dict[tuple[str, str], _Held] = defaultdict(_Held)  # by sender and measure
+        for one in self._values(used, first, min(first + REFERENCE, begin)):
+            for kept in _kept(held, one):
+                kept.reference.append(one.value)
+        for one in self._values(used, max(first, begin), begin + WEEK):
+            for kept in _kept(held, one):
+                kept.week.append(one.value)
+        return [
+            DriftRow(sender=sender, measure=measure, version=used.version.version, drift=kept.drift())
+            for (sender, measure), kept in sorted(held.items(), key=lambda one: one[0])
+        ]
 
-    def _values(self, used: InUse) -> Iterable[_Value]:
+    def _values(self, used: InUse, since: datetime, until: datetime) -> Iterator[_Value]:
+        """The numbers of the reports of these days; of an image with several answers the last one's."""
+        seen: set[int] = set()
+        for begin, end in reversed(list(_days(since, until))):
+            yield from self._of_a_day(used, begin, end, seen)
+
+    def _of_a_day(self, used: InUse, since: datetime, until: datetime, seen: set[int]) -> Iterator[_Value]:
         manifest = used.version.film
         held = used.thresholds or thresholds_of(manifest)
-        answers = self.evidence.answers(used.version)
-        if not answers:
-            return
-        since = min(one.at for one in answers)
-        refused = self.evidence.refusals(manifest.algorithm_name, since=since)
-        signed = self.evidence.signed(since=since)
-        films = self.evidence.figures(since=since)
+        answers = self.evidence.answers(used.version, since=since, until=until)
+        refused = self.evidence.refusals(manifest.algorithm_name, since=since, until=until)
+        signed = self.evidence.signed(since=since, until=until)
+        films = self.evidence.figures(since=since, until=until)
         uids = {a.study_instance_uid for a in answers} | {r.study_instance_uid for r in refused}
         facts = self.evidence.facts(uids | {uid for uid, _, _ in films} | set(signed))
         senders: Mapping[str, str] = {uid: one.sender for uid, one in facts.items()}
         for answer in answers:
             uid = answer.study_instance_uid
-            if uid not in facts:
+            image = hash((uid, answer.sop_instance_uid))
+            if uid not in facts or image in seen:
                 continue
+            seen.add(image)
             one = facts[uid]
             for output in manifest.outputs:
                 logit = answer.logits.get(output.name)
@@ -113,24 +133,22 @@ class Drifting:
                 key = output.finding_key
                 score = probability(float(logit), held.calibration[key])
                 point = next(r.operating_point for r in held.rules[key] if r.fits(one.sex, one.age_years))
-                yield _Value(measure=f"score:{key}", at=answer.at, sender=one.sender, value=score)
+                yield _Value(measure=f"score:{key}", sender=one.sender, value=score)
                 positive = float(score >= point)
-                yield _Value(
-                    measure=f"positive:{key}", at=answer.at, sender=one.sender, value=positive, is_share=True
-                )
+                yield _Value(measure=f"positive:{key}", sender=one.sender, value=positive, is_share=True)
         for no in refused:
             sender = senders.get(no.study_instance_uid, "")
-            yield _Value(measure="refused", at=no.at, sender=sender, value=float(no.refused), is_share=True)
-        for uid, at, figures in films:
+            yield _Value(measure="refused", sender=sender, value=float(no.refused), is_share=True)
+        for uid, _, figures in films:
             for name, value in figures.items():
-                yield _Value(measure=f"input:{name}", at=at, sender=senders.get(uid, ""), value=value)
+                yield _Value(measure=f"input:{name}", sender=senders.get(uid, ""), value=value)
         for uid, review in signed.items():
             at, sender = review.reported_at, senders.get(uid, "")
             hours = (review.review.signed_at - at).total_seconds() / 3600
-            yield _Value(measure="hours_to_review", at=at, sender=sender, value=hours)
+            yield _Value(measure="hours_to_review", sender=sender, value=hours)
             if review.judged:
                 changed = float(review.overridden > 0)
-                yield _Value(measure="overridden", at=at, sender=sender, value=changed, is_share=True)
+                yield _Value(measure="overridden", sender=sender, value=changed, is_share=True)
 
 
 def as_line(row: DriftRow) -> dict[str, Any]:
@@ -151,8 +169,16 @@ def as_line(row: DriftRow) -> dict[str, Any]:
     }
 
 
-def _held(reference: list[_Value], week: list[_Value]) -> Drift:
-    before, now = [one.value for one in reference], [one.value for one in week]
-    if any(one.is_share for one in (*reference, *week)):
-        return compare_shares((int(sum(before)), len(before)), (int(sum(now)), len(now)))
-    return compare(before, now)
+def _kept(held: dict[tuple[str, str], _Held], one: _Value) -> list[_Held]:
+    """Where a number is kept: for everybody and, where its sender is known, for that one."""
+    found = [held[sender, one.measure] for sender in sorted({EVERYBODY, one.sender})]
+    for kept in found:
+        kept.is_share = one.is_share
+    return found
+
+
+def _days(since: datetime, until: datetime) -> Iterator[tuple[datetime, datetime]]:
+    while since < until:
+        end = min(since + timedelta(days=1), until)
+        yield since, end
+        since = end

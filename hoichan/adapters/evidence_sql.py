@@ -82,8 +82,39 @@ class EvidenceSql:
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
 
-    def answers(self, version: Version, *, since: datetime | None = None) -> list[Answer]:
-        """What a version answered, live or in shadow; of each image the latest."""
+    def first_answer(self, version: Version) -> datetime | None:
+        """When a version answered first, live or in shadow; None: never."""
+        shadow = (
+            sa.select(sa.func.min(reports.c.created_at))
+            .join(shadow_results, shadow_results.c.report_uid == reports.c.report_uid)
+            .where(shadow_results.c.digest == version.digest, shadow_results.c.outcome == ANSWERED)
+        )
+        live = (
+            sa.select(results.c.algorithm_version, sa.func.min(reports.c.created_at).label("at"))
+            .join(reports, reports.c.report_uid == results.c.report_uid)
+            .where(
+                results.c.algorithm_name == version.manifest.algorithm_name,
+                results.c.weights_sha256 == version.manifest.weights_sha256,
+                ~_signed().exists(),
+            )
+            .group_by(results.c.algorithm_version)
+        )
+        with transaction(self._engine) as connection:
+            found = [connection.execute(shadow).scalar()]
+            found += [
+                row.at
+                for row in connection.execute(live)
+                if base_version(row.algorithm_version) == version.version
+            ]
+        return min((at for at in found if at is not None), default=None)
+
+    def answers(
+        self, version: Version, *, since: datetime | None = None, until: datetime | None = None
+    ) -> list[Answer]:
+        """What a version answered, live or in shadow; of each image the latest.
+
+        `since`, `until`: of reports made then, the end not included; None: of all.
+        """
         name = version.manifest.algorithm_name
         live = (
             sa.select(
@@ -116,7 +147,7 @@ class EvidenceSql:
         found: dict[tuple[str, str], Answer] = {}
         with transaction(self._engine) as connection:
             for asked in (shadow, live):
-                chosen = asked if since is None else asked.where(reports.c.created_at >= since)
+                chosen = asked.where(*_within(reports.c.created_at, since, until))
                 for row in connection.execute(chosen.order_by(reports.c.created_at)):
                     if base_version(row.algorithm_version) != version.version:
                         continue
@@ -165,20 +196,24 @@ class EvidenceSql:
                     )
         return found
 
-    def signed(self, *, since: datetime | None = None) -> dict[str, Signed]:
-        """The reviews that stand, by study."""
+    def signed(self, *, since: datetime | None = None, until: datetime | None = None) -> dict[str, Signed]:
+        """The reviews that stand, by study.
+
+        `since`, `until`: of machine's reports made then, the end not included; None: of all.
+        """
         found: dict[str, Signed] = {}
+        made = _within(reports.c.created_at, since, until)
         with transaction(self._engine) as connection:
             asked = sa.select(reviews.c.study_instance_uid).distinct()
-            if since is not None:
-                asked = asked.where(reviews.c.signed_at >= since)
+            if made:
+                asked = asked.join(reports, reports.c.report_uid == reviews.c.judged).where(*made)
             uids = sorted(connection.execute(asked).scalars())
             for some in _parts(uids):
                 chosen = [row["report_uid"] for row in standing(connection, some).values()]  # type: ignore[arg-type]
                 rows = connection.execute(
                     sa.select(reviews, reports.c.findings, reports.c.created_at)
                     .join(reports, reports.c.report_uid == reviews.c.judged)
-                    .where(reviews.c.report_uid.in_(chosen))
+                    .where(reviews.c.report_uid.in_(chosen), *made)
                 ).mappings()
                 for row in rows:
                     review = review_rows.review(row)
@@ -192,8 +227,10 @@ class EvidenceSql:
                     )
         return found
 
-    def refusals(self, algorithm_name: str, *, since: datetime) -> list[Refused]:
-        """Reports since then that this model answered or refused."""
+    def refusals(
+        self, algorithm_name: str, *, since: datetime, until: datetime | None = None
+    ) -> list[Refused]:
+        """Reports since then, and before the end, that this model answered or refused."""
         found = []
         with transaction(self._engine) as connection:
             for row in connection.execute(
@@ -202,7 +239,7 @@ class EvidenceSql:
                     reports.c.created_at,
                     reports.c.refusals,
                     reports.c.algorithms,
-                ).where(reports.c.created_at >= since, ~_signed().exists())
+                ).where(*_within(reports.c.created_at, since, until), ~_signed().exists())
             ):
                 answered = any(one["algorithm_name"] == algorithm_name for one in row.algorithms)
                 refused = any(one["algorithm_name"] == algorithm_name for one in row.refusals)
@@ -216,13 +253,15 @@ class EvidenceSql:
                     )
         return found
 
-    def figures(self, *, since: datetime) -> list[tuple[str, datetime, Mapping[str, float]]]:
-        """Study, time and statistics of the films that were measured since then."""
+    def figures(
+        self, *, since: datetime, until: datetime | None = None
+    ) -> list[tuple[str, datetime, Mapping[str, float]]]:
+        """Study, time and statistics of the films whose reports were made since then, and before the end."""
         with transaction(self._engine) as connection:
             rows = connection.execute(
                 sa.select(reports.c.study_instance_uid, input_statistics.c.at, input_statistics.c.figures)
                 .join(reports, reports.c.report_uid == input_statistics.c.report_uid)
-                .where(input_statistics.c.at >= since)
+                .where(*_within(input_statistics.c.at, since, until))
             )
             return [(row.study_instance_uid, row.at, row.figures) for row in rows if row.figures]
 
@@ -266,6 +305,13 @@ def _stated(findings: Sequence[Mapping[str, Any]]) -> dict[str, Presence]:
 def _signed() -> sa.Select[tuple[str]]:
     """The review that made a report: a doctor's report is no machine's."""
     return sa.select(reviews.c.report_uid).where(reviews.c.report_uid == reports.c.report_uid)
+
+
+def _within(
+    column: sa.ColumnElement[datetime], since: datetime | None, until: datetime | None
+) -> list[sa.ColumnElement[bool]]:
+    after = [] if since is None else [column >= since]
+    return after if until is None else [*after, column < until]
 
 
 def _parts(uids: Sequence[str]) -> Iterable[Sequence[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -94,6 +95,45 @@ def test_a_model_that_never_answered_is_judged_too(site):
     assert drifting.rows.is_done("none", drifting.last_monday(), "1.0.0")
     assert not drifting.rows.is_done("none", drifting.last_monday(), "2.0.0")
     assert drifting.rows.latest()["none"][1] == []
+
+
+class Watched(EvidenceSql):
+    """Remembers the spans that it was asked for."""
+
+    def __init__(self, engine):
+        super().__init__(engine)
+        self.spans = []
+
+    def answers(self, version, *, since=None, until=None):
+        self.spans.append((since, until))
+        return super().answers(version, since=since, until=until)
+
+
+def test_years_between_the_first_weeks_and_the_last_are_not_read(tmp_path):
+    """Of a version that answered for years five weeks are asked for, no more than a day at a time."""
+    site = Site(tmp_path)
+    try:
+        drifting = replace(made(site), evidence=Watched(site.engine))
+        (used,) = (one for one in drifting.roster.standing().live if one.version.name == "tiny")
+        now, monday = site.house.clock.now(), drifting.last_monday()
+        week = (now.date() - monday).days - 3
+        site.fill(120, days=week + 700, prefix="first")
+        site.fill(120, days=week, prefix="week", sender="")
+        before = drifting.judge(used, monday)
+        site.fill(90, days=week + 300, prefix="between", shift=9.0)
+        site.fill(90, days=week - 7, prefix="later", shift=9.0)
+        drifting.evidence.spans.clear()
+        assert drifting.judge(used, monday) == before
+        asked = drifting.evidence.spans
+        assert max(until - since for since, until in asked) <= timedelta(days=1)
+        assert sum((until - since for since, until in asked), timedelta()) <= timedelta(weeks=5)
+        counts = {
+            (row.sender, row.measure): (row.drift.reference_count, row.drift.week_count) for row in before
+        }
+        assert counts["", "score:pneumothorax"] == (120, 120)  # a sender that is not known counts once
+        assert counts["CR1", "score:pneumothorax"] == (120, 0)
+    finally:
+        site.close()
 
 
 def test_the_week_is_the_last_that_is_over(site):
