@@ -240,7 +240,10 @@ def _main(settings: Settings, uid: StudyInstanceUID, revision: int) -> None:
     house = wiring.open_house(settings, as_they_are=True)
     try:
         _, report = wiring.analyst(house).analyse(uid, revision)
-        log.info("study_reported", study=uid, revision=revision, report=report.report_uid, alone=True)
+        if report is None:
+            log.warning("former_answer_stands", study=uid, revision=revision, alone=True)
+        else:
+            log.info("study_reported", study=uid, revision=revision, report=report.report_uid, alone=True)
     except Exception as error:  # noqa: BLE001  the outermost: a third party's message may quote the data set
         if isinstance(error, HoichanError) and error.retryable:
             sys.exit(AGAIN)

@@ -34,12 +34,12 @@ class Analyst:
     corrections: Corrections
     priors: Callable[[Study], tuple[date, ...]]  # dates of earlier studies; may fetch them
 
-    def analyse(self, uid: StudyInstanceUID, revision: int) -> tuple[Study, Report]:
-        """Scores and files one revision. Raises what the pipeline raises."""
+    def analyse(self, uid: StudyInstanceUID, revision: int) -> tuple[Study, Report | None]:
+        """Scores and files one revision; no report where the former answer stands. Raises as the pipeline."""
         with self.house.films.of_one_study():
             return self._analyse(uid, revision)
 
-    def _analyse(self, uid: StudyInstanceUID, revision: int) -> tuple[Study, Report]:
+    def _analyse(self, uid: StudyInstanceUID, revision: int) -> tuple[Study, Report | None]:
         self.corrections.retract(uid)
         study = load(self.house, uid, revision)
         study = replace(study, earlier_study_dates=self.priors(study))

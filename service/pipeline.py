@@ -1,7 +1,8 @@
 """The main flow. Read this file first.
 
 A study walks down `analyse` once. Each line is one step between one read and one write, and
-`studies.save` is the only write: a crash anywhere repeats the whole walk and changes nothing twice.
+`studies.save` is the only write: a crash anywhere repeats the whole walk and changes nothing twice. (In its
+place stands `studies.keep` where an analysis is repeated and nobody can be heard.)
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from hoichan.analysis.volume_selection import SeriesSelection, choose, told
 from hoichan.errors import InputOutOfDomain, RunnerFailed
 from hoichan.ports import Clock, Encoder, Outliner, Runner, Studies
 from hoichan.reporting.deliveries import plan
+from hoichan.reporting.repeats import unheard
 from hoichan.reporting.reports import compose, follows, report_uid_of
 from hoichan.settings import AnyDestination
 from hoichan.types import (
     InferenceResult,
     ModelManifest,
+    Outcome,
     Refusal,
     RefusalCode,
     Report,
@@ -39,10 +42,11 @@ def analyse(
     clock: Clock,
     networks: Sequence[VolumeManifest] = (),
     outliner: Outliner | None = None,
-) -> Report:
+) -> Report | None:
     """Score one assembled study and file its unverified report, its documents and its deliveries.
 
-    Returns the report, also when no model answered: it then says NOT ANALYSED, and why.
+    Returns the report, also when no model answered: it then says NOT ANALYSED, and why. None where the
+    revision has an answer already and the models that gave it could not be heard again: that answer stands.
     Raises RecordsUnavailable when the record cannot be read or written; the engine tries again.
     """
     selections = select(manifests, study)
@@ -72,10 +76,33 @@ def analyse(
         predecessor=predecessor,
         now=clock.now(),
     )
+    noes = [*refused, *_judged(selections), *_judged(series)]
+    if report.outcome is Outcome.NOT_ANALYSED and _keeps(studies, study, noes):
+        return None
     documents = encoder.encode(study, report)
     deliveries = plan(report, study, destinations, documents, clock.now())
     studies.save(study, report=report, documents=documents, deliveries=deliveries)
     return report
+
+
+def _keeps(studies: Studies, study: Study, noes: Sequence[Refusal]) -> bool:
+    """Whether the answer of this revision stands, because the try says nothing about its images."""
+    answer = studies.answer(study)
+    if answer is None:
+        return False
+    silent = unheard(answer, study, noes)
+    return bool(silent) and studies.keep(study, answer=answer.report_uid, unheard=silent)
+
+
+def _judged(selections: Sequence[Selection | SeriesSelection]) -> list[Refusal]:
+    """Each no of each image and series, also those that the report tells once only."""
+    found: list[Refusal] = []
+    for one in selections:
+        if isinstance(one, SeriesSelection):
+            found += one.refusals
+        elif one.refusal is not None:
+            found.append(one.refusal)
+    return found
 
 
 def _ask(runner: Runner, study: Study, selection: Selection) -> InferenceResult | Refusal:

@@ -20,6 +20,8 @@ from service.causes import cause_of, is_ahead, is_stalled
 from service.web.words import Words
 
 MOST_READERS = 20
+KEPT = "answer_kept"
+ENDS = frozenset({"report_saved", "report_confirmed", KEPT})  # of an analysis
 SEEN = frozenset({Audited.VIEWED, Audited.EXPORTED})
 
 
@@ -155,7 +157,16 @@ def _analysed(words: Words, view: StudyView, lines: Sequence[TrailEntry]) -> lis
         took = words.seconds((saved.at - begun.at).total_seconds())
         text = words("story.reported_text", seconds=took, at=words.exact(saved.at))
         parts.append(Part(label=words("story.reported"), text=text, tone="ok"))
-    return parts
+    return [*parts, *_repeated(words, lines, entry.last_revision)]
+
+
+def _repeated(words: Words, lines: Sequence[TrailEntry], revision: int) -> list[Part]:
+    """That the last analysis of a revision came to nothing, and the answer before it stands."""
+    ends = [line for line in lines if line.event in ENDS and line.details.get("revision") == revision]
+    if not ends or ends[-1].event != KEPT:
+        return []
+    text = f"{words.moment(ends[-1].at)}: {words.happened(ends[-1])}"
+    return [Part(label=words("story.again_label"), text=text, tone="bad", do=words("story.again_do"))]
 
 
 def _delivered(words: Words, one: DeliveryView, receiver: Receiver | None) -> Part:

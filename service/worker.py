@@ -357,6 +357,9 @@ class Worker:
                     raise KilledItsWorkers
                 return
             study, report = self._analyst.analyse(uid, revision)
+            if report is None:
+                bound.warning("former_answer_stands")
+                return
             self._metering.reported(study, report)
             bound.info("study_reported", report=report.report_uid, outcome=report.outcome)
         except Exception as error:  # a third party's message may quote the data set: only its kind is kept

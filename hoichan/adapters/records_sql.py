@@ -11,9 +11,9 @@ from dataclasses import replace
 
 import sqlalchemy as sa
 
-from hoichan.adapters import insurance_sql, patients_sql, reports_asked, rows
-from hoichan.adapters.rejections_sql import RejectionsSql
-from hoichan.adapters.review_standing import not_over_a_signature, standing
+from hoichan.adapters import insurance_sql, patients_sql, rows
+from hoichan.adapters.answers_sql import AnswersSql, of_revision
+from hoichan.adapters.review_standing import not_over_a_signature
 from hoichan.adapters.schema import (
     deliveries,
     documents,
@@ -30,10 +30,8 @@ from hoichan.adapters.ups_steps import note_step
 from hoichan.errors import PatientCorrected, StudyUnknown
 from hoichan.types import (
     Delivery,
-    DeliveryState,
     Document,
     Instance,
-    Outcome,
     Report,
     SOPInstanceUID,
     Study,
@@ -42,7 +40,7 @@ from hoichan.types import (
 )
 
 
-class StudiesSql(RejectionsSql):
+class StudiesSql(AnswersSql):
     """The `Studies` port on a SQL database and a store of documents."""
 
     # ------------------------------------------------------------------ arrival and assembly
@@ -203,7 +201,7 @@ class StudiesSql(RejectionsSql):
         """Count another run of a revision whose work was given up; the run, or None when it has an answer."""
         with transaction(self._engine) as connection:
             run: int | None = connection.execute(
-                _revision(study, revision)
+                of_revision(study, revision)
                 .where(revisions.c.state == StudyState.ASSEMBLED)
                 .values(runs=revisions.c.runs + 1)
                 .returning(revisions.c.runs)
@@ -222,7 +220,7 @@ class StudiesSql(RejectionsSql):
         """Count one start of the analysis; returns how many starts, this one included, had no end."""
         with transaction(self._engine) as connection:
             begun: int | None = connection.execute(
-                _revision(study, revision).values(begun=revisions.c.begun + 1).returning(revisions.c.begun)
+                of_revision(study, revision).values(begun=revisions.c.begun + 1).returning(revisions.c.begun)
             ).scalar()
             if begun is None:
                 raise StudyUnknown(f"No study {study} at revision {revision}.")
@@ -233,7 +231,7 @@ class StudiesSql(RejectionsSql):
     def end(self, study: StudyInstanceUID, revision: int) -> None:
         """The analysis ended, well or badly, and its worker lives."""
         with transaction(self._engine) as connection:
-            connection.execute(_revision(study, revision).values(begun=0))
+            connection.execute(of_revision(study, revision).values(begun=0))
 
     def fail(self, study: StudyInstanceUID, revision: int, *, code: str) -> None:
         """Mark a revision failed, with the code of the error."""
@@ -243,18 +241,6 @@ class StudiesSql(RejectionsSql):
             self._trail(connection, study, "study_failed", {"revision": revision, "code": code})
 
     # ------------------------------------------------------------------ reports
-    def latest_report_uid(self, study: StudyInstanceUID, *, before: int) -> SOPInstanceUID | None:
-        """The machine's newest report of the revisions below `before`."""
-        return next((uid for uid, _ in self.told(study, before - 1)), None)
-
-    def told(
-        self, study: StudyInstanceUID, revision: int
-    ) -> Sequence[tuple[SOPInstanceUID, SOPInstanceUID | None]]:
-        """The machine's reports up to a revision with what each replaced, newest first."""
-        with transaction(self._engine) as connection:
-            found = connection.execute(reports_asked.told(study, revision)).all()
-        return [(SOPInstanceUID(uid), SOPInstanceUID(old) if old else None) for uid, old in found]
-
     def save(
         self, study: Study, *, report: Report, documents: Sequence[Document], deliveries: Sequence[Delivery]
     ) -> bool:
@@ -301,78 +287,7 @@ class StudiesSql(RejectionsSql):
         row = rows.delivery_row(delivery, report.revision, self._clock.now())
         return rows.insert_once(connection, deliveries, row)
 
-    def _revision_state(self, connection: sa.Connection, study: Study) -> str | None:
-        state: str | None = connection.execute(
-            sa.select(revisions.c.state)
-            .where(
-                revisions.c.study_instance_uid == study.study_instance_uid,
-                revisions.c.revision == study.revision,
-            )
-            .with_for_update()  # somebody may cancel it at this moment
-        ).scalar()
-        return state
-
-    def _answered_again(self, connection: sa.Connection, study: Study, report: Report, added: int) -> None:
-        """A repeated analysis came to the report that is there: the study stands where it stood.
-
-        Or its documents were made once more, for a receiver that had none.
-        """
-        uid = study.study_instance_uid
-        if self._revision_state(connection, study) == StudyState.ASSEMBLED:
-            self._end(connection, uid, study.revision, StudyState.REPORTED)
-        elif not added:
-            return  # a repeated step after a crash
-        open_ones = connection.execute(
-            sa.select(sa.func.count())
-            .select_from(deliveries)
-            .where(deliveries.c.report_uid == report.report_uid, deliveries.c.state == DeliveryState.PENDING)
-        ).scalar_one()
-        signed = standing(connection, [uid]).get(uid)
-        if signed is not None and signed["revision"] == study.revision:
-            state = StudyState.SIGNED
-        elif report.outcome is Outcome.NOT_ANALYSED:
-            state = StudyState.NOT_ANALYSED
-        else:
-            state = StudyState.REPORTED if open_ones else StudyState.DELIVERED
-        self._move(connection, uid, state)
-        self._trail(connection, uid, "report_confirmed", {"revision": study.revision, "deliveries": added})
-
-    def _reported(self, connection: sa.Connection, study: Study, report: Report, count: int) -> None:
-        refused = report.outcome is Outcome.NOT_ANALYSED
-        uid = study.study_instance_uid
-        self._end(connection, uid, study.revision, StudyState.REPORTED)
-        newest = connection.execute(
-            sa.select(studies.c.last_revision).where(studies.c.study_instance_uid == uid)
-        ).scalar()
-        if newest == study.revision:  # an older revision's report does not move a study that went on
-            self._move(
-                connection,
-                uid,
-                StudyState.NOT_ANALYSED if refused else StudyState.REPORTED,
-                state_reason=report.refusals[0].code if refused and report.refusals else None,
-                tier=rows.tier_rank(report.tier),
-                reported_at=report.created_at,
-                delivered_at=None,
-            )
-        self._trail(
-            connection,
-            uid,
-            "report_saved",
-            {
-                "revision": study.revision,
-                "report": report.report_uid,
-                "outcome": report.outcome,
-                "positives": len(report.positives),
-                "refusals": ",".join(sorted({r.code for r in report.refusals})) or None,
-                "deliveries": count,
-            },
-        )
-
     # ------------------------------------------------------------------ shared steps
-    def _end(self, connection: sa.Connection, uid: StudyInstanceUID, at: int, state: StudyState) -> None:
-        connection.execute(_revision(uid, at).values(state=state))
-        note_step(connection, uid, at, self._clock.now())
-
     def _known(self, connection: sa.Connection, uid: StudyInstanceUID) -> set[SOPInstanceUID]:
         asked = sa.select(instances.c.sop_instance_uid).where(instances.c.study_instance_uid == uid)
         return {SOPInstanceUID(one) for one in connection.execute(asked).scalars()}
@@ -393,7 +308,3 @@ class StudiesSql(RejectionsSql):
             .where(studies.c.study_instance_uid == study.study_instance_uid)
             .values(**values, state=StudyState.RECEIVING)
         )
-
-
-def _revision(study: StudyInstanceUID, revision: int) -> sa.Update:
-    return revisions.update().where(revisions.c.study_instance_uid == study, revisions.c.revision == revision)

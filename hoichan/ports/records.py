@@ -12,6 +12,7 @@ from hoichan.types import (
     Document,
     DocumentKind,
     Instance,
+    Refusal,
     Report,
     SOPInstanceUID,
     Study,
@@ -65,6 +66,17 @@ class Studies(Protocol):
         self, study: Study, *, report: Report, documents: Sequence[Document], deliveries: Sequence[Delivery]
     ) -> bool:
         """Report, results, documents and deliveries in one transaction; False when already there."""
+        ...
+
+    def answer(self, study: Study) -> Report | None:
+        """The machine's report of just this revision that stands, as it is kept; None: there is none."""
+        ...
+
+    def keep(self, study: Study, *, answer: SOPInstanceUID, unheard: Sequence[Refusal]) -> bool:
+        """End a repetition that came to nothing: the answer stands, and the trail says why nobody was heard.
+
+        False, and nothing is changed, where that answer does not stand any more.
+        """
         ...
 
     def begin(self, study: StudyInstanceUID, revision: int) -> int:

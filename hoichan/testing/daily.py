@@ -49,6 +49,7 @@ def one_study(
     loaded = studies.load(uid, assembled.revision)
     made = _report(loaded)
     studies.told(uid, loaded.revision)
+    studies.answer(loaded)
     documents = FakeEncoder().encode(loaded, made)
     deliveries = plan(made, loaded, DESTINATIONS, documents, clock.now())
     studies.save(loaded, report=made, documents=documents, deliveries=deliveries)

@@ -217,6 +217,10 @@ class Words:
             return self.refusal(RefusalCode(code))
         return self._sentences.get(f"failure.{code}") or self("failure.other", code=code)
 
+    def unheard(self, code: str) -> str:
+        """Why a model that had answered gave no answer again."""
+        return self._sentences.get(f"unheard.{code}") or self.reason(code)
+
     def refused(self, reason: str) -> str:
         """Why an image lies in quarantine."""
         return self.known(f"quarantine.reason.{reason}", "quarantine.reason.other")
@@ -248,8 +252,10 @@ class Words:
         key = f"trail.{line.event}"
         if line.event == "report_saved":
             key = f"trail.report_saved.{details.get('outcome', '')}"
+        if line.event in {"report_saved", "answer_kept"}:
+            say = self.reason if line.event == "report_saved" else self.unheard
             details["reasons"] = " ".join(
-                self.reason(code) for code in details.get("refusals", "").split(",") if code
+                say(code) for code in details.get("refusals", "").split(",") if code
             )
         if line.event in _TOLD_BY:
             key = f"trail.{line.event}.{details.get(_TOLD_BY[line.event], '')}"

@@ -26,7 +26,7 @@ from hoichan.testing.database import migrated
 from hoichan.testing.datasets import described, film
 from hoichan.testing.ports import FakeClock, FakeEncoder, FakeRunner
 from hoichan.testing.reports import a_finding, a_manifest
-from hoichan.types import DeliveryState, DocumentKind, StudyInstanceUID, StudyState
+from hoichan.types import DeliveryState, DocumentKind, Refusal, RefusalCode, StudyInstanceUID, StudyState
 
 KINDS = ["sqlite", *(["postgresql"] if os.environ.get("HOICHAN_TEST_POSTGRESQL") else [])]
 DESTINATIONS = (
@@ -119,6 +119,54 @@ def test_late_instance_makes_a_new_revision(studies, clock):
     assert len(studies.load(first.study_instance_uid, 1).instances) == 1
     assert studies.latest_report_uid(first.study_instance_uid, before=2) is not None
     assert studies.latest_report_uid(first.study_instance_uid, before=1) is None
+
+
+def test_the_answer_that_stands_is_of_just_this_revision(studies, clock):
+    first = assembled(studies, described(film()))
+    assert studies.answer(first) is None
+    report, _ = save(studies, first, clock)
+    kept = studies.answer(first)
+    assert (kept.report_uid, kept.outcome) == (report.report_uid, report.outcome)
+    read = [(one.algorithm_name, one.sop_instance_uid) for one in kept.results]
+    assert read == [(one.algorithm_name, one.sop_instance_uid) for one in report.results]
+    second = assembled(studies, described(film(instance="late")))
+    assert studies.answer(second) is None
+    assert studies.answer(studies.load(first.study_instance_uid, 1)).report_uid == report.report_uid
+
+
+def test_an_answer_is_kept_once_and_only_where_it_stands(studies, clock):
+    study = assembled(studies, described(film()))
+    uid = study.study_instance_uid
+    report, _ = save(studies, study, clock)
+    silent = [Refusal(code=RefusalCode.MODEL_FAILED, algorithm_name="M", series_instance_uid=None)]
+    assert studies.keep(study, answer=report.report_uid, unheard=silent)  # a repeated step after a crash
+    assert studies.trail(uid)[-1].event == "report_saved"
+    studies.fail(uid, 1, code="model.runner_failed")
+    studies.rerun(uid)
+    assert not studies.keep(study, answer="1.2.3", unheard=silent)
+    assert studies.unfinished() == [(uid, 1, 1)]
+    assert studies.keep(study, answer=report.report_uid, unheard=silent)
+    line = studies.trail(uid)[-1]
+    assert (line.event, line.details["models"], line.details["refusals"]) == (
+        "answer_kept",
+        "M",
+        "model_failed",
+    )
+    assert state(studies, study) is StudyState.REPORTED
+    assert (studies.unfinished(), len(studies.deliveries(uid))) == ([], 2)
+
+
+def test_images_that_come_during_a_repetition_stay_to_be_assembled(studies, clock):
+    study = assembled(studies, described(film()))
+    uid = study.study_instance_uid
+    report, _ = save(studies, study, clock)
+    studies.fail(uid, 1, code="model.runner_failed")
+    studies.rerun(uid)
+    arrive(studies, described(film(instance="late")))
+    silent = [Refusal(code=RefusalCode.MODEL_FAILED, algorithm_name="M", series_instance_uid=None)]
+    assert studies.keep(study, answer=report.report_uid, unheard=silent)
+    assert state(studies, study) is StudyState.RECEIVING
+    assert studies.receiving() == [uid]
 
 
 def test_report_and_deliveries_are_saved_once(studies, clock):

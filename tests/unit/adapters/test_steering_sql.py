@@ -14,7 +14,7 @@ from hoichan.settings import FolderDestination
 from hoichan.testing.ports import FakeEncoder, FakeRunner
 from hoichan.testing.reading import DESTINATIONS, a_record, arrive, assemble, fill
 from hoichan.testing.reports import a_manifest, a_report
-from hoichan.types import DeliveryState, StudyInstanceUID, StudyState
+from hoichan.types import DeliveryState, RefusalCode, StudyInstanceUID, StudyState
 from service.pipeline import analyse
 
 MORE = (*DESTINATIONS, FolderDestination(name="share", kind="folder", path="share"))
@@ -32,11 +32,13 @@ class House:
     def closed(self, name):
         return assemble(self.record, replace(arrive(self.record, name), closed_by="quiet_time"))
 
-    def analyse(self, study, destinations=DESTINATIONS, manifests=None):
+    def analyse(self, study, destinations=DESTINATIONS, manifests=None, refuses=None):
+        runner = FakeRunner(self.clock)
+        runner.refuses = refuses
         return analyse(
             self.studies.load(study.study_instance_uid, study.revision),
             manifests=[a_manifest()] if manifests is None else manifests,
-            runner=FakeRunner(self.clock),
+            runner=runner,
             encoder=FakeEncoder(),
             studies=self.studies,
             destinations=destinations,
@@ -141,16 +143,16 @@ def test_what_another_version_says_replaces_what_the_former_said_of_the_same_ima
     assert {one.state for one in house.studies.deliveries(uid)} == {DeliveryState.SENT}
 
 
-def test_an_answer_that_was_replaced_by_a_failure_stands_again_after_the_next_try(house):
-    """Models answer, fail, and answer the same again: receivers and page end with the answer, told once."""
+def test_an_answer_that_was_replaced_by_a_refusal_stands_again_after_the_next_try(house):
+    """Models answer, refuse, and answer the same again: receivers and page end with the answer, told once."""
     study = house.closed("a")
     uid = study.study_instance_uid
     first = house.analyse(study)
-    for manifests in ([], None):
+    for refuses in (RefusalCode.NOT_FRONTAL_CHEST, None):
         house.deliver_all(uid)
         house.clock.advance(60)
         house.steering.analyse_again(uid)
-        last = house.analyse(study, manifests=manifests)
+        last = house.analyse(study, refuses=refuses)
     assert last.report_uid != first.report_uid
     assert last.predecessor != first.report_uid
     assert last.findings == first.findings

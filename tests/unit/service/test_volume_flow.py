@@ -19,6 +19,7 @@ from hoichan.adapters.records_read import ReadingSql
 from hoichan.adapters.records_sql import StudiesSql
 from hoichan.adapters.runner_series import SeriesRunner
 from hoichan.adapters.runner_volumes import VolumeRunner
+from hoichan.adapters.steering_sql import SteeringSql
 from hoichan.analysis.volume_packages import load_volume_package
 from hoichan.errors import RunnerFailed
 from hoichan.settings import DicomDestination, FolderDestination, Hl7Destination, Settings
@@ -68,7 +69,10 @@ class Bench:
         self.studies.add_arrivals(study, study.instances)
         current = self.studies.current(study.study_instance_uid)
         study = self.studies.assemble(replace(current, closed_by="quiet_time"))
-        return study, analyse(
+        return study, self.score(study, networks=[self.manifest])
+
+    def score(self, study, networks):
+        return analyse(
             study,
             manifests=[a_manifest(["pleural_effusion"])],
             runner=self.runner,
@@ -76,7 +80,7 @@ class Bench:
             studies=self.studies,
             destinations=DESTINATIONS,
             clock=self.clock,
-            networks=[self.manifest],
+            networks=networks,
             outliner=self.outliner,
         )
 
@@ -223,6 +227,21 @@ def test_a_network_that_fails_is_told_and_the_study_has_its_answer(tmp_path, gol
     opened.database.dispose()
     assert report.outcome is Outcome.NOT_ANALYSED
     assert {no.code for no in report.refusals} == {RefusalCode.MODEL_FAILED}
+
+
+@pytest.mark.parametrize("networks", [0, 1])
+def test_volumes_stand_where_the_network_is_gone_or_fails_at_a_repetition(bench, golden, networks):
+    study, measured = bench.analyse(a_volume_study(bench.folder, crop(golden[0])))
+    assert measured.measurements
+    SteeringSql(bench.database, ObjectsDisk(bench.folder / "objects"), bench.clock).analyse_again(
+        study.study_instance_uid
+    )
+    bench.outliner = SeriesRunner(lambda path: bench.folder / path, bench.clock, Failing())
+    assert bench.score(study, networks=[bench.manifest][:networks]) is None
+    last = bench.studies.trail(study.study_instance_uid)[-1]
+    code = (RefusalCode.NO_MODEL, RefusalCode.MODEL_FAILED)[networks]
+    assert (last.event, last.details["refusals"]) == ("answer_kept", code)
+    assert last.details["models"] == bench.manifest.algorithm_name
 
 
 def test_a_film_hears_nothing_of_networks_for_volumes(bench):

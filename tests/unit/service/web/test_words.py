@@ -25,6 +25,7 @@ EVENTS = {
     "result_rejected": {"title": "113001", "instances": 1, "sender": "PACS", "note": "1.2.3"},
     "study_failed": {"revision": 1, "code": "model.runner_failed"},
     "analysis_requested_again": {"revision": 1},
+    "answer_kept": {"revision": 1, "report": "1.2.3", "models": "CXR demo", "refusals": "no_model"},
     "delivery_acknowledged": {"destination": "pacs", "attempt": 1, "acknowledgement": "0x0000"},
     "delivery_postponed": {
         "destination": "pacs",
@@ -107,6 +108,16 @@ def test_a_report_with_refusals_says_why():
     details = {"revision": 1, "outcome": "not_analysed", "refusals": "wrong_body_part", "deliveries": 1}
     said = words().happened(TrailEntry(at=NOW, event="report_saved", details=details))
     assert said == "Lưu kết quả bản 1: KHÔNG PHÂN TÍCH. Bộ phận chụp không phải là ngực. Gửi tới 1 nơi nhận."
+
+
+def test_a_repetition_that_came_to_nothing_says_which_model_was_missing_and_what_stands():
+    details = {**EVENTS["answer_kept"], "refusals": "model_failed,no_model"}
+    line = TrailEntry(at=NOW, event="answer_kept", details=details)
+    assert words("en").happened(line) == (
+        "Revision 1 was analysed again, and CXR demo gave no answer. The model failed while analysing. "
+        "The model is not in place any more. The former answer stands; nothing new is sent."
+    )
+    assert "CXR demo không cho kết quả. Mô hình gặp lỗi khi phân tích." in words("vi").happened(line)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
