@@ -56,9 +56,7 @@ def film_figures(film: Film) -> dict[str, float]:
     brightness and contrast (mean and deviation, 0..1), dark and bright (shares of pixels at the ends),
     sharpness (mean step between neighbours), aspect (rows over columns), megapixels.
     """
-    step = max(
-        1, math.isqrt(film.rows * film.columns // 1_000_000)
-    )  # a million tell as much as sixteen
+    step = max(1, math.isqrt(film.rows * film.columns // 1_000_000))  # a million tell as much as sixteen
     small = film.every(step, step).astype(np.float64)
     return {
         "brightness": float(small.mean()),
