@@ -44,7 +44,7 @@ def test_of_two_modalities_each_process_has_one(tmp_path):
     with helped(spool, margin=2) as helpers, opened(spool, helpers) as port, ExitStack() as stack:
         one, two = (stack.enter_context(association(port)) for _ in range(2))
         assert send(one, film(instance="1")).Status == 0x0000
-        assert helpers.shares == (1, 0)
+        wait_until(lambda: helpers.shares == (1, 0), seconds=SECONDS, what="it is counted, after its answer")
         assert send(two, film(instance="2")).Status == 0x0000
         wait_until(lambda: helpers.shares == (1, 1), seconds=SECONDS, what="one is handed over")
         assert [send(made, film(instance=str(n))).Status for n in range(3, 9) for made in (one, two)] == [
