@@ -10,7 +10,7 @@ def family(kind):
     return [kind, *(child for one in kind.__subclasses__() for child in family(one))]
 
 
-OURS = [kind for kind in family(errors.HoichanError) if kind.__module__ == "hoichan.errors"]
+OURS = [kind for kind in family(errors.HoichanError) if kind.__module__.startswith("hoichan.errors.")]
 KNOWN = {
     errors.StudyUnknown: 404,
     errors.RecordsUnavailable: 503,
