@@ -97,14 +97,15 @@ class CorrectionsSql(CorrectionSteps):
         A modality may work with a worklist that is older than a merge.
         """
         with transaction(self._engine) as connection:
-            changed = False
-            for _ in range(AT_ONCE):  # a number may have been merged more than once
+            followed: set[int] = set()
+            while True:  # a number may have been merged more than once
                 head = head_of(connection, study)
                 event = _last_word(connection, head) if head is not None else None
-                if head is None or event is None or not self._follow(connection, head, event):
-                    return changed
-                changed = True
-            return changed
+                if head is None or event is None or event["id"] in followed:
+                    return bool(followed)
+                if not self._follow(connection, head, event):
+                    return bool(followed)
+                followed.add(event["id"])
 
     def _follow(self, connection: sa.Connection, head: Row, event: Row) -> list[StudyInstanceUID]:
         merges = event["kind"] == "merge"
@@ -314,25 +315,51 @@ def _studies_of(connection: sa.Connection, number: str, issuer: str | None) -> S
 
 
 def _last_word(connection: sa.Connection, head: Row) -> Row | None:
-    """The newest merge away from the study's number, else the newest that was told of its person."""
+    """The newest merge away from the study's number, else the newest that was told of its person.
+
+    A merge that later ones led back from was a mistake that was mended: it moves nothing any more.
+    """
     number = head["patient_id"].strip()
     if not number:
         return None
     own = head["issuer_of_patient_id"]
-    for column, issuer in (
-        (patient_events.c.prior_patient_id, patient_events.c.prior_issuer),
-        (patient_events.c.patient_id, patient_events.c.issuer_of_patient_id),
-    ):
-        wanted = [column == number, patient_events.c.applied_at.is_not(None)]
-        if own is not None:
-            wanted.append(sa.or_(issuer.is_(None), issuer == own))
-        found = connection.execute(
-            sa.select(patient_events).where(*wanted).order_by(patient_events.c.id.desc()).limit(1)
-        )
-        event = found.mappings().one_or_none()
-        if event is not None:
-            return event
-    return None
+    away = _newest_away(connection, number, own)
+    if away is not None and not _led_back(connection, number, away):
+        return away
+    told = patient_events.c.patient_id == number
+    return _newest(connection, told, patient_events.c.issuer_of_patient_id, own)
+
+
+def _led_back(connection: sa.Connection, number: str, merge: Row) -> bool:
+    """Whether merges after this one led from where it went to the number again."""
+    at: Row | None = merge
+    while at is not None:
+        at = _newest_away(connection, at["patient_id"], at["issuer_of_patient_id"], after=at["id"])
+        if at is not None and at["patient_id"] == number:
+            return True
+    return False
+
+
+def _newest_away(connection: sa.Connection, number: str, own: str | None, *, after: int = 0) -> Row | None:
+    wanted = sa.and_(patient_events.c.prior_patient_id == number, patient_events.c.id > after)
+    return _newest(connection, wanted, patient_events.c.prior_issuer, own)
+
+
+def _newest(
+    connection: sa.Connection,
+    wanted: sa.ColumnElement[bool],
+    issuer: sa.ColumnElement[str | None],
+    own: str | None,
+) -> Row | None:
+    """The newest event that was followed, of one authority as far as both are known."""
+    same = () if own is None else (sa.or_(issuer.is_(None), issuer == own),)
+    found = connection.execute(
+        sa.select(patient_events)
+        .where(wanted, patient_events.c.applied_at.is_not(None), *same)
+        .order_by(patient_events.c.id.desc())
+        .limit(1)
+    )
+    return found.mappings().one_or_none()
 
 
 def _question(row: Row, head: Row) -> Question:

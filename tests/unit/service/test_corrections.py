@@ -309,6 +309,21 @@ def test_a_merge_from_before_is_known_when_the_study_comes(house):
     assert [number for number, _ in former] == ["BN0002", "BN0001"]
 
 
+@pytest.mark.parametrize("numbers", [("BN0001", "BN0002"), ("BN0001", "BN0002", "BN0003")])
+def test_a_merge_that_was_taken_back_moves_no_later_study(house, numbers):
+    for place, prior in enumerate(numbers):
+        into = hl7.patient(numbers[(place + 1) % len(numbers)])
+        house.tell(hl7.merge(str(place), prior=prior, pid=into))
+    uid = house.receive(hanh())
+    house.wait()
+    house.receive(hanh(instance="late"))
+    house.wait()
+    assert house.patient(uid).patient_id.reveal() == "BN0001"  # merged away, and into it again later
+    assert house.events(uid).count("patient_corrected") <= 1  # how the hospital spells her
+    second = house.receive(hanh(study="second", PatientID="BN0002"))
+    assert house.patient(second).patient_id.reveal() == "BN0001"
+
+
 def test_earlier_films_of_both_numbers_and_one_body_part_lie_beside_a_study(house):
     before = house.receive(hanh(study="before"))
     hand = hanh(study="hand")
