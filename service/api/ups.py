@@ -5,12 +5,13 @@
 | create | POST /workitems?{uid} | 201; 400 no study, no source; 409 the UID, or the study's job, is taken |
 | search | GET /workitems | 200, 204 |
 | retrieve | GET /workitems/{uid} | 200, 404 |
-| update | POST /workitems/{uid}?{transaction} | 200, 400 wrong lock, 404, 409 not claimed, 410 done |
-| change state | PUT /workitems/{uid}/state | 200, 400, 404, 409, 410 |
+| update | POST /workitems/{uid}?{transaction} | 200, 400 wrong lock or ended, 404, 409 not claimed |
+| change state | PUT /workitems/{uid}/state | 200, 400, 404, 409 claimed, not claimed or ended |
 | request cancellation | POST /workitems/{uid}/cancelrequest | 202, 404, 409 |
 
 A job that somebody claims is his; when he gives it up, or is silent for an hour, our own workers do it. The
-warnings carry the codes of PS3.4 table CC.2.1-3 and CC.2.3-3.
+warnings carry the codes of PS3.4 table CC.2.1-3 and CC.2.3-3. A UID behind `?` stands there alone or as the
+value of a parameter: editions of PS3.18 differ.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ _VERDICTS = {
     Verdict.ALREADY_CLAIMED: (HTTPStatus.CONFLICT, "C302"),
     Verdict.WRONG_TRANSACTION: (HTTPStatus.BAD_REQUEST, "C301"),
     Verdict.NOT_CLAIMED: (HTTPStatus.CONFLICT, "C310"),
-    Verdict.FINISHED: (HTTPStatus.GONE, "C300"),
+    Verdict.FINISHED: (HTTPStatus.CONFLICT, "C300"),
 }
 
 
@@ -71,7 +72,7 @@ def _create(request: Request, desk: Desk, content: bytes | None) -> Response:
         asked = None
     if asked is None:
         return _problem(HTTPStatus.BAD_REQUEST, "The body is no data set in DICOM JSON.")
-    uid = request.url.query or request.query_params.get("workitem") or dicom.value(asked, "00080018")
+    uid = _uid_in_query(request, "workitem", "AffectedSOPInstanceUID") or dicom.value(asked, "00080018")
     studies = dicom.studies_of(asked)
     state = dicom.value(asked, dicom.STATE)
     if not dicom.is_uid(uid) or len(studies) != 1 or state not in ("", ProcedureStepState.SCHEDULED):
@@ -163,7 +164,7 @@ async def update(request: Request, desk: AtDesk, workitem_uid: WorkitemUid) -> R
         said = dicom.body(content or b"")
     except dicom.BodyUnreadable:
         return _problem(HTTPStatus.BAD_REQUEST, "The body is no data set in DICOM JSON.")
-    lock = request.url.query or dicom.value(said, dicom.TRANSACTION)
+    lock = _uid_in_query(request, "transaction", "transaction-uid") or dicom.value(said, dicom.TRANSACTION)
     text = next((dicom.value(one, dicom.PROGRESS) for one in dicom.items(said, dicom.PROGRESS_SEQUENCE)), "")
     percent = round(float(text)) if re.fullmatch(r"\d{1,3}(\.\d{1,6})?", text) else None
     if (text and percent is None) or (percent or 0) > 100 or (said and dicom.STATE in said):
@@ -174,6 +175,8 @@ async def update(request: Request, desk: AtDesk, workitem_uid: WorkitemUid) -> R
     verdict = await run_in_threadpool(_work(desk).progress, workitem_uid, lock, percent)
     if verdict is Verdict.DONE and dicom.PERFORMED in said:
         await run_in_threadpool(_ups(desk).keep_outputs, workitem_uid, made)
+    if verdict is Verdict.FINISHED:  # PS3.18 table 11.6.3-1; a change of state is a conflict there
+        return _problem(HTTPStatus.BAD_REQUEST, "It has ended.", "C300")
     return _of_verdict(verdict)
 
 
@@ -247,6 +250,12 @@ def _cancel(request: Request, desk: Desk, workitem_uid: str, said: dicom.Json) -
 
 def _ended(item: Workitem) -> str:
     return "C311" if item.state is ProcedureStepState.COMPLETED else "B304"
+
+
+def _uid_in_query(request: Request, *names: str) -> str:
+    """The UID behind `?`, alone or as the value of one of these parameters."""
+    named = (request.query_params[name] for name in names if name in request.query_params)
+    return next(named, request.url.query)
 
 
 async def _content(request: Request) -> bytes | None:

@@ -92,7 +92,8 @@ def test_what_we_do_ourselves_is_seen_at_each_step(site):
     assert dicom.value(item, dicom.STATE) == "COMPLETED"
     performed = dicom.items(item, "00741216")
     assert dicom.value(dicom.items(performed[0], "00404033")[0], dicom.STUDY) == site.uid
-    assert site.put(uid, "IN PROGRESS").status_code == HTTPStatus.GONE
+    late = site.put(uid, "IN PROGRESS")  # 410 would say that there is no such job any more (PS3.18 11.7.3)
+    assert late.status_code == HTTPStatus.CONFLICT and "C300" in late.headers["warning"]
 
 
 def test_a_claim_takes_the_job_from_our_workers(site):
@@ -127,7 +128,8 @@ def test_only_the_holder_changes_a_job(site):
     assert site.put(uid, "COMPLETED").status_code == HTTPStatus.OK
     repeated = site.put(uid, "COMPLETED")
     assert repeated.status_code == HTTPStatus.OK and "B306" in repeated.headers["warning"]
-    assert site.ask("POST", f"/{uid}?{LOCK}", json=body).status_code == HTTPStatus.GONE
+    late = site.ask("POST", f"/{uid}?{LOCK}", json=body)  # PS3.18 11.6.3
+    assert late.status_code == HTTPStatus.BAD_REQUEST and "C300" in late.headers["warning"]
     assert site.waiting() == []
     page = site.client.get(f"/studies/{site.uid}/trail?lang=en").text
     assert "token:ai2 says that the work on revision 1 is done." in page
@@ -155,7 +157,7 @@ def test_a_holder_who_is_silent_loses_the_job(site):
     site.record.clock.advance(31)
     assert claims.step() == 1
     assert site.waiting() == [site.uid] and site.state(uid) == "CANCELED"
-    assert site.put(uid, "COMPLETED").status_code == HTTPStatus.GONE
+    assert site.put(uid, "COMPLETED").status_code == HTTPStatus.CONFLICT
     assert site.work.release_silent(timedelta(0)) == 0
 
 
@@ -172,6 +174,21 @@ def test_work_can_be_asked_for_again_under_a_name_of_ones_own(site):
     assert answer.headers["location"].endswith("/dicom-web/workitems/2.25.5")
     assert site.state("2.25.5") == "SCHEDULED" and site.waiting() == [site.uid]
     assert site.ask("POST", "?2.25.5", json=request_for(site.uid)).status_code == HTTPStatus.CONFLICT
+
+
+@pytest.mark.parametrize("name", ["workitem=", "AffectedSOPInstanceUID="])
+def test_a_name_may_come_with_the_name_of_its_parameter(site, name):
+    report(site.record, site.study, {"pleural_effusion": 0.7})
+    answer = site.ask("POST", f"?{name}2.25.5", json=request_for(site.uid))
+    assert answer.status_code == HTTPStatus.CREATED and site.state("2.25.5") == "SCHEDULED"
+
+
+@pytest.mark.parametrize("name", ["transaction=", "transaction-uid="])
+def test_a_lock_may_come_with_the_name_of_its_parameter(site, name):
+    uid = site.job()
+    site.put(uid, "IN PROGRESS")
+    assert site.ask("POST", f"/{uid}?{name}{LOCK}", json=[{}]).status_code == HTTPStatus.OK
+    assert site.ask("POST", f"/{uid}?{name}{OTHER}", json=[{}]).status_code == HTTPStatus.BAD_REQUEST
 
 
 @pytest.mark.parametrize(
