@@ -11,10 +11,10 @@ import base64
 import hashlib
 
 from hoichan import codes
-from hoichan.encoding.fhir_parts import Json, coding, concept, dicom_identifier, v2
+from hoichan.encoding.fhir_parts import Json, concept, dicom_identifier, v2
 from hoichan.encoding.signer import rejection
 from hoichan.reporting.begun import is_begun
-from hoichan.reporting.review_words import SIDE_CODES, SITES
+from hoichan.reporting.review_words import SIDE_CODES, SIDES, SITES
 from hoichan.reporting.reviews import finding_id
 from hoichan.reporting.signed import is_added, judgement_of
 from hoichan.types import Code, Finding, Judgement, Review, ReviewKind, Verdict, VolumeJudgement
@@ -26,6 +26,7 @@ REPORT_STATUS = {
     ReviewKind.ADDENDUM: "appended",
 }
 SIZE = Code(code_value="103339001", coding_scheme_designator="SCT", code_meaning="Long Axis")
+LATERALITY = Code(code_value="272741003", coding_scheme_designator="SCT", code_meaning="Laterality")
 
 
 def report_identity(review: Review) -> str:
@@ -79,11 +80,14 @@ def sign_volume(entry: Json, said: VolumeJudgement, review: Review, *, system: s
 def _say(resource: Json, finding: Finding, judgement: Judgement, language: str) -> None:
     term = codes.FINDINGS[finding.key]
     site = SITES[judgement.site].code if judgement.site else term.site
+    side = judgement.laterality
     words = [SITES[judgement.site].display[language]] if judgement.site else []
+    words += [SIDES[side][language]] if side is not None else []
     if site is not None:
         resource["bodySite"] = concept(site, ", ".join(words) or None)
-        if judgement.laterality is not None:
-            resource["bodySite"]["coding"].append(coding(SIDE_CODES[judgement.laterality]))
+    if side is not None:  # as in the SR; a second coding of the site would be another name of it
+        said = {"code": concept(LATERALITY), "valueCodeableConcept": concept(SIDE_CODES[side])}
+        resource["component"].append(said)
     if judgement.size_mm is not None:
         quantity = {
             "value": round(judgement.size_mm, 1),

@@ -235,6 +235,27 @@ def test_observations_become_final_in_place(final, machine):
     )
 
 
+def test_a_side_is_said_beside_the_site_and_is_no_other_name_of_it(final):
+    """Codings of one concept are the same thing in other systems (FHIR R4 datatypes): a lung is no "Left"."""
+    said = {}
+    for entry in resources(final[DocumentKind.FHIR], "Observation"):
+        resource = entry["resource"]
+        (site,) = resource["bodySite"]["coding"]
+        sides = [
+            one["valueCodeableConcept"]["coding"][0]["display"]
+            for one in resource["component"]
+            if one["code"].get("coding", [{}])[0].get("code") == "272741003"
+        ]
+        said[resource["code"]["coding"][0]["display"]] = (
+            site["display"],
+            resource["bodySite"].get("text"),
+            sides,
+        )
+    assert said["Lung consolidation"] == ("Lung", "vùng dưới, bên trái", ["Left"])
+    assert said["Solitary nodule of lung"] == ("Lung", "bên phải", ["Right"])
+    assert said["Pleural effusion"] == ("Pleura", None, [])
+
+
 @pytest.mark.parametrize(("which", "status"), [("final", "final"), ("amended", "amended")])
 def test_the_report_of_the_receiver_is_brought_forward(request, which, status, machine):
     document = request.getfixturevalue(which)[DocumentKind.FHIR]
