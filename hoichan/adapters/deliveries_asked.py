@@ -73,7 +73,10 @@ def overtaking() -> sa.Select[Any]:
 
 @cache
 def passing() -> sa.Select[Any]:
-    """A newer report that may have passed one that was not taken (`key`). Built once, as `due_now`."""
+    """A newer report that may have passed one that waits (`key`). Built once, as `due_now`.
+
+    The one that waits was not taken before, or a person sends it again.
+    """
     newer, own = deliveries.alias(), deliveries.alias()
     unheard = sa.or_(newer.c.begun > 0, sa.and_(newer.c.attempts > 0, ~was_not_taken(newer)))
     tried = sa.and_(newer.c.state == DeliveryState.PENDING, unheard)
@@ -81,7 +84,7 @@ def passing() -> sa.Select[Any]:
         sa.select(newer.c.idempotency_key)
         .select_from(own)
         .join(newer, sa.and_(*is_before(own, newer), tried))
-        .where(own.c.idempotency_key == sa.bindparam("key"), was_not_taken(own), is_report(newer))
+        .where(own.c.idempotency_key == sa.bindparam("key"), ~_takes_back(own), is_report(newer))
         .limit(1)
     )
 

@@ -284,6 +284,19 @@ def test_a_try_that_waited_too_long_does_not_follow_one_whose_worker_died(house,
     assert house.got() == [newer.idempotency_key]
 
 
+@pytest.mark.parametrize(("answer", "even_sent"), [("refused", False), ("ok", True)])
+def test_one_sent_again_by_hand_does_not_follow_one_whose_answer_got_lost(house, first, answer, even_sent):
+    house.try_it(first, answer)
+    house.new_report()
+    newer = only(house.due())
+    house.try_it(newer, "unheard")
+    house.studies.revive(first.idempotency_key, even_sent=even_sent)
+    house.finish()
+    assert house.got()[-2:] == [newer.idempotency_key] * 2
+    row = house.studies.delivery(first.idempotency_key)
+    assert (row.state, row.acknowledgement) == (DeliveryState.CANCELLED, "overtaken")
+
+
 def test_an_older_report_does_not_follow_one_that_killed_its_workers(house, first):
     house.try_it(first, "later")
     house.new_report()
