@@ -123,6 +123,7 @@ def _search(
             fields,
             in_body=in_body,
             accession_system=f"{desk.settings.site.identifier_base}/id/accession",
+            zone=desk.settings.site.zone,
         )
     except NotUnderstood as error:
         return _outcome(HTTPStatus.BAD_REQUEST, "invalid", str(error))
@@ -134,24 +135,24 @@ def _search(
         detail=f"FHIR {resource_type}, {len(found)} found",
     )
     links = [{"relation": "self", "url": _address(request, resource_type, asked.shown)}]
-    if following is not None and asked.wanted.patient_number is None:
-        shown = (*asked.shown, (CURSOR, cursor(following.created_at, following.report_uid)))
-        links.append({"relation": "next", "url": _address(request, resource_type, shown)})
-    return _answer(
-        {
-            "resourceType": "Bundle",
-            "type": "searchset",
-            "link": links,
-            "entry": [
-                {
-                    "fullUrl": f"{_base(request)}/{resource_type}/{resource['id']}",
-                    "resource": resource,
-                    "search": {"mode": "match"},
-                }
-                for _, resource in found
-            ],
-        }
-    )
+    entries = [_entry(request, resource) for _, resource in found]
+    if following is not None:
+        rest = cursor(following.created_at, following.report_uid)
+        if asked.wanted.patient_number is None:
+            shown = (*asked.shown, (CURSOR, rest))
+            links.append({"relation": "next", "url": _address(request, resource_type, shown)})
+        else:  # a person stands in no address, so there is no link
+            text = f"There is more: send the same body with {CURSOR}={rest} too."
+            entries.append({"resource": _issue("warning", "incomplete", text), "search": {"mode": "outcome"}})
+    return _answer({"resourceType": "Bundle", "type": "searchset", "link": links, "entry": entries})
+
+
+def _entry(request: Request, resource: Json) -> Json:
+    return {
+        "fullUrl": f"{_base(request)}/{resource['resourceType']}/{resource['id']}",
+        "resource": resource,
+        "search": {"mode": "match"},
+    }
 
 
 def _page(records: FhirSql, resource_type: str, asked: Search) -> tuple[list[tuple[Kept, Json]], Kept | None]:
@@ -221,7 +222,9 @@ def _answer(content: Json) -> JSONResponse:
 
 
 def _outcome(status: HTTPStatus, code: str, text: str) -> JSONResponse:
-    issue = {"severity": "error", "code": code, "diagnostics": text}
-    return JSONResponse(
-        {"resourceType": "OperationOutcome", "issue": [issue]}, status_code=status, media_type=MEDIA_TYPE
-    )
+    return JSONResponse(_issue("error", code, text), status_code=status, media_type=MEDIA_TYPE)
+
+
+def _issue(severity: str, code: str, text: str) -> Json:
+    issue = {"severity": severity, "code": code, "diagnostics": text}
+    return {"resourceType": "OperationOutcome", "issue": [issue]}

@@ -10,7 +10,7 @@ import base64
 import binascii
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 
 from hoichan.adapters.fhir_read import Wanted
 from hoichan.encoding.fhir_parts import CITIZEN_ID, DICOM_UID, Json
@@ -70,12 +70,22 @@ class Search:
 
 
 def understand(
-    resource_type: str, parameters: Sequence[tuple[str, str]], *, in_body: bool, accession_system: str
+    resource_type: str,
+    parameters: Sequence[tuple[str, str]],
+    *,
+    in_body: bool,
+    accession_system: str,
+    zone: tzinfo,
 ) -> Search:
-    """The search that the parameters ask for. Raises NotUnderstood."""
+    """The search that the parameters ask for; `zone`: of dates without a time. Raises NotUnderstood."""
     search = Search()
     for name, value in parameters:
-        search = _with(search, resource_type, name, value, in_body=in_body, accession_system=accession_system)
+        if name == "_lastUpdated" or name in DATES.get(resource_type, ()):
+            search = replace(search, wanted=_narrowed(search.wanted, value, zone))
+        else:
+            search = _with(
+                search, resource_type, name, value, in_body=in_body, accession_system=accession_system
+            )
         if name not in (CURSOR, *PATIENT):
             search = replace(search, shown=(*search.shown, (name, value)))
     return search
@@ -89,8 +99,6 @@ def _with(
         return _of_patient(search, name, value, in_body=in_body)
     if name in ("_format", "_count", "_id", CURSOR):
         return _common(search, resource_type, name, value)
-    if name == "_lastUpdated" or name in DATES.get(resource_type, ()):
-        return replace(search, wanted=_narrowed(wanted, value))
     if name in TOKENS[resource_type]:
         path = TOKENS[resource_type][name]
         if f"{accession_system}|" in value and not in_body:
@@ -193,10 +201,10 @@ def _refers(resource: Json, path: str, asked: str) -> bool:
     )
 
 
-def _narrowed(wanted: Wanted, value: str) -> Wanted:
+def _narrowed(wanted: Wanted, value: str, zone: tzinfo) -> Wanted:
     """A date with its prefix (FHIR R4 search 3.1.1.4.5): eq, ge, gt, le, lt, sa, eb."""
     prefix, text = (value[:2], value[2:]) if value[:2].isalpha() else ("eq", value)
-    begin, end = _span(text)
+    begin, end = _span(text, zone)
     since: datetime | None
     before: datetime | None
     match prefix:
@@ -219,8 +227,8 @@ def _narrowed(wanted: Wanted, value: str) -> Wanted:
     return wanted
 
 
-def _span(text: str) -> tuple[datetime, datetime]:
-    """From and to of a date or a time; a date is a day of the site's reckoning in UTC."""
+def _span(text: str, zone: tzinfo) -> tuple[datetime, datetime]:
+    """From and to of a date or a time, in UTC; a date is a day of that zone."""
     try:
         moment = datetime.fromisoformat(text.replace(" ", "+"))  # a plus in an address is a blank
     except ValueError:
@@ -229,7 +237,7 @@ def _span(text: str) -> tuple[datetime, datetime]:
     if moment.tzinfo is None:
         if length < timedelta(days=1):
             raise NotUnderstood("A time has no zone: write +07:00 or Z after it.")
-        moment = moment.replace(tzinfo=UTC)
+        moment = moment.replace(tzinfo=zone)
     if not datetime(1900, 1, 1, tzinfo=UTC) < moment < datetime(9000, 1, 1, tzinfo=UTC):
         raise NotUnderstood("A date lies too far away.")
     return moment.astimezone(UTC), (moment + length).astimezone(UTC)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from http import HTTPStatus
+from zoneinfo import ZoneInfo
 
 import pytest
 import sqlalchemy as sa
@@ -37,15 +38,15 @@ SCORES = {"pneumothorax": 0.03, "pleural_effusion": 0.71, "cardiomegaly": 0.64}
 class Server:
     """Three studies with real bundles, an hour apart, and somebody who asks."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, people=("BN0", "BN1", "BN2")):
         self.record = a_record(folder)
         films = folder / "films"
         films.mkdir()
         (films / "film.dcm").write_bytes(as_bytes(a_film()))
         encoder = DocumentEncoder(FolderOfFilms(films), self.record.settings)
         self.studies, self.reports = [], []
-        for number in range(3):
-            study = arrive(self.record, f"film {number}", person=("A^B", "F", 1980, f"BN{number}"))
+        for number, person in enumerate(people):
+            study = arrive(self.record, f"film {number}", person=("A^B", "F", 1980, person))
             self.record.clock.advance(3600)
             self.studies.append(assemble(self.record, study))
             self.reports.append(report(self.record, self.studies[-1], SCORES, encode=encoder.encode))
@@ -143,6 +144,21 @@ def test_by_time(server):
     assert len(server.found("DiagnosticReport", _lastUpdated=f"ge{second:%Y-%m-%d}")) >= 1
 
 
+@pytest.mark.parametrize(("prefix", "since", "before"), [("", 20, 21), ("ge", 20, None), ("lt", None, 20)])
+def test_a_day_is_the_hospitals_day(prefix, since, before):
+    """Until seven in the morning it is still yesterday in UTC (FHIR R4 search 3.1.1.4.5)."""
+    zone = ZoneInfo("Asia/Ho_Chi_Minh")
+    asked = understand(
+        "DiagnosticReport",
+        [("issued", f"{prefix}2026-11-20")],
+        in_body=False,
+        accession_system=ACCESSION,
+        zone=zone,
+    )
+    days = [datetime(2026, 11, day, tzinfo=zone) if day else None for day in (since, before)]
+    assert [asked.wanted.since, asked.wanted.before] == days
+
+
 def test_a_patient_is_asked_for_in_the_body_only(server):
     answer = server.get("DiagnosticReport", **{"patient:identifier": "BN1"})
     assert answer.status_code == HTTPStatus.BAD_REQUEST
@@ -156,6 +172,20 @@ def test_a_patient_is_asked_for_in_the_body_only(server):
     accession = server.studies[2].accession_number
     bundle = server.post("ImagingStudy", identifier=f"{ACCESSION}|{accession}").json()
     assert [entry["resource"]["id"] for entry in bundle["entry"]] == [server.studies[2].study_instance_uid]
+
+
+def test_more_of_a_patient_than_a_page_is_told_and_can_be_had(tmp_path):
+    server = Server(tmp_path, people=("BN1", "BN1", "BN2"))
+    body = {"patient:identifier": "BN1", "_count": "1"}
+    first = server.post("DiagnosticReport", **body).json()
+    report_found, told = (entry["resource"] for entry in first["entry"])
+    assert (told["resourceType"], told["issue"][0]["code"]) == ("OperationOutcome", "incomplete")
+    assert [link["relation"] for link in first["link"]] == ["self"] and "BN1" not in str(told)
+    rest = told["issue"][0]["diagnostics"].partition("_cursor=")[2].split()[0]
+    second = server.post("DiagnosticReport", **body, _cursor=rest).json()
+    ids = [report_found["id"], *(entry["resource"]["id"] for entry in second["entry"])]
+    assert ids == [server.reports[1].report_uid, server.reports[0].report_uid]
+    server.record.engine.dispose()
 
 
 @pytest.mark.parametrize(
@@ -191,7 +221,7 @@ def test_who_looked_at_what_is_in_the_audit_log(server):
 )
 def test_no_value_breaks_a_search(kind, name, value):
     try:
-        understand(kind, [(name, value)], in_body=True, accession_system=ACCESSION)
+        understand(kind, [(name, value)], in_body=True, accession_system=ACCESSION, zone=UTC)
     except NotUnderstood as error:
         assert value.strip() == "" or len(value) < 4 or value not in str(error)
 
