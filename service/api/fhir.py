@@ -37,6 +37,20 @@ MEDIA_TYPE = "application/fhir+json"
 MOST_LOOKED_AT = 500  # reports for one page: a filter that nothing fits must not read the whole record
 BATCH = 50
 
+_ELSEWHERE: tuple[Json, ...] = (  # what `fhir_tasks` and `fhir_orders` answer
+    {
+        "type": "Task",
+        "interaction": [{"code": "read"}, {"code": "search-type"}],
+        "searchParam": [{"name": name, "type": "token"} for name in ("status", "identifier")],
+        "documentation": "The jobs of the machine, for tokens of the scope worklist.",
+    },
+    {
+        "type": "ServiceRequest",
+        "interaction": [{"code": "create"}],
+        "documentation": "Orders, for tokens of the scope order.",
+    },
+)
+
 router = APIRouter(prefix="/fhir", tags=["fhir"])
 ResourceType = Annotated[str, Path(pattern=r"^[A-Za-z]{1,32}$")]
 ResourceId = Annotated[str, Path(pattern=r"^[A-Za-z0-9.\-]{1,64}$")]
@@ -61,7 +75,7 @@ def metadata(request: Request, desk: AtDesk) -> JSONResponse:
                     "documentation": "Results of AI models. What nobody has read has the status partial "
                     "and the security label AIAST.",
                     "security": {"cors": False, "description": "A session of the page, or a bearer token."},
-                    "resource": [_capability(resource_type) for resource_type in TYPES],
+                    "resource": [*(_capability(resource_type) for resource_type in TYPES), *_ELSEWHERE],
                 }
             ],
         }

@@ -80,8 +80,11 @@ def test_what_can_be_asked_is_said(server):
     statement = server.get("metadata").json()
     assert (statement["resourceType"], statement["fhirVersion"]) == ("CapabilityStatement", "4.0.1")
     (rest,) = statement["rest"]
-    assert {one["type"] for one in rest["resource"]} == set(TOKENS)
-    assert {i["code"] for one in rest["resource"] for i in one["interaction"]} == {"read", "search-type"}
+    codes = {one["type"]: [said["code"] for said in one["interaction"]] for one in rest["resource"]}
+    assert codes == {
+        **{kind: ["read", "search-type"] for kind in (*TOKENS, "Task")},
+        "ServiceRequest": ["create"],
+    }
 
 
 def test_the_newest_reports_come_first_and_everything_leads_on(server):
