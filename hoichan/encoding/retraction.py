@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from io import BytesIO
 
 import highdicom as hd
@@ -20,6 +20,7 @@ from pydicom import Dataset, dcmread
 
 from hoichan import er7
 from hoichan.encoding.fhir_parts import PATIENT_REFERENCE, Json
+from hoichan.encoding.source import offset_text, zone_of
 from hoichan.types import Document, DocumentKind
 from hoichan.uids import derived_uid, derived_uuid
 
@@ -211,12 +212,14 @@ def _note(objects: Sequence[Dataset], words: str, now: datetime) -> Document:
     for item in document.ContentSequence:
         if item.ValueType in ("COMPOSITE", "IMAGE") and "ConceptNameCodeSequence" in item:
             del item.ConceptNameCodeSequence
+    zone = zone_of(first, now.tzinfo or UTC, now)  # that of the study's own date and time
+    at = now.astimezone(zone)
     written: Json = {
-        "ContentDate": now.strftime("%Y%m%d"),
-        "ContentTime": now.strftime("%H%M%S"),
-        "InstanceCreationDate": now.strftime("%Y%m%d"),
-        "InstanceCreationTime": now.strftime("%H%M%S"),
-        "TimezoneOffsetFromUTC": first.get("TimezoneOffsetFromUTC") or now.strftime("%z")[:5],
+        "ContentDate": at.strftime("%Y%m%d"),
+        "ContentTime": at.strftime("%H%M%S"),
+        "InstanceCreationDate": at.strftime("%Y%m%d"),
+        "InstanceCreationTime": at.strftime("%H%M%S"),
+        "TimezoneOffsetFromUTC": offset_text(zone),
     }
     for keyword, text in written.items():
         setattr(document, keyword, text)

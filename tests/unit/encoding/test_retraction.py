@@ -125,3 +125,16 @@ def test_the_note_rejects_picture_and_sr_under_the_former_patient(sent, taken_ba
     assert rejection is not None and rejection.title == "113037"
     named = rejection.instances[sr.StudyInstanceUID]
     assert named == {of_kind(sent, DocumentKind.SC).uid, of_kind(sent, DocumentKind.SR).uid}
+
+
+@pytest.mark.parametrize(
+    ("offset", "said"), [("+0000", "20261121 023000 +0000"), ("+0700", "20261121 093000 +0700")]
+)
+def test_the_time_of_the_note_is_in_the_offset_that_it_names(tmp_path, offset, said):
+    film = a_film()
+    film.TimezoneOffsetFromUTC = offset  # of the modality: the study's date and time are in it
+    (tmp_path / "film.dcm").write_bytes(as_bytes(film))
+    study = a_study(film)
+    documents = DocumentEncoder(FolderOfFilms(tmp_path), Settings()).encode(study, a_report(study))
+    note = dcmread(BytesIO(of_kind(withdraw(documents, language="vi", now=NOW), DocumentKind.KOS).content))
+    assert f"{note.ContentDate} {note.ContentTime} {note.TimezoneOffsetFromUTC}" == said
