@@ -40,6 +40,7 @@ FORMS = frozenset({DocumentKind.FHIR, DocumentKind.IMR, DocumentKind.FHIR_TASK})
 OF_THE_MACHINE = frozenset({"AIAST", "ai-unverified"})  # labels that a signature takes away
 SIGNED_KINDS = frozenset({"DiagnosticReport", "Observation"})
 _THEIRS = ("id", "meta", "subject")  # of an update: what the EMR's resource keeps
+_OF_THE_REPORT = frozenset({"presentedForm"})  # what goes when the report is taken back
 
 # http://hl7.org/fhir/ValueSet/issue-type, R4. Anything else in that place is not repeated.
 ISSUE_TYPES = frozenset(
@@ -225,12 +226,13 @@ class FhirSink:
 
 
 def _merged(ours: Json, theirs: Json) -> Json:
-    """An update of their resource: ours, with their id and patient. What is taken back keeps the rest."""
+    """An update of theirs: ours, with their id and patient. What is taken back keeps all but its page."""
     stays = {name: theirs[name] for name in _THEIRS if name in theirs}
     stays["meta"] = {**theirs.get("meta", {}), **ours.get("meta", {})}
     if "meta" not in ours and ours.get("status") != "entered-in-error":  # a person has signed it
         stays["meta"] = _without_labels(stays["meta"])
-    before = theirs if ours.get("status") == "entered-in-error" else {}
+    taken_back = ours.get("status") == "entered-in-error"
+    before = {name: theirs[name] for name in theirs if name not in _OF_THE_REPORT} if taken_back else {}
     return {**before, **ours, **stays}
 
 

@@ -335,6 +335,15 @@ def test_an_update_is_one_of_the_version_that_was_read():
     }
 
 
+def test_the_page_of_what_is_taken_back_goes_with_it():
+    """The update leaves it out, so that the former patient's record does not go on showing it."""
+    page = {"contentType": "application/pdf", "data": "JVBERi0="}
+    emr = Emr([ON], resources=[{**THERE, "presentedForm": [page]}])
+    assert deliver_to(emr, content=UPDATE) == "200"
+    (entry,) = emr.posted[0]["entry"]
+    assert "presentedForm" not in entry["resource"] and entry["resource"]["extension"] == THERE["extension"]
+
+
 def test_who_was_quicker_is_read_again_and_keeps_what_he_wrote():
     emr = Emr([ON], resources=[THERE])
     later = {**THERE, "meta": {"versionId": "4"}, "issued": "2026-11-20T08:16:12+07:00"}
