@@ -94,7 +94,10 @@ def _point(scores: Sequence[float], wanted: float) -> float:
         return math.floor(float(ordered[-1]) * _STEPS) / _STEPS
     # above the first score that is one too many: studies with the same score are flagged together or not
     bar = float(ordered[count])
-    return min(1.0, (math.floor(bar * _STEPS) + 1) / _STEPS)
+    steps = math.floor(bar * _STEPS) + 1
+    if steps / _STEPS <= bar:  # 0.57 * 10,000 is 5,699.999…: the step above it is 0.57 itself
+        steps += 1
+    return min(1.0, steps / _STEPS)
 
 
 def expect(scored: Sequence[Scored], rules: Sequence[Rule], *, weeks: float) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hoichan.analysis.capacity import Group, Scored, expect, groups, propose, who_line
@@ -18,6 +18,7 @@ def scored(score, truth=None, sex="F", age=40):
     st.floats(0.5, 100),
     st.floats(0.5, 8),
 )
+@example([0.0, 0.57], 1.0, 0.5)  # 0.57 * 10,000 is less than 5,700
 def test_no_more_are_flagged_than_can_be_followed_up(scores, per_week, weeks):
     rules, told = propose([scored(s) for s in scores], weeks=weeks, per_week=per_week)
     assert told["flagged_per_week"] <= per_week + 1e-9 or told["flagged"]["k"] == len(scores)
