@@ -23,6 +23,13 @@ class Site(Section):
         "https://hoichan.invalid"  # root of the identifier systems in FHIR; set your own domain
     )
 
+    @field_validator("name")
+    @classmethod
+    def _fits_dicom(cls, value: str) -> str:
+        if any(letter == "\\" or letter < " " for letter in value):  # PS3.5 6.2, LO: no report can be written
+            raise ValueError("the name of the site has no backslash and no line break in DICOM")
+        return value
+
     @field_validator("timezone")
     @classmethod
     def _known_zone(cls, value: str) -> str:

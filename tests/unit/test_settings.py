@@ -69,6 +69,8 @@ def test_the_data_dir_of_the_command_line_wins(tmp_path):
         ("[nonsense]\n", "Unknown configuration key 'nonsense'"),
         ("[web]\nport = 70000\n", "'web.port' is wrong"),
         ("[site]\ntimezone = 'Mars/Olympus'\n", "unknown time zone"),
+        ("[site]\nname = 'BV A\\B'\n", "no backslash and no line break"),
+        ('[site]\nname = "BV A\\nB"\n', "no backslash and no line break"),
         ("[[listener.senders]]\nae_title = 'A'\nhost = '10.0.0.300'\n", "listener.senders.0.host"),
         ("[[destinations]]\nname = 'x'\nkind = 'fax'\n", "'destinations.0' is wrong"),
         ("not toml", "is not valid TOML"),
