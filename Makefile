@@ -6,7 +6,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Tests wait for processes half of their time, so three at once keep two cores at work.
 TEST_WORKERS ?= 3
 .DELETE_ON_ERROR:
-.PHONY: style types tests app app-if-node app-test audit run smoke test test-train test-peers test-chaos check bench bench-scale rehearse peers clean help
+.PHONY: style types tests app app-if-node app-test audit run smoke test test-train test-peers test-chaos search check bench bench-scale rehearse peers clean help
 
 help:            ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -128,6 +128,9 @@ tests: .venv/.dev
 
 test: style  ## Everything needed to test, then the tests; no torch
 	$(MAKE) --no-print-directory -j 2 types tests
+
+search: .venv/.dev  ## Property tests with new examples each time, by hand; what is found becomes a test
+	.venv/bin/pytest -q -n $(TEST_WORKERS) --dist loadfile --hypothesis-profile search -m hypothesis
 
 test-train: .venv-train/.train  ## Training and export, with torch
 	.venv-train/bin/pytest -q tests/train
