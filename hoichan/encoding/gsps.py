@@ -11,6 +11,7 @@ import highdicom as hd
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
+from pydicom.multival import MultiValue
 
 from hoichan import codes
 from hoichan.encoding.equipment import equipment, stamp
@@ -87,6 +88,9 @@ def encode_gsps(context: DocumentContext, number: int = 1) -> Dataset | None:
         document.BodyPartExamined = body_part(source)
     if "Laterality" not in document and not body_part(source):
         document.Laterality = laterality(source)
+    table = _table(source)
+    if table is not None:
+        document.SoftcopyVOILUTSequence = [table]
     if image.PhotometricInterpretation == "MONOCHROME1":
         document.PresentationLUTShape = "INVERSE"  # a presentation state shows the highest value white
     stamp(document, context)
@@ -107,34 +111,67 @@ def _reference(context: DocumentContext) -> Dataset:
     image.SOPClassUID, image.SOPInstanceUID = key.instance.sop_class_uid, key.instance.sop_instance_uid
     image.SeriesInstanceUID, image.Modality = key.series.series_instance_uid, key.series.modality
     image.Rows, image.Columns = key.instance.rows, key.instance.columns
-    for keyword in _GREY:
+    for keyword in (*_PLACE, *_grey_keywords(context.source)):
         if keyword in context.source:
             image[keyword] = context.source[keyword]
+    if "WindowCenter" in image:
+        image.WindowCenter, image.WindowWidth = _windows(context.source)
     image.setdefault("PhotometricInterpretation", "MONOCHROME2")
     image.SamplesPerPixel = 1
     return image
 
 
-_GREY = (  # what says how grey values are shown (PS3.3 C.11)
-    "PhotometricInterpretation",
-    "BitsAllocated",
-    "BitsStored",
-    "HighBit",
-    "PixelRepresentation",
-    "RescaleSlope",
-    "RescaleIntercept",
-    "RescaleType",
-    "ModalityLUTSequence",
-    "WindowCenter",
-    "WindowWidth",
-    "WindowCenterWidthExplanation",
-    "VOILUTFunction",
-    "VOILUTSequence",
-    "PixelSpacing",
-    "ImagerPixelSpacing",
-    "PixelAspectRatio",
-    "PatientOrientation",
+_PLACE = (  # of pixels, as far as a presentation state asks
+    *("PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
+    *("PixelSpacing", "ImagerPixelSpacing", "PixelAspectRatio", "PatientOrientation"),
 )
+_FUNCTIONS = frozenset({"LINEAR", "LINEAR_EXACT", "SIGMOID"})  # (0028,1056)
+
+
+def _grey_keywords(source: Dataset) -> tuple[str, ...]:
+    """What says how grey values are shown (PS3.3 C.11), as far as it is sound: highdicom takes no other."""
+    found: list[str] = []
+    slope, intercept = (_numbers(source, keyword) for keyword in ("RescaleSlope", "RescaleIntercept"))
+    if len(slope) == len(intercept) == 1 and slope[0]:
+        found += ["RescaleSlope", "RescaleIntercept"]
+        found += ["RescaleType"] if str(source.get("RescaleType") or "").strip() else []
+    if _windows(source)[0]:
+        found += ["WindowCenter", "WindowWidth"]
+        found += ["VOILUTFunction"] if source.get("VOILUTFunction") in _FUNCTIONS else []
+    return tuple(found)
+
+
+def _windows(source: Dataset) -> tuple[list[float], list[float]]:
+    """Centres and widths that belong together and show something."""
+    centres, widths = _numbers(source, "WindowCenter"), _numbers(source, "WindowWidth")
+    if len(centres) != len(widths):
+        return [], []
+    pairs = [(centre, width) for centre, width in zip(centres, widths, strict=True) if width > 0]
+    return [centre for centre, _ in pairs], [width for _, width in pairs]
+
+
+def _numbers(source: Dataset, keyword: str) -> list[float]:
+    """The values of a number; [] where one of them is none."""
+    value = source.get(keyword)
+    values = value if isinstance(value, MultiValue) else [value]
+    try:
+        found = [float(one) for one in values]
+    except (TypeError, ValueError):
+        return []
+    return found if np.isfinite(found).all() else []
+
+
+def _table(source: Dataset) -> Dataset | None:
+    """The film's own VOI LUT where it has no window, as it stands there: highdicom does not take them all."""
+    tables = source.get("VOILUTSequence")
+    sound = tables and all(
+        len(one.get("LUTDescriptor") or ()) == 3 and one.get("LUTData") for one in tables
+    )  # PS3.3 C.11.2.1.1
+    if not sound or _windows(source)[0]:
+        return None
+    item = Dataset()
+    item.VOILUTSequence = tables
+    return item
 
 
 def _label(context: DocumentContext, mark: Mark, rows: int, columns: int) -> hd.pr.TextObject:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone, tzinfo
+from datetime import date, datetime, timedelta, timezone, tzinfo
 
 from pydicom import Dataset
 
@@ -22,8 +22,8 @@ UNPAIRED_BODY_PARTS = frozenset(
     {"CHEST", "ABDOMEN", "HEAD", "NECK", "SKULL", "PELVIS", "CSPINE", "TSPINE", "LSPINE"}
 )
 _OFFSET = re.compile(r"[+-](0\d|1[0-4])[0-5]\d")
-_DATE = re.compile(r"\d{8}")
-_TIME = re.compile(r"\d{2}(\d{2}(\d{2}(\.\d{1,6})?)?)?")
+_DATE = re.compile(r"[0-9]{8}")
+_TIME = re.compile(r"([01][0-9]|2[0-3])([0-5][0-9]([0-5][0-9](\.[0-9]{1,6})?)?)?")
 _CODE_STRING = re.compile(r"[A-Z0-9 _]{1,16}")
 _ORIENTATION = re.compile(r"[AFHLPR]{1,3}")
 _PN_COMPONENT_GROUP_LENGTH = 64  # PS3.5 6.2, characters
@@ -152,7 +152,7 @@ def shared_header(study: Study, source: Dataset | None, zone: timezone) -> Datas
     if study.study_description:
         header.StudyDescription = _nfc(study.study_description)[:64]
     moment = study.study_datetime.astimezone(zone) if study.study_datetime else None
-    header.StudyDate = _text(source, "StudyDate", _DATE) or (moment.strftime("%Y%m%d") if moment else "")
+    header.StudyDate = _date(source) or (moment.strftime("%Y%m%d") if moment else "")
     header.StudyTime = _text(source, "StudyTime", _TIME) or (moment.strftime("%H%M%S") if moment else "")
     referring = source.get("ReferringPhysicianName", "") if source is not None else ""
     header.ReferringPhysicianName = person_name(str(referring or ""))
@@ -193,6 +193,16 @@ def person_name(text: str) -> str:
 
 def _nfc(text: str) -> str:
     return unicodedata.normalize("NFC", text).strip()
+
+
+def _date(source: Dataset | None) -> str:
+    """(0008,0020) of the source where it is a day of the calendar; some machines write 00000000."""
+    text = _text(source, "StudyDate", _DATE)
+    try:
+        date(int(text[:4]), int(text[4:6]), int(text[6:]))
+    except ValueError:
+        return ""
+    return text
 
 
 def _text(source: Dataset | None, keyword: str, pattern: re.Pattern[str]) -> str:

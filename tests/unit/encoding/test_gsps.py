@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from io import BytesIO
 
+import numpy as np
 import pytest
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
 
 from hoichan.encoding.gsps import encode_gsps
 from hoichan.encoding.source import document_context
@@ -13,9 +14,14 @@ from hoichan.settings import Site
 from hoichan.testing import a_film, a_refused_report, a_report, a_study
 
 
-def written(make=a_report, photometric="MONOCHROME2", source=True):
+def written(make=a_report, photometric="MONOCHROME2", source=True, **values):
     film = a_film()
     film.PhotometricInterpretation = photometric
+    for keyword, value in values.items():
+        if value is None:
+            delattr(film, keyword)
+        else:
+            setattr(film, keyword, value)
     study = a_study(film)
     context = document_context(
         study, make(study), source=film if source else None, site=Site(), software_version="1"
@@ -54,6 +60,54 @@ def test_grey_values_look_as_the_film_asks_for(photometric, shape):
     window = document.SoftcopyVOILUTSequence[0]
     assert (window.WindowCenter, window.WindowWidth) == (film.WindowCenter, film.WindowWidth)
     assert (document.SeriesNumber, document.SeriesDescription) == (9005, "AI marks (unverified)")
+
+
+def a_lut(vr="US"):
+    lut = Dataset()
+    lut.LUTDescriptor, lut.LUTExplanation = [4, 0, 16], "NORMAL"
+    values = [0, 700, 3000, 4095]
+    lut.add_new("LUTData", vr, values if vr == "US" else np.array(values, "<u2").tobytes())
+    return [lut]
+
+
+@pytest.mark.parametrize(
+    ("values", "window"),
+    [
+        ({"VOILUTSequence": a_lut()}, (2048, 4096)),  # both, as most digital films have them
+        ({"WindowCenter": [2048, 900], "WindowWidth": [4096, 0]}, (2048, 4096)),
+        ({"WindowCenterWidthExplanation": "NORMAL"}, (2048, 4096)),
+        ({"WindowCenterWidthExplanation": ["A", "B", "C"]}, (2048, 4096)),
+        ({"VOILUTFunction": "LOG"}, (2048, 4096)),
+        ({"WindowCenter": "", "WindowWidth": ""}, None),
+        ({"WindowWidth": 0}, None),
+        ({"WindowWidth": None}, None),
+        ({"WindowCenter": [1, 2], "WindowWidth": [3]}, None),
+        ({"RescaleSlope": None}, (2048, 4096)),
+        ({"RescaleSlope": 0}, (2048, 4096)),
+        ({"RescaleType": ""}, (2048, 4096)),
+    ],
+)
+def test_odd_grey_values_stop_no_object(values, window):
+    document, _ = written(**values)
+    found = [(one.WindowCenter, one.WindowWidth) for one in document.get("SoftcopyVOILUTSequence", ())]
+    assert found == ([window] if window else [])
+    assert document.get("RescaleSlope", 1) == 1
+
+
+@pytest.mark.parametrize("vr", ["US", "OW"])
+def test_a_film_with_nothing_but_a_table_is_shown_through_it(vr):
+    document, _ = written(WindowCenter=None, WindowWidth=None, VOILUTSequence=a_lut(vr))
+    (shown,) = document.SoftcopyVOILUTSequence
+    values = shown.VOILUTSequence[0].LUTData
+    assert (list(values) if vr == "US" else np.frombuffer(values, "<u2").tolist()) == [0, 700, 3000, 4095]
+    assert "WindowCenter" not in shown
+
+
+def test_a_broken_table_is_left_out():
+    broken = a_lut()
+    broken[0].LUTDescriptor = [4, 0]
+    document, _ = written(WindowCenter=None, WindowWidth=None, VOILUTSequence=broken)
+    assert "SoftcopyVOILUTSequence" not in document
 
 
 def test_nothing_to_draw_gives_no_object():

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-import pytest
-from pydicom import Dataset
+from datetime import timedelta, timezone
 
-from hoichan.encoding.source import body_part, key_image, laterality, patient_orientation, person_name
+import pytest
+from pydicom import Dataset, config
+
+from hoichan.encoding.source import (
+    body_part,
+    key_image,
+    laterality,
+    patient_orientation,
+    person_name,
+    shared_header,
+)
 from hoichan.testing import a_film, a_refused_report, a_report, a_study
 
 
@@ -40,6 +49,24 @@ def test_names_fit_their_value_representation(text, expected):
 def test_orientation_is_taken_only_when_usable(value, expected):
     assert patient_orientation(header(PatientOrientation=value)) == expected
     assert patient_orientation(None) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"StudyDate": "20261119", "StudyTime": "235959.5"}, ("20261119", "235959.5")),
+        ({"StudyDate": "00000000", "StudyTime": "256161"}, ("20261120", "081500")),
+        ({"StudyDate": "20260230", "StudyTime": "24"}, ("20261120", "081500")),
+        ({"StudyDate": "20261340", "StudyTime": "081561"}, ("20261120", "081500")),
+        ({"StudyDate": "", "StudyTime": "0815"}, ("20261120", "0815")),
+    ],
+)
+def test_a_date_that_is_none_is_not_repeated(values, expected):
+    """highdicom raises for one, and a PACS would refuse it."""
+    study = a_study(a_film())
+    with config.disable_value_validation():
+        made = shared_header(study, header(**values), timezone(timedelta(hours=7)))
+    assert (made.StudyDate, made.StudyTime) == expected
 
 
 def test_body_part_and_laterality():
