@@ -14,7 +14,7 @@ from pydicom import Dataset
 from pydicom.multival import MultiValue
 
 from hoichan import codes
-from hoichan.encoding.equipment import equipment, stamp
+from hoichan.encoding.equipment import equipment, long_string, stamp
 from hoichan.encoding.images import pictures
 from hoichan.encoding.source import DocumentContext, body_part, laterality
 from hoichan.encoding.sr import drawable
@@ -134,10 +134,11 @@ def _grey_keywords(source: Dataset) -> tuple[str, ...]:
     slope, intercept = (_numbers(source, keyword) for keyword in ("RescaleSlope", "RescaleIntercept"))
     if len(slope) == len(intercept) == 1 and slope[0]:
         found += ["RescaleSlope", "RescaleIntercept"]
-        found += ["RescaleType"] if str(source.get("RescaleType") or "").strip() else []
+        kind = source.get("RescaleType")
+        found += ["RescaleType"] if isinstance(kind, str) and kind == long_string(kind) != "" else []
     if _windows(source)[0]:
         found += ["WindowCenter", "WindowWidth"]
-        found += ["VOILUTFunction"] if source.get("VOILUTFunction") in _FUNCTIONS else []
+        found += ["VOILUTFunction"] if str(source.get("VOILUTFunction")) in _FUNCTIONS else []
     return tuple(found)
 
 

@@ -6,7 +6,7 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-from pydicom import Dataset, dcmread
+from pydicom import Dataset, config, dcmread
 
 from hoichan.encoding.gsps import encode_gsps
 from hoichan.encoding.source import document_context
@@ -85,10 +85,13 @@ def a_lut(vr="US"):
         ({"RescaleSlope": None}, (2048, 4096)),
         ({"RescaleSlope": 0}, (2048, 4096)),
         ({"RescaleType": ""}, (2048, 4096)),
+        ({"RescaleType": "X" * 65}, (2048, 4096)),
+        ({"VOILUTFunction": ["LINEAR", "SIGMOID"]}, (2048, 4096)),
     ],
 )
 def test_odd_grey_values_stop_no_object(values, window):
-    document, _ = written(**values)
+    with config.disable_value_validation():
+        document, _ = written(**values)
     found = [(one.WindowCenter, one.WindowWidth) for one in document.get("SoftcopyVOILUTSequence", ())]
     assert found == ([window] if window else [])
     assert document.get("RescaleSlope", 1) == 1
