@@ -117,7 +117,7 @@ def words(context: DocumentContext, report: Report, review: Review) -> list[Cont
     for name, concept in SECTIONS.items():
         text = getattr(review.sections, name).reveal().strip()
         if text:
-            items.append(TextContentItem(concept, text, relationship_type="CONTAINS"))
+            items.append(TextContentItem(concept, _lines(text), relationship_type="CONTAINS"))
     language = context.language
     texts = [_said(finding, review, language) for finding in report.findings]
     texts += [
@@ -127,7 +127,7 @@ def words(context: DocumentContext, report: Report, review: Review) -> list[Cont
     if review.kind is not ReviewKind.FINAL and review.reason:
         texts.append(review.reason)
     texts.append(report.disclaimer[language])
-    items += [TextContentItem(COMMENT, text, relationship_type="CONTAINS") for text in texts if text]
+    items += [TextContentItem(COMMENT, _lines(text), relationship_type="CONTAINS") for text in texts if text]
     return items
 
 
@@ -162,6 +162,11 @@ def _said(finding: Finding, review: Review, language: str) -> str:
         return f"{SENTENCES['rejected'][language]}: {name}. {rejection(judgement, language)}"
     own = judgement.text.reveal().strip()
     return f"{name}: {own}" if own else ""
+
+
+def _lines(text: str) -> str:
+    """The text with CR LF for a new line, as PS3.5 6.1.3 wants it in UT."""
+    return "\r\n".join(text.replace("\r\n", "\n").split("\n"))
 
 
 def _concept(code: Code) -> CodedConcept:

@@ -140,6 +140,11 @@ def test_the_amended_sr_names_both_that_it_replaces(amended, first):
     assert replaced == [first.report_uid, REPORT.report_uid]
 
 
+def test_a_new_line_of_the_sr_is_what_dicom_calls_one(final):
+    """CR LF in ST, LT and UT (PS3.5 6.1.3); a person's paragraphs come with LF."""
+    assert "Mờ góc sườn hoành trái.\r\nBóng tim không to." in list(every_text(dicom(final[DocumentKind.SR])))
+
+
 def test_the_sr_says_what_the_person_said(final):
     tree = hd.sr.srread(BytesIO(final[DocumentKind.SR].content)).content
     rois = {group.finding_type.meaning: group for group in tree.get_planar_roi_measurement_groups()}
