@@ -69,8 +69,10 @@ def _about(resource: Json) -> tuple[str, str, str]:
         "",
     )
     code = _code(resource["code"])
+    words = str(resource["code"].get("text", ""))  # two findings may have one code
     # the site of a finding may be edited: it says nothing of which one it is
-    return code, _code(resource.get("bodySite", {})) if code == VOLUME.code_value else "", place
+    part = _code(resource.get("bodySite", {})) if code == VOLUME.code_value else words
+    return code, part, place
 
 
 def _code(concept: Json) -> str:

@@ -17,7 +17,15 @@ from hoichan.settings import Site
 from hoichan.testing import a_film, a_report, a_study
 from hoichan.testing.reviews import a_draft, a_review
 from hoichan.testing.volumes import measured
-from hoichan.types import Document, DocumentKind, ReviewKind, SOPInstanceUID, Verdict, VolumeJudgement
+from hoichan.types import (
+    Document,
+    DocumentKind,
+    Judgement,
+    ReviewKind,
+    SOPInstanceUID,
+    Verdict,
+    VolumeJudgement,
+)
 
 STUDY = a_study()
 FIRST = a_report(STUDY)
@@ -65,6 +73,23 @@ def test_judging_a_newer_answer_ends_what_was_final_of_the_older(kind):
         if one["resource"]["resourceType"] == "DiagnosticReport"
     )
     assert len(results) == len(observations(new))  # the report lists what stands
+
+
+def test_findings_that_share_a_code_are_two():
+    """RadLex has one code for fractures of ribs and of a clavicle; the words tell them apart."""
+
+    def added(*keys):
+        draft = a_draft(FIRST)
+        verdicts = [one for one in draft.judgements if one.finding_id is not None]
+        verdicts += [Judgement(finding_id=None, key=key, verdict=Verdict.ADDED) for key in keys]
+        review = a_review(FIRST, STUDY, draft=replace(draft, judgements=tuple(verdicts)))
+        signed = signed_report(FIRST, review, STUDY, time="08:32 20/11/2026")
+        context = document_context(STUDY, signed, source=a_film(), site=Site(), software_version="1")
+        return encode_fhir(context, Site(), b"")
+
+    made = ended(added("rib_fracture"), added("rib_fracture", "clavicle_fracture"), ReviewKind.ADDENDUM)
+    said = {one["code"]["text"]: one["status"] for one in observations(made).values()}
+    assert said["Gãy xương sườn"] == "final" and "Gãy xương đòn" not in said
 
 
 def test_what_an_amendment_leaves_out_ends_and_what_an_addendum_leaves_out_stays():
