@@ -13,6 +13,7 @@ from hoichan.adapters.quarantine_sql import QuarantineSql
 from hoichan.errors import ConfigurationError
 from hoichan.intake.door import is_uid
 from hoichan.ports import Studies
+from hoichan.reporting.deliveries import is_closed
 from hoichan.types import DeliveryState, StudyInstanceUID
 from service.wiring import House
 
@@ -47,7 +48,11 @@ class Replay:
 def replay(studies: Studies, study: StudyInstanceUID) -> Replay:
     """Repeat what failed or was cancelled: the newest revision's analysis, and what is not acknowledged."""
     revision = studies.rerun(study)
-    open_ones = [d for d in studies.deliveries(study) if d.state is not DeliveryState.SENT]
+    open_ones = [
+        one
+        for one in studies.deliveries(study)
+        if one.state is not DeliveryState.SENT and not is_closed(one.state, one.acknowledgement)
+    ]
     for delivery in open_ones:
         studies.revive(delivery.idempotency_key)
     return Replay(analysed_again=revision, deliveries=len(open_ones))

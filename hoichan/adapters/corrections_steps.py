@@ -9,14 +9,15 @@ import sqlalchemy as sa
 
 from hoichan.adapters.patients_sql import index_study
 from hoichan.adapters.person_rows import PERSON, person, person_row
+from hoichan.adapters.review_receivers import stop_unsent
 from hoichan.adapters.rows import Row
 from hoichan.adapters.schema import deliveries, instances, reports, revisions, studies, trail
 from hoichan.adapters.schema_orders import patient_versions, questions, retractions
 from hoichan.intake.patients import Doubt, Source, change
 from hoichan.ports import Clock
+from hoichan.reporting.deliveries import PATIENT_CORRECTED as CLOSED_BY  # also of the revision that follows
 from hoichan.types import DeliveryState, Patient, ReportStatus, StudyState
 
-CLOSED_BY = "patient_corrected"  # of the revision that follows a correction
 _SHOWN = 16  # characters of a message key that stand on the trail
 
 
@@ -82,16 +83,13 @@ class CorrectionSteps:
                 DeliveryState.PENDING,
             ):  # one that waits may be on its way
                 told.setdefault((row["report_uid"], row["revision"]), []).append(row["destination"])
-        connection.execute(
-            deliveries.update()
-            .where(
-                deliveries.c.study_instance_uid == uid,
-                deliveries.c.state.in_([DeliveryState.PENDING, DeliveryState.DEAD]),
-                deliveries.c.report_uid.not_in(
-                    sa.select(reports.c.report_uid).where(reports.c.status == ReportStatus.WITHDRAWN)
-                ),
-            )
-            .values(state=DeliveryState.CANCELLED, acknowledgement=CLOSED_BY)
+        of_the_former = deliveries.c.report_uid.not_in(
+            sa.select(reports.c.report_uid).where(reports.c.status == ReportStatus.WITHDRAWN)
+        )
+        stop_unsent(
+            connection,
+            sa.and_(deliveries.c.study_instance_uid == uid, of_the_former),
+            because=CLOSED_BY,
         )
         known = set(
             connection.execute(

@@ -16,6 +16,7 @@ from hoichan.adapters.schema import deliveries, documents, studies, trail
 from hoichan.adapters.transactions import transaction
 from hoichan.errors import RecordsError
 from hoichan.ports import Clock, Objects, TrailEntry
+from hoichan.reporting.deliveries import is_closed
 from hoichan.types import (
     Delivery,
     DeliveryState,
@@ -260,6 +261,8 @@ class DeliveriesSql:
     ) -> None:
         """Every start counts as an attempt: one that had no end may have reached the receiver.
 
+        What was closed for good stays so, such as a report that a rejection note took back.
+
         `since`: nothing is done where the delivery does not wait any more, or waits after another attempt.
         """
         with transaction(self._engine) as connection:
@@ -277,6 +280,8 @@ class DeliveriesSql:
             known = row["state"] == DeliveryState.SENT  # a repeated step after a crash
             if known and not even_sent:
                 return
+            if is_closed(row["state"], row["acknowledgement"]) and values.get("state") != DeliveryState.SENT:
+                return  # only that it had arrived nevertheless is news
             if since is not None and (row["state"], row["attempts"]) != (DeliveryState.PENDING, since):
                 return
             attempts = row["attempts"] + (max(1, row["begun"]) if counts else 0)

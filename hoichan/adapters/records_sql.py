@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from hoichan.adapters import insurance_sql, patients_sql, rows
 from hoichan.adapters.answers_sql import AnswersSql, of_revision
-from hoichan.adapters.review_standing import not_over_a_signature
+from hoichan.adapters.review_standing import not_of_a_report_taken_back, not_over_a_signature
 from hoichan.adapters.schema import (
     deliveries,
     documents,
@@ -257,6 +257,7 @@ class StudiesSql(AnswersSql):
             if not patients_sql.is_person_of(connection, rows.study_row(study)):
                 raise PatientCorrected(f"The patient of study {study.study_instance_uid} was corrected.")
             deliveries = not_over_a_signature(connection, study.study_instance_uid, deliveries)
+            deliveries = not_of_a_report_taken_back(connection, report.report_uid, deliveries)
             if self._revision_state(connection, study) == StudyState.CANCELLED:
                 details = {"revision": study.revision}
                 self._trail(connection, study.study_instance_uid, "analysis_discarded", details)

@@ -12,15 +12,16 @@ import sqlalchemy as sa
 from hoichan.adapters import rows
 from hoichan.adapters.deliveries_sql import DeliveriesSql
 from hoichan.adapters.person_rows import PERSON
+from hoichan.adapters.review_receivers import have_it, stop_unsent
 from hoichan.adapters.review_standing import standing
 from hoichan.adapters.schema import deliveries, documents, instances, reports, revisions, studies
 from hoichan.adapters.schema_front_door import rejected_instances, rejected_reports
 from hoichan.adapters.schema_orders import retractions
 from hoichan.adapters.schema_reviews import reviews
 from hoichan.adapters.transactions import transaction
-from hoichan.types import DeliveryState, DocumentKind, SOPInstanceUID, StudyInstanceUID, StudyState
+from hoichan.reporting.deliveries import REJECTION_NOTE as CLOSED_BY
+from hoichan.types import DocumentKind, SOPInstanceUID, StudyInstanceUID, StudyState
 
-CLOSED_BY = "rejection_note"
 _SR = (DocumentKind.SR, DocumentKind.SR_COMPREHENSIVE, DocumentKind.SR_ENHANCED)
 
 
@@ -157,13 +158,6 @@ class RejectionsSql(DeliveriesSql):
 
     def _owe(self, connection: sa.Connection, head: rows.Row, report_uid: str, revision: int) -> None:
         """A retraction to every receiver that has the report, or may have it; nobody gets it any more."""
-        of_report = deliveries.c.report_uid == report_uid
-        have_it = connection.execute(
-            sa.select(deliveries.c.destination)
-            .where(of_report, deliveries.c.state.in_([DeliveryState.PENDING, DeliveryState.SENT]))
-            .distinct()
-            .order_by(deliveries.c.destination)
-        ).scalars()
         rows.insert_once(
             connection,
             retractions,
@@ -172,13 +166,9 @@ class RejectionsSql(DeliveriesSql):
                 "study_instance_uid": head["study_instance_uid"],
                 "revision": revision,
                 "asked_at": self._clock.now(),
-                "destinations": list(have_it),
+                "destinations": have_it(connection, SOPInstanceUID(report_uid)),
                 "accession_number": head["accession_number"],
                 **{name: head[name] for name in PERSON},
             },
         )
-        connection.execute(
-            deliveries.update()
-            .where(of_report, deliveries.c.state.in_([DeliveryState.PENDING, DeliveryState.DEAD]))
-            .values(state=DeliveryState.CANCELLED, acknowledgement=CLOSED_BY)
-        )
+        stop_unsent(connection, deliveries.c.report_uid == report_uid, because=CLOSED_BY)

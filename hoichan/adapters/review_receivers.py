@@ -1,4 +1,4 @@
-"""Who has a signed report, and what of it has not left yet."""
+"""Who has a report, and what of it has not left yet."""
 
 from __future__ import annotations
 
@@ -8,15 +8,12 @@ from hoichan.adapters.schema import deliveries
 from hoichan.types import DeliveryState, SOPInstanceUID
 
 
-def stop_unsent(connection: sa.Connection, report_uid: SOPInstanceUID) -> None:
-    """What waits is not sent any more."""
+def stop_unsent(connection: sa.Connection, which: sa.ColumnElement[bool], *, because: str) -> None:
+    """What is not sent is never sent, also what a person had stopped: `because` is of CLOSED_FOR_GOOD."""
     connection.execute(
         deliveries.update()
-        .where(
-            deliveries.c.report_uid == report_uid,
-            deliveries.c.state.in_([DeliveryState.PENDING, DeliveryState.DEAD]),
-        )
-        .values(state=DeliveryState.CANCELLED, acknowledgement="withdrawn")
+        .where(which, deliveries.c.state != DeliveryState.SENT)
+        .values(state=DeliveryState.CANCELLED, acknowledgement=because)
     )
 
 

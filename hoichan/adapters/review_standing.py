@@ -10,7 +10,7 @@ from hoichan.adapters.rows import Row
 from hoichan.adapters.schema import studies
 from hoichan.adapters.schema_orders import retractions
 from hoichan.adapters.schema_reviews import reviews
-from hoichan.types import Delivery, ReviewKind, StudyInstanceUID
+from hoichan.types import Delivery, ReviewKind, SOPInstanceUID, StudyInstanceUID
 
 # Receivers that would show a machine's report in place of a signed one. A PACS keeps both.
 ONE_REPORT_A_STUDY = frozenset({"fhir", "hl7v2"})
@@ -52,6 +52,14 @@ def not_over_a_signature(
     if not standing(connection, [study]):
         return planned
     return [delivery for delivery in planned if delivery.kind not in ONE_REPORT_A_STUDY]
+
+
+def not_of_a_report_taken_back(
+    connection: sa.Connection, report: SOPInstanceUID, planned: Sequence[Delivery]
+) -> Sequence[Delivery]:
+    """A report's deliveries, or none where it was taken back: a repeated analysis may come to it again."""
+    gone = taken_back().where(retractions.c.report_uid == report)
+    return () if connection.execute(gone).first() else planned
 
 
 def taken_back() -> sa.Select[tuple[str]]:

@@ -30,6 +30,7 @@ from hoichan.adapters.schema_reviews import review_drafts, review_locks, reviews
 from hoichan.adapters.signed_pages import stored_page
 from hoichan.adapters.transactions import transaction
 from hoichan.errors import DraftChanged, ReportChanged, StepRefused, StudyUnknown
+from hoichan.reporting.deliveries import WITHDRAWN
 from hoichan.types import (
     Delivery,
     Document,
@@ -351,7 +352,7 @@ class ReviewsSql(DeliveriesSql):
                     **{name: head[name] for name in PERSON},
                 )
             )
-            stop_unsent(connection, report_uid)
+            stop_unsent(connection, deliveries.c.report_uid == report_uid, because=WITHDRAWN)
             connection.execute(review_drafts.delete().where(review_drafts.c.study_instance_uid == uid))
             self._move(connection, uid, StudyState.REPORTED, state_reason=None)
             self._trail(

@@ -9,12 +9,15 @@ import sqlalchemy as sa
 from hoichan.adapters import rows
 from hoichan.adapters.deliveries_sql import DeliveriesSql
 from hoichan.adapters.forwards_sql import ForwardsSql
+from hoichan.adapters.review_standing import taken_back
 from hoichan.adapters.schema import deliveries, instances, revisions, studies
+from hoichan.adapters.schema_orders import retractions
 from hoichan.adapters.schema_work import analyses
 from hoichan.adapters.set_aside_sql import SetAsideSql
 from hoichan.adapters.transactions import transaction
 from hoichan.adapters.ups_steps import note_step
 from hoichan.errors import StudyUnknown
+from hoichan.reporting.deliveries import is_closed
 from hoichan.types import DeliveryState, StudyInstanceUID, StudyState
 
 STOPPABLE = (StudyState.ASSEMBLED, StudyState.FAILED)  # of a revision
@@ -124,9 +127,16 @@ class SteeringSql(DeliveriesSql):
         return True
 
     def newest_deliveries(self, study: StudyInstanceUID) -> tuple[str, ...]:
-        """The key of the newest delivery to each receiver."""
-        found = {one.destination: one.idempotency_key for one in self.deliveries(study)}
-        return tuple(found.values())
+        """The key of the newest delivery to each receiver, unless its report was taken back."""
+        with transaction(self._engine) as connection:
+            of_it = retractions.c.study_instance_uid == study
+            gone = {str(uid) for uid in connection.execute(taken_back().where(of_it)).scalars()}
+        found = {one.destination: one for one in self.deliveries(study)}
+        return tuple(
+            one.idempotency_key
+            for one in found.values()
+            if one.report_uid not in gone and not is_closed(one.state, one.acknowledgement)
+        )
 
     def _state(self, connection: sa.Connection, study: StudyInstanceUID) -> StudyState:
         state = connection.execute(

@@ -31,6 +31,9 @@ SR_FORMS = (DocumentKind.SR, DocumentKind.SR_COMPREHENSIVE, DocumentKind.SR_ENHA
 SEG_FORMS = {"binary": DocumentKind.SEG, "fractional": DocumentKind.SEG_FRACTIONAL}
 IMAGES = ":images"  # ends the key of a question whether the images of a delivery are safe
 READING = ":reading"  # ends the key of a note that somebody has begun to read: it holds no report
+# Why a delivery is cancelled for good: its report names another patient, or was taken back. Nothing sends it.
+PATIENT_CORRECTED, REJECTION_NOTE, WITHDRAWN = "patient_corrected", "rejection_note", "withdrawn"
+CLOSED_FOR_GOOD = frozenset({PATIENT_CORRECTED, REJECTION_NOTE, WITHDRAWN})
 SR_CLASSES: Mapping[str, tuple[DocumentKind, ...]] = {
     "auto": SR_FORMS,
     "comprehensive_3d": (DocumentKind.SR,),
@@ -51,6 +54,11 @@ TAKING_BACK: Mapping[str, tuple[DocumentKind, ...]] = {
 def idempotency_key(report: Report, destination: AnyDestination) -> str:
     """The same report to the same receiver has the same key after every restart."""
     return f"{report.report_uid}:{destination.name}"
+
+
+def is_closed(state: str, acknowledgement: str | None) -> bool:
+    """Whether nobody may send a delivery any more, however it is asked for."""
+    return state == DeliveryState.CANCELLED and acknowledgement in CLOSED_FOR_GOOD
 
 
 def wanted(destination: AnyDestination) -> tuple[DocumentKind, ...]:

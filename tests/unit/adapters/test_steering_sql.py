@@ -14,7 +14,7 @@ from hoichan.settings import FolderDestination
 from hoichan.testing.ports import FakeEncoder, FakeRunner
 from hoichan.testing.reading import DESTINATIONS, a_record, arrive, assemble, fill
 from hoichan.testing.reports import a_manifest, a_report
-from hoichan.types import DeliveryState, RefusalCode, StudyInstanceUID, StudyState
+from hoichan.types import DeliveryState, DocumentKind, RefusalCode, StudyInstanceUID, StudyState
 from service.pipeline import analyse
 
 MORE = (*DESTINATIONS, FolderDestination(name="share", kind="folder", path="share"))
@@ -176,6 +176,18 @@ def test_a_repeated_analysis_reaches_a_receiver_that_was_configured_since(house)
     new = [one for one in house.studies.deliveries(uid) if one.state is DeliveryState.PENDING]
     assert [one.destination for one in new] == ["share"]
     assert house.state(uid) is StudyState.REPORTED
+
+
+def test_a_report_that_was_taken_back_goes_to_no_receiver_that_was_configured_since(house):
+    study = house.closed("a")
+    uid, report = study.study_instance_uid, house.analyse(study)
+    house.deliver_all(uid)
+    made = [one for delivery in house.studies.deliveries(uid) for one in house.studies.documents(delivery)]
+    sr = next(one.uid for one in made if one.kind is DocumentKind.SR)
+    assert house.studies.take_back(uid, [sr], note="2.25.9", title="113037") == [report.report_uid]
+    house.steering.analyse_again(uid)
+    house.analyse(study, MORE)
+    assert {one.destination for one in house.studies.deliveries(uid)} == {d.name for d in DESTINATIONS}
 
 
 def test_putting_together_again_makes_a_revision_over_all_images(house):

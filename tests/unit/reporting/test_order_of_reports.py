@@ -15,9 +15,10 @@ from hoichan.adapters.work_sql import WorkSql
 from hoichan.errors import Refused, Unreachable
 from hoichan.settings import Work
 from hoichan.testing.reading import DESTINATIONS, a_record, arrive, assemble, report
-from hoichan.types import DeliveryState
+from hoichan.types import DeliveryState, DocumentKind
 from service.alone import POISON_STARTS
 from service.outbox import GIVES_WAY, Outbox
+from service.steering import replay
 
 ANSWERS = ("ok", "silent", "unheard", "later", "refused", "dies")
 STEPS = st.lists(
@@ -295,6 +296,22 @@ def test_one_sent_again_by_hand_does_not_follow_one_whose_answer_got_lost(house,
     assert house.got()[-2:] == [newer.idempotency_key] * 2
     row = house.studies.delivery(first.idempotency_key)
     assert (row.state, row.acknowledgement) == (DeliveryState.CANCELLED, "overtaken")
+
+
+@pytest.mark.parametrize("answer", ["refused", "later", "ok"])
+def test_what_a_rejection_note_took_back_is_not_sent_any_more(house, first, answer):
+    """Nobody owes a retraction to a receiver that refused the report, so nothing newer would hold it."""
+    house.try_it(first, answer)
+    before = house.got()
+    sr = next(one.uid for one in house.studies.documents(first) if one.kind is DocumentKind.SR)
+    assert house.studies.take_back(house.uid, [sr], note="2.25.9", title="113037") == [first.report_uid]
+    replay(house.studies, house.uid)
+    house.finish()
+    assert house.got() == before
+    row = house.studies.delivery(first.idempotency_key)
+    said = (DeliveryState.SENT, "0x0000") if answer == "ok" else (DeliveryState.CANCELLED, "rejection_note")
+    assert (row.state, row.acknowledgement) == said
+    assert house.steering.newest_deliveries(house.uid) == ()
 
 
 def test_an_older_report_does_not_follow_one_that_killed_its_workers(house, first):

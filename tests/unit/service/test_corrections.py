@@ -30,6 +30,7 @@ from hoichan.adapters.retractions_sql import RetractionsSql
 from hoichan.adapters.schema import studies as studies_table
 from hoichan.adapters.schema_orders import retractions
 from hoichan.adapters.sight import EVERYTHING
+from hoichan.adapters.steering_sql import SteeringSql
 from hoichan.errors import NotDicom, PatientCorrected
 from hoichan.intake.orders import MatchReason
 from hoichan.intake.patients import Doubt, Source
@@ -46,6 +47,7 @@ from service.arrivals import Arrivals
 from service.corrections import Corrections
 from service.orders import OrderDesk
 from service.pipeline import analyse
+from service.steering import replay
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 RIS = Hl7Destination(name="ris", kind="hl7v2", host="127.0.0.1", port=1)
@@ -89,6 +91,7 @@ class House:
         objects = ObjectsDisk(folder / "objects")
         self.spool = FakeSpool(now=self.clock.now)
         self.studies = StudiesSql(self.engine, objects, self.clock)
+        self.steering = SteeringSql(self.engine, objects, self.clock)
         self.asked = CorrectionsSql(self.engine, self.clock)
         self.links = LinksSql(self.engine, self.clock)
         self.retractions = RetractionsSql(self.engine, objects, self.clock)
@@ -249,6 +252,32 @@ def test_what_waits_for_the_former_patient_is_not_sent(house):
     assert all("BN0001" not in document.content.decode("latin-1") or document.kind is DocumentKind.KOS
                or b"entered-in-error" in document.content or b"|W|" in document.content
                for _, document in house.deliver())  # fmt: skip
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_no_replay_sends_what_names_the_former_patient(house, stopped):
+    """Refused, or stopped by a person, before the correction: no receiver has it, none is to get it."""
+    uid = house.receive(hanh())
+    house.wait()
+    house.analyse(uid, 1)
+    first = [one.idempotency_key for one in house.studies.deliveries(uid)]
+    for key in first:
+        house.studies.refused(key, status="HTTP 422")
+    if stopped:
+        house.steering.cancel(uid)
+    house.tell(hl7.merge(pid=hl7.patient("BN0002")))
+    house.studies.refused(first[0], status="HTTP 422")  # its answer comes after the correction
+    assert replay(house.studies, uid).deliveries == 0
+    for key in (*first, *house.steering.newest_deliveries(uid)):
+        house.studies.revive(key, even_sent=True)
+    assert house.deliver() == []
+    house.analyse(uid, 2)
+    numbers = {
+        dcmread(BytesIO(one.content)).PatientID
+        for _, one in house.deliver()
+        if one.media_type == "application/dicom"
+    }
+    assert numbers == {"BN0002"}
 
 
 def test_work_that_began_under_the_former_patient_is_begun_anew(house):
