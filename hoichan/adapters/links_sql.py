@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -138,6 +139,33 @@ class LinksSql:
                 details={key: value for key, value in details.items() if value is not None},
             )
         )
+
+
+def ordered(connection: sa.Connection, head: Mapping[Any, Any]) -> dict[Any, Any]:
+    """The row of a study with the placer's number of its order; None where that is not certainly its own.
+
+    Certain is an order of this study's UID or accession number that names the same number of the patient:
+    a link outlives a correction of the patient until the study is tied anew.
+    """
+    row = connection.execute(
+        sa.select(
+            orders.c.placer_order_number,
+            orders.c.accession_number,
+            orders.c.patient_id,
+            order_links.c.reason,
+        )
+        .join(order_links, order_links.c.order_id == orders.c.order_id)
+        .where(order_links.c.study_instance_uid == head["study_instance_uid"])
+    ).one_or_none()
+    is_certain = (
+        row is not None
+        and clean(row.patient_id) == clean(head["patient_id"])
+        and (
+            row.reason == MatchReason.STUDY_INSTANCE_UID
+            or (row.accession_number is not None and row.accession_number == clean(head["accession_number"]))
+        )
+    )
+    return {**head, "placer_order_number": row.placer_order_number if row and is_certain else None}
 
 
 def _candidates(connection: sa.Connection, study: Study) -> Sequence[tuple[str, Order]]:

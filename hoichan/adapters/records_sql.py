@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from hoichan.adapters import insurance_sql, patients_sql, rows
 from hoichan.adapters.answers_sql import AnswersSql, of_revision
+from hoichan.adapters.links_sql import ordered
 from hoichan.adapters.review_standing import not_of_a_report_taken_back, not_over_a_signature
 from hoichan.adapters.schema import (
     deliveries,
@@ -165,7 +166,8 @@ class StudiesSql(AnswersSql):
             .where(series.c.study_instance_uid == uid)
             .order_by(series.c.series_number, series.c.series_instance_uid)
         ).mappings()
-        return rows.study(insurance_sql.insured(connection, head), list(groups), list(found), revision)
+        known = ordered(connection, insurance_sql.insured(connection, head))
+        return rows.study(known, list(groups), list(found), revision)
 
     def unfinished(self) -> Sequence[tuple[StudyInstanceUID, int, int]]:
         """Study, revision and run of what was assembled and has neither a report nor a failure."""

@@ -128,6 +128,7 @@ def study(head: Row, groups: Sequence[Row], found: Sequence[Row], revision: int)
         revision=revision,
         patient=patient(head),
         accession_number=head["accession_number"],
+        placer_order_number=head.get("placer_order_number"),
         study_id=head["study_id"],
         study_datetime=head["study_datetime"],
         study_description=head["study_description"],

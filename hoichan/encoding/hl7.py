@@ -161,7 +161,11 @@ class _Oru:
         )
 
     def _common_order(self, control: str) -> dict[int, er7.Field]:
-        return {1: control, 3: self._filler(), 5: ORDER_STATUS[self.report.status]}
+        return {1: control, 2: self._placer(), 3: self._filler(), 5: ORDER_STATUS[self.report.status]}
+
+    def _placer(self) -> str:
+        """OBR-2: the number by which the hospital system knows its order, where one is tied to the study."""
+        return (self.study.placer_order_number or "").strip()
 
     def _filler(self) -> er7.Field:
         """OBR-3: the accession number; without one the study itself."""
@@ -172,6 +176,7 @@ class _Oru:
         code, name = examination(self.context)
         fields: dict[int, er7.Field] = {
             1: "1",
+            2: self._placer(),
             3: self._filler(),
             4: coded(code, local=name),
             7: self.observed,

@@ -131,6 +131,9 @@ class MatchReason(StrEnum):
     PATIENT_MODALITY_TIME = "patient_modality_time"
 
 
+LONGEST_ACCESSION = 16  # characters of (0008,0050)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
     """An order, and what ties it to the study."""
@@ -354,10 +357,11 @@ def choose(orders: Sequence[Order], study: Study) -> Match | None:
 def may_fill(found: Match, study: Study) -> bool:
     """Whether the order's accession number is the study's for certain: one person by number, and one study.
 
-    By the Study Instance UID, or, where modality, time and region alone tie them, by the birth date too.
+    By the Study Instance UID, or, where modality, time and region alone tie them, by the birth date too. Not
+    a number that DICOM has no room for (PS3.5 6.2, SH): a person decides.
     """
     ordered, taken = found.order.patient, study.patient
-    if not same_patient(ordered, taken):
+    if not same_patient(ordered, taken) or len(found.order.accession_number or "") > LONGEST_ACCESSION:
         return False
     if found.reason is MatchReason.STUDY_INSTANCE_UID:
         return True

@@ -98,6 +98,7 @@ class Study:
     revision: int  # 1, 2, ...; 0 while receiving
     patient: Patient
     accession_number: str | None  # (0008,0050)   ServiceRequest.identifier
+    placer_order_number: str | None = None  # (0040,2016), ORC-2 of its order: entity^namespace, as told
     study_id: str | None = None  # (0020,0010)
     study_datetime: datetime | None  # (0008,0020)+(0008,0030)+(0008,0201)
     study_description: str | None  # (0008,1030)

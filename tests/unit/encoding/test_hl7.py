@@ -50,6 +50,13 @@ def message(*args, **kwargs) -> er7.Message:
     return er7.read(encoded(*args, **kwargs))
 
 
+def test_the_number_of_the_order_comes_back_to_who_gave_it():
+    read = message(study=replace(STUDY, placer_order_number="ORD^7"))
+    assert (one(read, "ORC").text(2), one(read, "OBR").text(2)) == ("ORD^7", "ORD^7")
+    bare = message()
+    assert (one(bare, "ORC").raw(2), one(bare, "OBR").raw(2)) == ("", "")
+
+
 def one(read: er7.Message, name: str) -> er7.Segment:
     (segment,) = read.all(name)
     return segment

@@ -15,6 +15,7 @@ import pytest
 import sqlalchemy as sa
 from pydicom import dcmread
 
+from hoichan import er7
 from hoichan.adapters import search_sql
 from hoichan.adapters.changes_sql import ChangesSql
 from hoichan.adapters.corrections_sql import CorrectionsSql
@@ -510,6 +511,44 @@ def test_a_missing_accession_number_is_taken_from_the_order_that_is_certainly_th
     house.analyse(uid, 1)
     message = next(document for name, document in house.deliver() if name == "ris")
     assert b"|XR1" in message.content
+
+
+@pytest.mark.parametrize(
+    ("order", "changes", "number"),
+    [
+        ({"placer": "ORD7^EMR"}, {}, "ORD7"),  # the film names its accession number
+        ({"placer": "ORD7"}, {"AccessionNumber": ""}, "ORD7"),  # the order gave it its own
+        ({"placer": "ORD7", "accession": "XR2611200042-0001"}, {"AccessionNumber": ""}, ""),  # by time alone
+        ({"placer": ""}, {}, ""),
+    ],
+)
+def test_a_result_names_the_order_that_is_certainly_its_own(house, order, changes, number):
+    house.tell(hl7.order(**order))
+    uid = house.receive(hanh(**changes))
+    assert house.links.of(uid) is not None
+    house.wait()
+    house.analyse(uid, 1)
+    (told,) = [er7.read(document.content) for name, document in house.deliver() if name == "ris"]
+    assert {told.first(name).text(2) for name in ("ORC", "OBR")} == {number}
+
+
+def test_what_takes_a_result_back_names_the_order_of_the_result(house):
+    house.tell(hl7.order())
+    uid = house.delivered(hanh())
+    house.tell(hl7.merge(pid=hl7.patient("BN0002")))
+    house.analyse(uid, 2)
+    first, second = [er7.read(document.content) for name, document in house.deliver() if name == "ris"]
+    assert (first.first("OBR").text(2), first.first("OBR").text(25)) == ("ORD1", "X")
+    assert second.first("PID").text(3) == "BN0002"
+    assert second.first("OBR").text(2) == "ORD1"
+
+
+def test_a_number_that_dicom_cannot_hold_is_proposed(house):
+    house.tell(hl7.order(accession="XR2611200042-0001"))
+    uid = house.receive(hanh(AccessionNumber=""))
+    assert house.head(uid)["accession_number"] is None
+    (question,) = house.asked.questions(uid)
+    assert (question.kind, question.accession_number) == (Doubt.ACCESSION_PROPOSED, "XR2611200042-0001")
 
 
 def test_an_order_that_comes_after_the_report_sends_it_again_with_its_number(house):
