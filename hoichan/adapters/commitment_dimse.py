@@ -14,6 +14,7 @@ from typing import Any
 from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 from pynetdicom.dimse_messages import N_EVENT_REPORT_RSP
+from pynetdicom.pdu import P_DATA_TF
 
 from hoichan.adapters.associations import associate, release
 from hoichan.adapters.tls import client_args
@@ -113,16 +114,19 @@ class CommitmentScu:
 class _Exchange:
     """Hears reports on one association, and ends it between two of them.
 
-    pynetdicom hangs for ever where a release goes out while a report is being answered.
+    pynetdicom hangs for ever where a release goes out while a report is being answered. It tells of a message
+    as sent before its bytes go: only the data after that are the answer.
     """
 
     def __init__(self, hear: Hear) -> None:
         self._hear = hear
         self._turn = threading.Lock()  # from the arrival of a report to its answer, or over the release
+        self._answering = False
         self.heard = threading.Event()
         self.handlers: list[Any] = [
             (evt.EVT_N_EVENT_REPORT, self._reported),
-            (evt.EVT_DIMSE_SENT, self._sent),
+            (evt.EVT_DIMSE_SENT, self._answered),
+            (evt.EVT_PDU_SENT, self._sent),
         ]
 
     def end(self, association: Any) -> None:  # noqa: ANN401 (an untyped Association)
@@ -147,8 +151,13 @@ class _Exchange:
             return PROCESSING_FAILURE, None
         return SUCCESS, None
 
-    def _sent(self, event: Any) -> None:  # noqa: ANN401
+    def _answered(self, event: Any) -> None:  # noqa: ANN401
         if isinstance(event.message, N_EVENT_REPORT_RSP):
+            self._answering = True
+
+    def _sent(self, event: Any) -> None:  # noqa: ANN401
+        if self._answering and isinstance(event.pdu, P_DATA_TF):
+            self._answering = False
             with suppress(RuntimeError):  # taken over by `end`
                 self._turn.release()
             self.heard.set()

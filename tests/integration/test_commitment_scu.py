@@ -8,6 +8,8 @@ from io import BytesIO
 import pytest
 from pydicom.dataset import Dataset
 from pynetdicom import AE, build_context, build_role, evt
+from pynetdicom.dul import DULServiceProvider
+from pynetdicom.pdu_primitives import A_RELEASE, P_DATA
 
 from dicom_listener import Door
 from hoichan.adapters.associations import associate, release
@@ -254,6 +256,35 @@ def test_what_the_pacs_holds_is_committed(tmp_path, door):
         assert expected_from(site.spool.notes, transaction) is None
         site.clock.advance(100_000)
         assert site.committer.step() == 0 and len(pacs.asked) == 1
+
+
+def test_the_association_ends_after_our_answer_is_out(tmp_path, monkeypatch):
+    ends, queue = threading.Event(), DULServiceProvider.send_pdu
+
+    def ours_goes_late(dul, primitive):
+        if dul.assoc.is_requestor and isinstance(primitive, P_DATA) and answers(primitive):
+            ends.wait(0.5)  # what must not come
+        queue(dul, primitive)
+        if dul.assoc.is_requestor and isinstance(primitive, A_RELEASE):
+            ends.set()
+
+    monkeypatch.setattr(DULServiceProvider, "send_pdu", ours_goes_late)
+    with opened(tmp_path) as (site, pacs):
+        study = site.deliver()
+        ends.clear()
+        site.committer.step()
+        wait_until(lambda: pacs.answers, seconds=60, what="our answer to the report")
+        assert pacs.answers == [0x0000]
+        site.committer.step()
+        assert site.committed(study) == site.clock.now()
+
+
+def answers(primitive):
+    """Whether P-DATA carry an N-EVENT-REPORT-RSP (PS3.7 E.1: 8100H)."""
+    return any(
+        b"\x00\x00\x00\x01\x02\x00\x00\x00\x00\x81" in data
+        for _, data in primitive.presentation_data_value_list
+    )
 
 
 @pytest.mark.parametrize("forgets", [False, True])
