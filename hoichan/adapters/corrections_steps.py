@@ -9,14 +9,14 @@ import sqlalchemy as sa
 
 from hoichan.adapters.patients_sql import index_study
 from hoichan.adapters.person_rows import PERSON, person, person_row
-from hoichan.adapters.review_receivers import stop_unsent
+from hoichan.adapters.review_receivers import may_be_there, stop_unsent
 from hoichan.adapters.rows import Row
 from hoichan.adapters.schema import deliveries, instances, reports, revisions, studies, trail
 from hoichan.adapters.schema_orders import patient_versions, questions, retractions
 from hoichan.intake.patients import Doubt, Source, change
 from hoichan.ports import Clock
 from hoichan.reporting.deliveries import PATIENT_CORRECTED as CLOSED_BY  # also of the revision that follows
-from hoichan.types import DeliveryState, Patient, ReportStatus, StudyState
+from hoichan.types import Patient, ReportStatus, StudyState
 
 _SHOWN = 16  # characters of a message key that stand on the trail
 
@@ -74,15 +74,15 @@ class CorrectionSteps:
         found = connection.execute(
             sa.select(deliveries, reports.c.status)
             .join(reports, reports.c.report_uid == deliveries.c.report_uid)
-            .where(deliveries.c.study_instance_uid == uid, reports.c.status != ReportStatus.WITHDRAWN)
+            .where(
+                deliveries.c.study_instance_uid == uid,
+                reports.c.status != ReportStatus.WITHDRAWN,
+                may_be_there(),
+            )
         ).mappings()
         told: dict[tuple[str, int], list[str]] = {}
         for row in found:
-            if row["state"] in (
-                DeliveryState.SENT,
-                DeliveryState.PENDING,
-            ):  # one that waits may be on its way
-                told.setdefault((row["report_uid"], row["revision"]), []).append(row["destination"])
+            told.setdefault((row["report_uid"], row["revision"]), []).append(row["destination"])
         of_the_former = deliveries.c.report_uid.not_in(
             sa.select(reports.c.report_uid).where(reports.c.status == ReportStatus.WITHDRAWN)
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from hoichan.adapters.deliveries_asked import is_report
 from hoichan.adapters.schema import deliveries
 from hoichan.types import DeliveryState, SOPInstanceUID
 
@@ -17,14 +18,29 @@ def stop_unsent(connection: sa.Connection, which: sa.ColumnElement[bool], *, bec
     )
 
 
+def may_be_there() -> sa.ColumnElement[bool]:
+    """That a receiver has what a delivery hands over, or may have it: one that waits may be on its way.
+
+    One that ended unsent may be there as well, after a start that had no end or a try that nobody answered.
+    One try that was refused, or none, is not.
+    """
+    unheard = sa.and_(deliveries.c.attempts > 0, deliveries.c.not_taken.is_(False))
+    ended = deliveries.c.state.in_([DeliveryState.DEAD, DeliveryState.CANCELLED])
+    return sa.or_(
+        deliveries.c.state.in_([DeliveryState.PENDING, DeliveryState.SENT]),
+        sa.and_(
+            ended,
+            is_report(deliveries),
+            sa.or_(deliveries.c.begun > 0, deliveries.c.attempts > 1, unheard),
+        ),
+    )
+
+
 def have_it(connection: sa.Connection, report_uid: SOPInstanceUID) -> list[str]:
-    """The receivers that have a report, or may have it: one that waits may be on its way."""
+    """The receivers that have a report, or may have it."""
     found = connection.execute(
         sa.select(deliveries.c.destination)
-        .where(
-            deliveries.c.report_uid == report_uid,
-            deliveries.c.state.in_([DeliveryState.PENDING, DeliveryState.SENT]),
-        )
+        .where(deliveries.c.report_uid == report_uid, may_be_there())
         .distinct()
         .order_by(deliveries.c.destination)
     )

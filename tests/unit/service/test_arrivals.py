@@ -335,6 +335,26 @@ def test_a_note_that_names_our_sr_has_it_taken_back_from_every_receiver(door, ti
     )
 
 
+@pytest.mark.parametrize(("tries", "owed"), [(0, ["pacs"]), (1, ["emr", "pacs"])])
+def test_a_note_is_handed_on_to_who_may_have_what_it_names(door, tries, owed):
+    """A receiver that refused a report may have it from an earlier try that it did not answer."""
+    uid = door.receive(film())
+    door.clock.advance(5)
+    door.arrivals.step()
+    made = answered(door, door.studies.load(uid, 1))
+    (emr,) = (one.idempotency_key for one in door.studies.deliveries(uid) if one.destination == "emr")
+    for _ in range(tries):
+        door.studies.postponed(emr, detail="no answer", until=door.clock.now())
+    door.studies.refused(emr, status="HTTP 422")
+    result = film()
+    (result.SOPInstanceUID,) = (one.uid for one in made if one.kind is DocumentKind.SR)
+    door.receive(a_note_elsewhere(result))
+    door.clock.advance(60)
+    door.arrivals.step()
+    pending = RetractionsSql(door.database, ObjectsDisk(door.folder / "objects"), door.clock).pending(uid)
+    assert [list(one.destinations) for one in pending] == [owed]
+
+
 def left_behind(door):
     return LeftBehind(door.spool, RecordedSql(door.database).paths)
 

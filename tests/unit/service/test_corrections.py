@@ -281,6 +281,27 @@ def test_no_replay_sends_what_names_the_former_patient(house, stopped):
     assert numbers == {"BN0002"}
 
 
+@pytest.mark.parametrize("ended", ["refused", "cancelled"])
+def test_a_receiver_that_may_have_it_hears_that_it_was_taken_back(house, ended):
+    """A try without an answer, and then an end: the report may be there under the former patient."""
+    uid = house.receive(hanh())
+    house.wait()
+    house.analyse(uid, 1)
+    for one in house.studies.deliveries(uid):
+        house.studies.postponed(one.idempotency_key, detail="no answer", until=house.clock.now())
+        if ended == "refused":
+            house.studies.refused(one.idempotency_key, status="HTTP 422")
+    if ended == "cancelled":
+        house.steering.cancel(uid)
+    house.tell(hl7.merge(pid=hl7.patient("BN0002")))
+    got = house.deliver()
+    assert {name for name, _ in got} == {"ris", "share"}
+    assert all(
+        b"|W|" in one.content or b"entered-in-error" in one.content or one.kind is DocumentKind.KOS
+        for _, one in got
+    )
+
+
 def test_work_that_began_under_the_former_patient_is_begun_anew(house):
     uid = house.receive(hanh())
     house.wait()
