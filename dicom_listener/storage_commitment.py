@@ -27,7 +27,7 @@ from pynetdicom import AE, build_role
 
 from dicom_listener.senders import entry_of
 from dicom_listener.statuses import SUCCESS, Answer
-from hoichan.adapters.associations import associate, release
+from hoichan.adapters.associations import associate, hold_reactor, release
 from hoichan.adapters.tls import client_args
 from hoichan.errors import SpoolFull
 from hoichan.intake.dataset import Header
@@ -104,6 +104,7 @@ class Commitments:
         """An association was made; reports may go through it if it has the context for them."""
         if all(context.abstract_syntax != SOP_CLASS for context in association.accepted_contexts):
             return
+        hold_reactor(association)
         requestor = association.requestor
         due_at = time.monotonic() + _FIRST_DELAY_SECONDS  # it has our A-ASSOCIATE-AC first
         waiting = dict.fromkeys(self._spool.notes.names(_FOLDER), (0, due_at))

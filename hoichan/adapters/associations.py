@@ -31,7 +31,11 @@ def associate(entity: AE, host: str, port: int, *, evt_handlers: Sequence[Any] =
         if isinstance(event.pdu, A_ASSOCIATE_RJ):
             rejections.append(event.pdu.to_primitive())
 
-    ours = [(evt.EVT_CONN_OPEN, _hold_reactor), (evt.EVT_CONN_OPEN, _send_at_once), (evt.EVT_PDU_RECV, hear)]
+    ours = [
+        (evt.EVT_CONN_OPEN, lambda event: hold_reactor(event.assoc)),
+        (evt.EVT_CONN_OPEN, _send_at_once),
+        (evt.EVT_PDU_RECV, hear),
+    ]
     association: Any = entity.associate(host, port, evt_handlers=[*ours, *evt_handlers], **options)
     if rejections and not association.is_rejected:
         association.is_rejected, association.is_aborted = True, False
@@ -94,5 +98,6 @@ def _send_at_once(event: Any) -> None:  # noqa: ANN401 (an untyped pynetdicom Ev
         event.assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-def _hold_reactor(event: Any) -> None:  # noqa: ANN401 (an untyped pynetdicom Event)
-    event.assoc._reactor_checkpoint = Checkpoint(event.assoc)
+def hold_reactor(association: Any) -> None:  # noqa: ANN401 (an untyped pynetdicom Association)
+    """Before an association is in use: whoever asks something on it gets the answer, not its reactor."""
+    association._reactor_checkpoint = Checkpoint(association)

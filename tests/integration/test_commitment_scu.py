@@ -12,7 +12,7 @@ from pynetdicom.dul import DULServiceProvider
 from pynetdicom.pdu_primitives import A_RELEASE, P_DATA
 
 from dicom_listener import Door
-from hoichan.adapters.associations import associate, release
+from hoichan.adapters.associations import associate, hold_reactor, release
 from hoichan.adapters.commitment_dimse import CommitmentScu
 from hoichan.adapters.commitments_sql import CommitmentsSql
 from hoichan.adapters.database import open_database
@@ -56,7 +56,11 @@ class Pacs:
         self._server = entity.start_server(
             ("127.0.0.1", port),
             block=False,
-            evt_handlers=[(evt.EVT_C_STORE, self._store), (evt.EVT_N_ACTION, self._action)],
+            evt_handlers=[
+                (evt.EVT_C_STORE, self._store),
+                (evt.EVT_N_ACTION, self._action),
+                (evt.EVT_ESTABLISHED, lambda event: hold_reactor(event.assoc)),
+            ],
         )
         self.port = self._server.server_address[1]
         self._threads = []

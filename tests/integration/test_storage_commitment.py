@@ -10,10 +10,12 @@ from pathlib import PurePosixPath
 import pytest
 from pydicom.dataset import Dataset
 from pynetdicom import AE, build_context, evt
+from pynetdicom.association import Association
 from pynetdicom.pdu import P_DATA_TF
 from structlog.testing import capture_logs
 
 from dicom_listener import Door
+from hoichan.adapters.associations import Checkpoint
 from hoichan.adapters.spool_disk import DiskSpool
 from hoichan.intake.headers import EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from hoichan.settings import Listener, Sender
@@ -197,6 +199,14 @@ def test_without_a_port_the_report_comes_on_the_same_association_while_it_is_use
             assert ask(made, asked) == 0x0000
             assert hearing.heard.get(timeout=DEADLINE_SECONDS)[1] == f"1.2.3.{number + 1}"
         wait_for(lambda: spool.notes.names(COMMITMENTS) == [])
+
+
+def test_whoever_reports_on_the_same_association_gets_the_answer():
+    """Not the reactor: the report would be thought unheard, and the association aborted."""
+    with opened(FakeSpool(), senders=sender()) as port, association(port, contexts=CONTEXTS):
+        running = [one for one in threading.enumerate() if isinstance(one, Association) and one.is_acceptor]
+        (ours,) = [one for one in running if one.acceptor.port == port]
+        assert isinstance(ours._reactor_checkpoint, Checkpoint)
 
 
 def test_a_requester_that_went_hears_it_when_it_comes_back():
