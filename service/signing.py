@@ -29,6 +29,7 @@ from hoichan.reporting.begun import begun_report
 from hoichan.reporting.deliveries import plan
 from hoichan.reporting.reviews import Signer, sign, withdraw
 from hoichan.reporting.signed import signed_report
+from hoichan.reporting.taken_back import without_answer
 from hoichan.settings import Settings
 from hoichan.types import (
     Document,
@@ -71,11 +72,12 @@ class Signing:
         self._routing = routing
 
     def read(self, uid: StudyInstanceUID) -> tuple[Study, Report | None]:
-        """A study and the machine's newest report of it. Raises StudyUnknown."""
+        """A study and the machine's newest report, empty where it was taken back. Raises StudyUnknown."""
         study = self._studies.current(uid)
         if study is None:
             raise StudyUnknown(f"No study {uid}.")
-        return study, self._reviews.machine_report(study)
+        report = self._reviews.machine_report(study)
+        return study, without_answer(report) if report is not None else None
 
     def begin(self, uid: StudyInstanceUID, *, who: str) -> Report:
         """The report that a study without a machine's gets from a person; that which is there, where one is.

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from hoichan.adapters import review_rows
 from hoichan.adapters.review_standing import standing
 from hoichan.adapters.schema import instances, reports, results, series, studies
+from hoichan.adapters.schema_front_door import rejected_reports
 from hoichan.adapters.schema_governance import input_statistics, shadow_results
 from hoichan.adapters.schema_reviews import reviews
 from hoichan.adapters.shadow_sql import ANSWERED
@@ -197,7 +198,7 @@ class EvidenceSql:
         return found
 
     def signed(self, *, since: datetime | None = None, until: datetime | None = None) -> dict[str, Signed]:
-        """The reviews that stand, by study.
+        """The reviews that stand, by study; of a result that was taken back nobody judged anything.
 
         `since`, `until`: of machine's reports made then, the end not included; None: of all.
         """
@@ -213,7 +214,11 @@ class EvidenceSql:
                 rows = connection.execute(
                     sa.select(reviews, reports.c.findings, reports.c.created_at)
                     .join(reports, reports.c.report_uid == reviews.c.judged)
-                    .where(reviews.c.report_uid.in_(chosen), *made)
+                    .where(
+                        reviews.c.report_uid.in_(chosen),
+                        reviews.c.judged.not_in(sa.select(rejected_reports.c.report_uid)),
+                        *made,
+                    )
                 ).mappings()
                 for row in rows:
                     review = review_rows.review(row)

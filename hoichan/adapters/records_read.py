@@ -332,7 +332,7 @@ def _entries(connection: sa.Connection, heads: Sequence[Row]) -> tuple[ListEntry
         )
         .order_by(reports.c.revision, reports.c.created_at, reports.c.report_uid)
     ).mappings():
-        newest[row["study_instance_uid"]] = views.report(row)
+        newest[row["study_instance_uid"]] = views.shown(views.report(row))
     sent: dict[str, list[DeliveryView]] = {}
     for row in connection.execute(
         sa.select(deliveries)
@@ -375,8 +375,9 @@ def _series_of(connection: sa.Connection, study: StudyInstanceUID) -> tuple[Seri
 
 
 def _documents_of(connection: sa.Connection, study: StudyInstanceUID) -> tuple[DocumentView, ...]:
+    noted = sa.exists().where(rejected_reports.c.report_uid == documents.c.report_uid)
     found = connection.execute(
-        sa.select(documents, reports.c.revision)
+        sa.select(documents, reports.c.revision, noted.label("taken_back"))
         .join(reports, reports.c.report_uid == documents.c.report_uid)
         .where(reports.c.study_instance_uid == study)
         .order_by(
@@ -395,6 +396,7 @@ def _documents_of(connection: sa.Connection, study: StudyInstanceUID) -> tuple[D
             uid=row["uid"],
             media_type=row["media_type"],
             sha256=Sha256(row["sha256"]),
+            taken_back=bool(row["taken_back"]),
         )
         for row in found
     )

@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
 import sqlalchemy as sa
 
-from hoichan.adapters import rows
+from hoichan.adapters import reports_asked as asked
+from hoichan.adapters import review_rows, rows
 from hoichan.adapters.deliveries_sql import DeliveriesSql
 from hoichan.adapters.person_rows import PERSON
 from hoichan.adapters.review_receivers import have_it, stop_unsent
@@ -17,7 +19,7 @@ from hoichan.adapters.review_standing import standing
 from hoichan.adapters.schema import deliveries, documents, instances, reports, revisions, studies
 from hoichan.adapters.schema_front_door import rejected_instances, rejected_reports
 from hoichan.adapters.schema_orders import retractions
-from hoichan.adapters.schema_reviews import reviews
+from hoichan.adapters.schema_reviews import review_drafts, reviews
 from hoichan.adapters.transactions import transaction
 from hoichan.reporting.deliveries import REJECTION_NOTE as CLOSED_BY
 from hoichan.types import DocumentKind, SOPInstanceUID, StudyInstanceUID, StudyState
@@ -119,6 +121,7 @@ class RejectionsSql(DeliveriesSql):
         """Have the machine's report that stands taken back from its receivers, if a note names its SR.
 
         Not one that another replaced, and none while a person's signature stands: then the note is only told.
+        The study stands in the list as one without a finding, and a draft loses its verdicts on that report.
         """
         with transaction(self._engine) as connection:
             head = (
@@ -154,7 +157,31 @@ class RejectionsSql(DeliveriesSql):
                     rejected_reports,
                     {"report_uid": report_uid, "note_uid": note, "title": title, "at": self._clock.now()},
                 )
+                self._forget(connection, head, report_uid)
             return [SOPInstanceUID(report_uid) for report_uid, _ in found]
+
+    def _forget(self, connection: sa.Connection, head: rows.Row, report_uid: str) -> None:
+        """The newest answer raises its study no more; verdicts on it leave the draft, the reader's stay."""
+        uid, last = head["study_instance_uid"], head["last_revision"]
+        if connection.execute(asked.told(uid, last).limit(1)).scalar() == report_uid:
+            connection.execute(
+                studies.update().where(studies.c.study_instance_uid == uid).values(tier=rows.NO_TIER)
+            )
+        of_report = sa.and_(
+            review_drafts.c.study_instance_uid == uid, review_drafts.c.report_uid == report_uid
+        )
+        found = (
+            connection.execute(sa.select(review_drafts).where(of_report).with_for_update()).mappings().first()
+        )
+        if found is None:
+            return
+        draft = review_rows.draft(found)
+        own = tuple(one for one in draft.judgements if one.finding_id is None)
+        if own == draft.judgements and not draft.volumes:
+            return
+        # a new version: a page that shows the former one is told at its next step
+        kept = replace(draft, version=draft.version + 1, judgements=own, volumes=())
+        connection.execute(review_drafts.update().where(of_report).values(review_rows.draft_row(kept)))
 
     def _owe(self, connection: sa.Connection, head: rows.Row, report_uid: str, revision: int) -> None:
         """A retraction to every receiver that has the report, or may have it; nobody gets it any more."""

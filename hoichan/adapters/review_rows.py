@@ -146,6 +146,7 @@ def machine_report(row: Row, ran: Sequence[Row], study: Study, *, maps: bool = F
         predecessor=SOPInstanceUID(row["predecessor"]) if row["predecessor"] else None,
         created_at=view.created_at,
         measurements=view.measurements,
+        taken_back=view.taken_back,
     )
 
 

@@ -25,6 +25,7 @@ from hoichan.adapters.schema import (
     results,
     studies,
 )
+from hoichan.adapters.schema_front_door import rejected_reports
 from hoichan.adapters.schema_orders import retractions
 from hoichan.adapters.schema_reviews import review_drafts, review_locks, reviews
 from hoichan.adapters.signed_pages import stored_page
@@ -386,8 +387,9 @@ class ReviewsSql(DeliveriesSql):
 
 
 def _newest(study: StudyInstanceUID) -> sa.Select[tuple[object, ...]]:
+    noted = sa.exists().where(rejected_reports.c.report_uid == reports.c.report_uid)
     return (
-        sa.select(reports)
+        sa.select(reports, noted.label("taken_back"))
         .where(reports.c.study_instance_uid == study, reports.c.status == ReportStatus.UNVERIFIED)
         .order_by(reports.c.revision.desc(), reports.c.created_at.desc(), reports.c.report_uid.desc())
         .limit(1)

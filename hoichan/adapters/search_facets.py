@@ -1,8 +1,9 @@
 """Finding studies by what is known of them besides people: a day, a sender, a finding, a state.
 
 `understood` reads what was typed, without accents; `find` gives the rows, newest first. Findings are those of
-the newest reports alone, so that a question costs the same on a site of any age. A day may stand beside
-something else, a name or a number or another of these: `together` takes them apart, `find_on_day` joins them.
+the newest reports alone, so that a question costs the same on a site of any age; what a rejection note took
+back finds nothing. A day may stand beside something else, a name or a number or another of these: `together`
+takes them apart, `find_on_day` joins them.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import sqlalchemy as sa
 from hoichan import codes
 from hoichan.adapters.rows import Row
 from hoichan.adapters.schema import reports, studies
+from hoichan.adapters.schema_front_door import rejected_reports
 from hoichan.adapters.sight import EVERYTHING, Sight
 from hoichan.intake.names import number_key, words_of
 from hoichan.types import StudyState
@@ -171,7 +173,7 @@ def _fits(facet: Facet, zone: ZoneInfo) -> sa.ColumnElement[bool]:
             return studies.c.state == str(facet.state)
         case FacetKind.FINDING:
             newest = (
-                sa.select(reports.c.study_instance_uid, reports.c.findings)
+                sa.select(reports.c.study_instance_uid, reports.c.report_uid, reports.c.findings)
                 .order_by(reports.c.created_at.desc())
                 .limit(NEWEST_REPORTS)
                 .subquery()
@@ -180,7 +182,10 @@ def _fits(facet: Facet, zone: ZoneInfo) -> sa.ColumnElement[bool]:
             wanted = sa.or_(
                 *(told.like(f'%"key": "{key}", "presence": "present"%') for key in facet.findings)
             )
-            return studies.c.study_instance_uid.in_(sa.select(newest.c.study_instance_uid).where(wanted))
+            stands = newest.c.report_uid.not_in(sa.select(rejected_reports.c.report_uid))
+            return studies.c.study_instance_uid.in_(
+                sa.select(newest.c.study_instance_uid).where(wanted, stands)
+            )
 
 
 def _day(text: str, today: date) -> date | None:

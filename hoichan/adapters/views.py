@@ -11,6 +11,7 @@ from hoichan.adapters.list_filters import Shown
 from hoichan.adapters.reading_order import Place
 from hoichan.adapters.rows import Row, measurements, patient
 from hoichan.privacy import Phi
+from hoichan.reporting.taken_back import WORDS
 from hoichan.types import (
     DeliveryState,
     DocumentKind,
@@ -173,6 +174,7 @@ class DocumentView:
     uid: str
     media_type: str
     sha256: Sha256
+    taken_back: bool = False  # a rejection note named the SR of its report
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,6 +248,20 @@ def report(row: Row) -> ReportView:
         created_at=row["created_at"],
         measurements=measurements(row["measurements"]),
         taken_back=bool(row.get("taken_back")),
+    )
+
+
+def shown(report: ReportView) -> ReportView:
+    """The report as it is shown: of a machine's that was taken back only that it was."""
+    if not report.taken_back or report.is_signed:
+        return report
+    return replace(
+        report,
+        outcome=Outcome.NOT_ANALYSED,
+        findings=(),
+        refusals=(),
+        measurements=(),
+        conclusion=dict(WORDS),
     )
 
 

@@ -171,7 +171,7 @@ class _Builder(BundleBuilder):
             self._provenance(urls), review, system=self._system("signed-content"), doctor=doctor
         )
         entries += [*observations, report, provenance]
-        verdict = str(verdict_of(review))
+        verdict = str(verdict_of(review)) if self.report.manifests else None
         entries += [
             done
             for task in self._task()

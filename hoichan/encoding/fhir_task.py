@@ -76,18 +76,20 @@ def review_task(
     return _entry(identity, resource, system, is_new=report.predecessor is None)
 
 
-def signed_task(entry: Json | None, *, doctor: Json, signed_at: str, verdict: str) -> Json | None:
-    """The same Task after a signature by `doctor`, a reference; `verdict`: on the machine's result."""
+def signed_task(entry: Json | None, *, doctor: Json, signed_at: str, verdict: str | None) -> Json | None:
+    """The same Task after a signature by `doctor`, a reference.
+
+    `verdict`: on the machine's result; None where no model's answer was judged.
+    """
     if entry is None:
         return None
     resource: Json = entry["resource"]
     resource["status"] = "completed"
     resource["owner"] = doctor
     resource["lastModified"] = signed_at
-    resource["output"] = [
-        {"type": {"text": "DiagnosticReport"}, "valueReference": resource["focus"]},
-        {"type": {"text": "Verdict"}, "valueCode": verdict},
-    ]
+    resource["output"] = [{"type": {"text": "DiagnosticReport"}, "valueReference": resource["focus"]}]
+    if verdict is not None:
+        resource["output"].append({"type": {"text": "Verdict"}, "valueCode": verdict})
     identifier = resource["identifier"][0]
     return _entry(identifier["value"], resource, identifier["system"], is_new=False)
 

@@ -126,7 +126,8 @@ class ReviewRefused(ReviewError):
     """A judgement or a text breaks a rule.
 
     `reason`: unknown_finding, judged_twice, unjudged, reason_needed, negative_rejected, unknown_key,
-    unknown_site, wrong_size, wrong_box, wrong_verdict, conclusion_needed or too_long.
+    unknown_site, wrong_size, wrong_box, wrong_verdict, conclusion_needed, taken_back or
+    too_long.
     """
 
     code = "review.refused"

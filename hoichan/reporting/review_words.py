@@ -116,6 +116,12 @@ SENTENCES: Mapping[str, Texts] = {
         "en": "Read and confirmed by {name}, licence number {licence}, at {time}. "
         "There was no machine's result.",
     },
+    "signed_taken_back": {
+        "vi": "Bác sĩ {name}, số CCHN {licence} đã đọc và xác nhận lúc {time}. "
+        "Kết quả của máy đã bị thu hồi và không được sử dụng.",
+        "en": "Read and confirmed by {name}, licence number {licence}, at {time}. "
+        "The machine's result was taken back and not used.",
+    },
 }
 HEADINGS: Mapping[str, Texts] = {
     "description": {"vi": "Mô tả", "en": "Description"},

@@ -102,6 +102,8 @@ def check(report: Report, judgements: Sequence[Judgement], study: Study) -> None
     """Raises ReviewRefused for a judgement that cannot be kept, even in a draft."""
     if len(judgements) > MOST_JUDGEMENTS:
         raise ReviewRefused("too_long")
+    if report.taken_back and any(one.finding_id is not None for one in judgements):
+        raise ReviewRefused("taken_back", "The result that a judgement speaks of was taken back.")
     machine = {finding_id(report.report_uid, finding): finding for finding in report.findings}
     images = {one.sop_instance_uid: one for one in study.instances}
     seen: set[str] = set()

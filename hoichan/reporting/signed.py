@@ -47,7 +47,7 @@ def signed_report(report: Report, review: Review, study: Study, *, time: str) ->
         _added(one, number, _image(report, study)) for number, one in enumerate(additions(review), start=1)
     ]
     alone = is_begun(review.judged, review.study_instance_uid, review.revision)
-    sentences = SENTENCES["signed_alone" if alone else "signed"]
+    sentences = SENTENCES["signed_alone" if alone else "signed_taken_back" if report.taken_back else "signed"]
     present = any(finding.presence is Presence.PRESENT for finding in findings)
     signed = replace(
         report,
@@ -65,6 +65,7 @@ def signed_report(report: Report, review: Review, study: Study, *, time: str) ->
         review=review,
         measurements=confirmed(report, review),
         machine_measurements=report.measurements,
+        taken_back=False,  # the signed one stands
     )
     words = "\n".join([spoken(review), *_measured(signed, review)])
     return replace(signed, conclusion=dict.fromkeys(sentences, words))

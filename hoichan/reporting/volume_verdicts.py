@@ -33,6 +33,8 @@ def measurement_id(report_uid: str, one: Measurement) -> str:
 
 def check_volumes(report: Report, given: Sequence[VolumeJudgement]) -> None:
     """Raises ReviewRefused for a verdict that cannot be kept, even in a draft."""
+    if report.taken_back and given:
+        raise ReviewRefused("taken_back", "The result that a verdict speaks of was taken back.")
     machine = {measurement_id(report.report_uid, one): one for one in report.measurements}
     seen: set[str] = set()
     for one in given:

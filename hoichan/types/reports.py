@@ -56,6 +56,7 @@ class Report:
     volumes: tuple[VolumeResult, ...] = ()  # with the outlines; () of a report that is read back
     # of a signed report: all that the machine measured; `measurements` are those that a person stands for
     machine_measurements: tuple[Measurement, ...] = ()
+    taken_back: bool = False  # a rejection note named its SR: nobody may use what it says
 
     @property
     def positives(self) -> tuple[Finding, ...]:

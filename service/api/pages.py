@@ -229,8 +229,9 @@ def _choices(found: ReadingPage, state: StudyState | None, shown: Shown | None) 
 
 
 def _picture(view: StudyView) -> DocumentView | None:
-    """The newest Secondary Capture; of an earlier revision while a new one is worked on."""
-    return next((document for document in view.documents if document.kind is DocumentKind.SC), None)
+    """The newest Secondary Capture, also of an earlier revision; none where it was taken back."""
+    newest = next((document for document in view.documents if document.kind is DocumentKind.SC), None)
+    return None if newest is not None and newest.taken_back else newest
 
 
 def _images(findings: tuple[Finding, ...]) -> dict[str, int]:

@@ -7,6 +7,7 @@ sign-in; what it makes leaves in one transaction, and the audit log has it befor
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -355,7 +356,12 @@ def _status(desk: Desk, uid: StudyInstanceUID) -> ReportStatus:
 def _current_draft(reviews: ReviewsSql, study: Study, report: Report | None) -> ReviewDraft | None:
     """The kept draft; of a former report's verdicts those that hold for this one."""
     draft = reviews.draft(study.study_instance_uid)
-    if draft is None or report is None or draft.report_uid == report.report_uid:
+    if draft is None or report is None:
+        return draft
+    if report.taken_back:  # nobody judges it; what the reader says alone is kept
+        own = tuple(one for one in draft.judgements if one.finding_id is None)
+        draft = replace(draft, judgements=own, volumes=())
+    if draft.report_uid == report.report_uid:
         return draft
     return rebased(draft, reviews.report(draft.report_uid, study), report)
 

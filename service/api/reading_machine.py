@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from hoichan import codes
 from hoichan.reporting.volume_verdicts import measurement_id
@@ -51,6 +51,9 @@ class ReadReportOut(_Model):
     models: list[ModelOut]
     refusals: list[RefusalOut]
     measurements: list[ReadMeasurementOut] = []
+    taken_back: bool = Field(
+        default=False, description="A rejection note named it: nothing of what it said is here"
+    )
 
     @classmethod
     def of(cls, report: Report, status: ReportStatus) -> ReadReportOut:
@@ -71,6 +74,7 @@ class ReadReportOut(_Model):
                 ReadMeasurementOut.judgeable(one, measurement_id(report.report_uid, one))
                 for one in report.measurements
             ],
+            taken_back=report.taken_back,
         )
 
 

@@ -52,7 +52,9 @@ class ReportOut(Outgoing):
     conclusion: Texts
     disclaimer: Texts
     created_at: datetime
-    taken_back: bool = Field(default=False, description="A rejection note named it: not to be used")
+    taken_back: bool = Field(
+        default=False, description="A rejection note named it: nothing of what it said is here"
+    )
 
     @classmethod
     def of(cls, report: ReportView) -> ReportOut:
@@ -103,6 +105,7 @@ class DocumentOut(Outgoing):
     uid: str
     media_type: str
     sha256: str
+    taken_back: bool = Field(default=False, description="A rejection note named the SR of its report")
 
     @classmethod
     def of(cls, document: DocumentView) -> DocumentOut:

@@ -146,8 +146,8 @@ def show_picture(
 ) -> Response:
     """The Secondary Capture of a report as a picture for a browser."""
     document = _find(desk, study_uid, DocumentKind.SC, revision)
-    if document is None:
-        return problems.answer(request, HTTPStatus.NOT_FOUND, "document.unknown", "No picture was made.")
+    if document is None or document.taken_back:
+        return problems.answer(request, HTTPStatus.NOT_FOUND, "document.unknown", "No picture stands.")
     tag = f'"{document.sha256}"'
     policy = "private, max-age=31536000, immutable" if v == document.sha256 else "private, no-cache"
     headers = {"ETag": tag, "Cache-Control": lasting(request, policy)}

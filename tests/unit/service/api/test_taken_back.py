@@ -55,3 +55,29 @@ def test_who_reads_it_is_told_above_the_film(site, language):
     record.studies.take_back(uid, [SOPInstanceUID(sr.uid)], note=SOPInstanceUID("2.25.9"), title="Rejected")
     answer = client.get(room).text.replace("&#39;", "'")
     assert 'role="alert"' in answer and SAID[language] in answer
+
+
+@pytest.mark.parametrize("language", ["vi", "en"])
+def test_its_findings_stand_nowhere(site, language):
+    record, uid, made, client = site
+    name = {"vi": "Tràn dịch màng phổi", "en": "Pleural effusion"}[language]
+    pages = (f"/?lang={language}", f"/studies/{uid}/record?lang={language}")
+    assert all(name in client.get(page).text for page in pages)
+    assert "/picture?" in client.get(pages[1]).text
+    before = client.get(f"/api/v1/studies/{uid}").json()
+    assert before["tier"] == "urgent" and not any(one["taken_back"] for one in before["documents"])
+    sr = record.studies.document(made.report_uid, DocumentKind.SR)
+    record.studies.take_back(uid, [SOPInstanceUID(sr.uid)], note=SOPInstanceUID("2.25.9"), title="Rejected")
+    for page in pages:
+        text = client.get(page).text
+        assert name not in text and name.lower() not in text
+        assert "/picture?" not in text
+    assert client.get(f"/api/v1/studies/{uid}/picture").status_code == 404
+    after = client.get(f"/api/v1/studies/{uid}").json()
+    said = after["report"]
+    assert (after["tier"], said["findings"], said["measurements"]) == (None, [], [])
+    assert said["outcome"] == "not_analysed"
+    assert name.lower() not in said["conclusion"][language].lower()
+    assert all(one["taken_back"] for one in after["documents"])
+    listed = client.get("/api/v1/studies").json()["items"][0]
+    assert (listed["tier"], listed["report"]["findings"]) == (None, [])
