@@ -35,6 +35,10 @@ _SUBJECT = {
     ("en", True): "[Hội Chẩn] Critical finding, signed by a physician",
     ("en", False): "[Hội Chẩn] AI suspects a critical finding, NOT confirmed by any physician",
 }
+_TAKEN_BACK = {
+    "vi": "[Hội Chẩn] AI nghi ngờ phát hiện nguy kịch, kết quả ĐÃ BỊ LOẠI BỎ tại hệ thống lưu trữ hình ảnh",
+    "en": "[Hội Chẩn] AI suspected a critical finding, the image archive REJECTED that result",
+}
 _BODY = {
     "vi": "Ca chụp: {study}\nThông báo số {number}\n{link}Hãy mở ca chụp và xác nhận đã nhận thông báo.\n",
     "en": "Study: {study}\nNotice {number}\n{link}Open the study and acknowledge this notice.\n",
@@ -102,6 +106,7 @@ class Webhook:
             "level": "critical",
             "confirmed": notice.confirmed,
             "withdrawn": notice.is_withdrawal,
+            "taken_back": notice.taken_back,
         }
         if channel.link:
             said["link"] = _link(channel, notice.study_instance_uid)
@@ -204,8 +209,9 @@ class Mail:
 
     def _message(self, notice: Notice, now: datetime) -> EmailMessage:
         channel, link = self._channel, _link(self._channel, notice.study_instance_uid)
-        subject = _WITHDRAWN[self._language] if notice.is_withdrawal else None
-        subject = subject or _SUBJECT[self._language, notice.confirmed]
+        subject = _SUBJECT[self._language, notice.confirmed]
+        if notice.is_withdrawal or notice.taken_back:
+            subject = (_WITHDRAWN if notice.is_withdrawal else _TAKEN_BACK)[self._language]
         message = self._envelope(subject, now, f"notice-{notice.number}-{notice.report_uid}")
         message["To"] = ", ".join(channel.to)
         body = _BODY[self._language].format(

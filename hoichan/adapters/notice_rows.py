@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from hoichan.adapters import rows
 from hoichan.adapters.schema import studies
+from hoichan.adapters.schema_front_door import rejected_reports
 from hoichan.adapters.schema_notices import notice_tellings, notices
 from hoichan.adapters.sight import Sight
 from hoichan.reporting.notices import NoticeState
@@ -27,6 +28,9 @@ class Notice:
     state: NoticeState
     born_at: datetime
     calling_ae_title: str  # of the study
+    taken_back: bool = (
+        False  # a rejection note named the machine's report; it stands until somebody takes note
+    )
 
     @property
     def is_withdrawal(self) -> bool:
@@ -49,7 +53,7 @@ class Telling:
 def seen(sight: Sight) -> sa.Select[tuple[object, ...]]:
     """The notices of the studies that may be seen."""
     return (
-        sa.select(notices, studies.c.calling_ae_title)
+        sa.select(notices, studies.c.calling_ae_title, _noted())
         .join(studies, studies.c.study_instance_uid == notices.c.study_instance_uid)
         .where(*sight.narrow())
     )
@@ -59,10 +63,15 @@ def tellings() -> sa.Select[tuple[object, ...]]:
     """Every telling, with its notice."""
     told = [column for column in notice_tellings.c if column.name != "number"]
     return (
-        sa.select(notices, studies.c.calling_ae_title, *told)
+        sa.select(notices, studies.c.calling_ae_title, _noted(), *told)
         .join(notice_tellings, notice_tellings.c.number == notices.c.number)
         .join(studies, studies.c.study_instance_uid == notices.c.study_instance_uid)
     )
+
+
+def _noted() -> sa.ColumnElement[bool]:
+    named = rejected_reports.c.report_uid == notices.c.report_uid
+    return sa.and_(~notices.c.confirmed, sa.exists().where(named)).label("taken_back")
 
 
 def notice_of(row: rows.Row) -> Notice:
@@ -76,6 +85,7 @@ def notice_of(row: rows.Row) -> Notice:
         state=NoticeState(row["state"]),
         born_at=row["born_at"],
         calling_ae_title=row["calling_ae_title"],
+        taken_back=bool(row["taken_back"]),
     )
 
 

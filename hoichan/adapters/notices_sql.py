@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from hoichan.adapters import notice_rows, rows, views
 from hoichan.adapters.notice_rows import Notice, Telling
 from hoichan.adapters.schema import reports, studies, trail
+from hoichan.adapters.schema_front_door import rejected_reports
 from hoichan.adapters.schema_notices import notice_tellings, noticed_reports, notices
 from hoichan.adapters.schema_reviews import reviews
 from hoichan.adapters.sight import EVERYTHING, Sight
@@ -107,8 +108,10 @@ class NoticesSql:
             return int(made)
 
     def _is_judged(self, connection: sa.Connection, report_uid: str) -> bool:
-        found = connection.execute(sa.select(reviews.c.number).where(reviews.c.judged == report_uid).limit(1))
-        return found.first() is not None
+        """Whether a doctor signed about it, or a rejection note took it back, before anybody was told."""
+        signed = sa.select(reviews.c.judged).where(reviews.c.judged == report_uid)
+        noted = sa.select(rejected_reports.c.report_uid).where(rejected_reports.c.report_uid == report_uid)
+        return connection.execute(signed.union_all(noted).limit(1)).first() is not None
 
     def _is_withdrawal(self, connection: sa.Connection, report_uid: str) -> bool:
         """Whether a report takes back what a doctor signed, by a doctor's word."""

@@ -83,7 +83,7 @@ class Source:
 
     status: ReportStatus
     critical: frozenset[str]  # keys of its critical findings that are present
-    judged: bool = False  # a machine's report about which a doctor has signed already
+    judged: bool = False  # a machine's report about which a doctor has signed already, or that was taken back
     withdrawn: bool = False  # it takes back what a doctor had signed, by the doctor's word
 
 

@@ -45,6 +45,7 @@ class NoticeOut(BaseModel):
     study_instance_uid: str
     confirmed: bool  # by a physician's signature; false: the machine's word alone
     withdrawn: bool  # a physician withdrew the report that was told of: it has no findings
+    taken_back: bool  # a rejection note took the machine's result back: nobody stands for the findings
     findings: list[Mapping[str, str]]  # language -> name
     born_at: datetime
     told: list[ToldOut]
@@ -112,6 +113,7 @@ def _open(request: Request, desk: Desk) -> list[NoticeOut]:
             study_instance_uid=one.study_instance_uid,
             confirmed=one.confirmed,
             withdrawn=one.is_withdrawal,
+            taken_back=one.taken_back,
             findings=[names_of(key) for key in one.critical],
             born_at=one.born_at,
             told=[

@@ -8,6 +8,9 @@ import json
 import socketserver
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
+from email import message_from_string
+from email.policy import default
 
 import httpx2
 import pytest
@@ -56,6 +59,7 @@ def test_a_webhook_gets_uid_and_level_and_can_check_who_sent_it():
         "level": "critical",
         "confirmed": False,
         "withdrawn": False,
+        "taken_back": False,
         "link": "https://ai.example/studies/1.2.3",
     }
     assert request.headers[SIGNATURE] == signature(SECRET, request.content, NOW)
@@ -143,6 +147,16 @@ def test_a_mail_says_whose_word_it_is_and_links_to_the_study():
     assert "NOT confirmed" in text.replace("\r\n", " ")
     assert "https://ai.example/studies/1.2.3" in text
     assert "pneumothorax" not in text
+
+
+@pytest.mark.parametrize(
+    ("language", "words"), [("en", "REJECTED that result"), ("vi", "ĐÃ BỊ LOẠI BỎ tại hệ thống lưu trữ")]
+)
+def test_a_mail_about_a_result_that_was_taken_back_says_so(language, words):
+    with a_mail_server() as server:
+        mail(server, language).tell(replace(NOTICE, taken_back=True), NOW)
+    subject = message_from_string(server.taken[0], policy=default)["Subject"]
+    assert words in subject and "NOT confirmed" not in subject
 
 
 def test_a_mail_that_one_address_did_not_get_is_tried_again():

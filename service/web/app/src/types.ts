@@ -186,6 +186,7 @@ export interface Notice {
   study_instance_uid: string;
   confirmed: boolean; // false: the machine's word alone
   withdrawn: boolean; // what was told of does not stand any more: there are no findings
+  taken_back: boolean; // the image archive rejected the machine's result
   findings: Named[];
   born_at: string;
 }

@@ -292,7 +292,7 @@ describe("saver", () => {
 });
 
 describe("notices and follow-up", () => {
-  const notice = (number: number, study: string) => ({ number, study_instance_uid: study, confirmed: false, withdrawn: false, findings: [{ vi: "Tràn khí" }], born_at: "2026-11-21T03:00:00Z" });
+  const notice = (number: number, study: string) => ({ number, study_instance_uid: study, confirmed: false, withdrawn: false, taken_back: false, findings: [{ vi: "Tràn khí" }], born_at: "2026-11-21T03:00:00Z" });
   test("a notice of this study stands here, the others are counted", () => {
     const { here, elsewhere } = noticesHere([notice(1, "1.2"), notice(2, "1.3"), notice(3, "1.2"), notice(4, "1.20")], "1.2");
     expect(here.map((one) => one.number)).toEqual([1, 3]);

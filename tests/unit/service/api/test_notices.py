@@ -14,6 +14,7 @@ from hoichan.adapters.notices_sql import NoticesSql
 from hoichan.guard.audit import Audited
 from hoichan.guard.roles import Role
 from hoichan.testing.reading import DESTINATIONS, PASSWORD, a_record, add_user, arrive, assemble, report
+from hoichan.types import DocumentKind, SOPInstanceUID
 from service.api.caller import SESSION, token_of
 from service.notices import Notices
 from tests.unit.service.api.asking import an_app
@@ -25,7 +26,7 @@ ASK = {"finding": "pneumothorax", "kind": "ct", "owner": "bs.binh", "due_on": "2
 class Room:
     """A study with a critical finding, its notice, and people of three roles."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, *, told=True):
         record = a_record(folder)
         self.record = replace(
             record, settings=record.settings.model_copy(update={"destinations": DESTINATIONS})
@@ -44,7 +45,8 @@ class Room:
         self.uid = self.study.study_instance_uid
         self.rows = NoticesSql(record.engine, record.clock)
         self.leader = Notices(self.rows, record.audit, record.clock, record.settings)
-        self.leader.step()
+        if told:
+            self.leader.step()
         self.app = an_app(self.record)
 
     @contextmanager
@@ -124,6 +126,43 @@ def test_a_clinician_acknowledges_and_the_record_says_so(room):
     last = room.record.reading.trail(room.uid)[-1]
     assert (last.event, last.details) == ("notice_acknowledged", {"number": 1, "user": "bs.binh"})
     assert room.audited(Audited.CRITICAL_TOLD) == [("bs.binh", "notice 1 acknowledged")]
+
+
+def take_back(room):
+    sr = room.record.studies.document(room.report.report_uid, DocumentKind.SR)
+    note = SOPInstanceUID("2.25.9")
+    assert room.record.studies.take_back(room.uid, [SOPInstanceUID(sr.uid)], note=note, title="113001")
+
+
+def test_a_finding_that_was_told_and_taken_back_waits_for_a_person_and_says_so(room):
+    take_back(room)
+    with room.client("bs.binh") as client:
+        (one,) = client.get("/api/v1/notices").json()["items"]
+        assert (one["taken_back"], one["confirmed"], one["findings"][0]["en"]) == (
+            True,
+            False,
+            "Pneumothorax",
+        )
+        assert "ĐÃ LOẠI BỎ kết quả đó. CHƯA bác sĩ nào xác nhận" in client.get("/notices").text
+        assert "REJECTED that result" in client.get("/notices?lang=en").text
+        assert client.post("/api/v1/notices/1/acknowledge").status_code == 204
+        assert client.get("/api/v1/notices").json()["items"] == []
+
+
+def test_what_was_taken_back_before_anybody_was_told_is_not_told(tmp_path):
+    room = Room(tmp_path, told=False)
+    take_back(room)
+    room.leader.step()
+    assert room.rows.open() == [] and room.rows.unseen() == []
+    room.record.engine.dispose()
+
+
+def test_a_notice_that_a_doctor_confirmed_is_not_of_the_machine_any_more(room):
+    room.sign()
+    room.leader.step()
+    with room.client("bs.binh") as client:
+        (one,) = client.get("/api/v1/notices").json()["items"]
+        assert (one["taken_back"], one["confirmed"]) == (False, True)
 
 
 def test_a_technician_sees_and_cannot_acknowledge(room):

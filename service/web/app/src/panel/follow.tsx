@@ -40,7 +40,7 @@ export function Notices({ api, reading, study, revealed }: { api: Api; reading: 
       {here.map((one) => (
         <div key={one.number} class="notice-line" role="alert">
           <p>
-            {t(one.withdrawn ? "follow.withdrawn" : one.confirmed ? "follow.doctor" : "follow.ai")} <b>{one.findings.map((names) => named(names)).join(", ")}</b> · {t("follow.since", { time: moment(one.born_at) })}
+            {t(one.withdrawn ? "follow.withdrawn" : one.confirmed ? "follow.doctor" : one.taken_back ? "follow.taken_back" : "follow.ai")} <b>{one.findings.map((names) => named(names)).join(", ")}</b> · {t("follow.since", { time: moment(one.born_at) })}
           </p>
           {reading.may.acknowledge && (
             <button type="button" class="small" onClick={() => void acknowledge(one.number)}>{t("follow.acknowledge")}</button>
