@@ -46,6 +46,12 @@ def rejected(room, page, study):
     return before["report"]["findings"]
 
 
+def is_told(room, page, study):
+    """Whether a notice of it waits for a person: none is born of what was taken back before."""
+    notices = page.request.get(f"{room.base}/api/v1/notices").json()["items"]
+    return study in {one["study_instance_uid"] for one in notices}
+
+
 @pytest.mark.parametrize(
     ("device", "language", "number"),
     [(DESK, "vi", 11), (PHONE, "en", 12), (DESK, "en", 13), (PHONE, "vi", 14)],
@@ -57,11 +63,13 @@ def test_nothing_of_it_is_shown(room, browser, device, language, number):
         page = opened(room, reader, study, language)
         page.wait_for_selector(".findings")
         assert page.locator(".card-finding").count()
+        wait_until(lambda: is_told(room, page, study), seconds=60, what="the notice of its finding")
         findings = rejected(room, page, study)
         names = {one["display"][language] if "display" in one else one["key"] for one in findings}
         for at, address in enumerate((f"/studies/{study}", f"/studies/{study}/record", "/")):
             page.goto(f"{room.base}{address}?lang={language}")
-            page.wait_for_selector(".findings .none" if not at else "main")
+            for selector in ("main",) if at else (".findings .none", ".notice-line"):
+                page.wait_for_selector(selector)
             if SHOTS:
                 page.screenshot(path=f"{SHOTS}/taken-back-{language}-{at}-{device['viewport']['width']}.png")
             here = page.locator(f"li:has(a[href*='{study}']), tr:has(a[href*='{study}'])").first
