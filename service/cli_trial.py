@@ -32,6 +32,8 @@ QUESTIONS = {
     "sr": "the structured report, newest class (series 9001)",
     "sr-comprehensive": "the structured report, Comprehensive SR (series 9001)",
     "sr-enhanced": "the structured report, Enhanced SR (series 9001)",
+    "seg": "the outline of a block over the MR slices of series 2 (segmentation, series 9003)",
+    "seg-fractional": "the same as probabilities, with a soft edge (second segmentation, series 9003)",
     "pdf": "the page as PDF (series 9007)",
 }
 MESSAGES = {

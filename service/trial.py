@@ -22,6 +22,7 @@ from hoichan.errors import Refused, Unreachable
 from hoichan.intake.dataset import read_spooled
 from hoichan.intake.files import take_in
 from hoichan.reporting import compose
+from hoichan.reporting.deliveries import SEG_FORMS
 from hoichan.settings import AnyDestination, DicomDestination, DicomwebDestination, Settings
 from hoichan.types import (
     Delivery,
@@ -41,10 +42,12 @@ from hoichan.types import (
     Study,
     StudyInstanceUID,
 )
+from service.trial_outlines import outlines
 
 PacsDestination = DicomDestination | DicomwebDestination
 SENDER = "HOICHAN_TEST"
-# Each with how it is named to the person at the screen; the film first, because the others speak of it.
+# Each with how it is named to the person at the screen; the film first, because the others speak of it. The
+# segmentations bring the slices that they outline; the note comes last, because it takes the others back.
 FORMS: Mapping[str, DocumentKind | None] = {
     "film": None,
     "sc": DocumentKind.SC,
@@ -52,10 +55,13 @@ FORMS: Mapping[str, DocumentKind | None] = {
     "sr": DocumentKind.SR,
     "sr-comprehensive": DocumentKind.SR_COMPREHENSIVE,
     "sr-enhanced": DocumentKind.SR_ENHANCED,
+    "seg": DocumentKind.SEG,
+    "seg-fractional": DocumentKind.SEG_FRACTIONAL,
     "pdf": DocumentKind.PDF,
     "kos": DocumentKind.KOS,
 }
 EVERYTHING = ("sr", "sc", "gsps", "pdf", "kos")
+_SEG_NAMES = {form: str(kind) for form, kind in SEG_FORMS.items()}  # the plain one first
 _SR_CLASSES = {"sr": "comprehensive_3d", "sr-comprehensive": "comprehensive", "sr-enhanced": "enhanced"}
 
 
@@ -87,9 +93,10 @@ def trial(
         )
         study = str(specimen(now, patient_id=patient_id).StudyInstanceUID)
         for form in FORMS:
-            document = documents[form]
+            delivery = delivery_of(at_once, documents[form][-1], now, study)
+            kinds = tuple(dict.fromkeys(one.kind for one in documents[form]))
             try:
-                answer = sink.deliver(delivery_of(at_once, document, now, study), [document])
+                answer = sink.deliver(replace(delivery, documents=kinds), documents[form])
                 tried = Tried(form=form, stored=True, detail=answer)
             except (Refused, Unreachable) as error:
                 tried = Tried(form=form, stored=False, detail=str(error))
@@ -99,18 +106,25 @@ def trial(
 
 
 def profile(stored: Collection[str], shown: Collection[str], *, took_back: bool) -> dict[str, object]:
-    """`send` and `sr_class` of the destination, from what it stored and what a person saw of it."""
+    """`send`, `sr_class` and `seg_form` of the receiver, from what it stored and what a person saw of it."""
     send = [name for name in ("sc", "gsps") if name in stored and name in shown]
     forms = [name for name in _SR_CLASSES if name in stored]
     seen = [name for name in forms if name in shown]
     if forms:
         send.append("sr")  # a structured report that no viewer shows is still read by other programs
+    drawn = [form for form, name in _SEG_NAMES.items() if name in stored and name in shown]
+    if drawn:
+        send.append("seg")
     if "pdf" in stored and "pdf" in shown:
         send.append("pdf")
     if "kos" in stored and took_back:
         send.append("kos")
     newest_shows = not seen or seen[0] == forms[0]
-    return {"send": send, "sr_class": "auto" if newest_shows else _SR_CLASSES[seen[0]]}
+    found: dict[str, object] = {
+        "send": send,
+        "sr_class": "auto" if newest_shows else _SR_CLASSES[seen[0]],
+    }
+    return {**found, "seg_form": drawn[0]} if drawn else found
 
 
 def _documents(
@@ -120,8 +134,8 @@ def _documents(
     folder: Path,
     now: datetime,
     patient_id: str,
-) -> dict[str, Document]:
-    """Every form by its name; the note takes the first report back."""
+) -> dict[str, Sequence[Document]]:
+    """Every form by its name, with what it speaks of; the note takes the first report back."""
     spool = DiskSpool(folder, reserve_bytes=0)
     film = specimen(now, patient_id=patient_id)
     stream = BytesIO()
@@ -144,7 +158,9 @@ def _documents(
         media_type="application/dicom",
         content=stream.getvalue(),
     )
-    return {form: images if kind is None else by_kind[kind] for form, kind in FORMS.items()}
+    made_of: dict[DocumentKind | None, Sequence[Document]] = {kind: [one] for kind, one in by_kind.items()}
+    made_of |= outlines(study, settings.site, now, patient_id=patient_id) | {None: [images]}
+    return {form: made_of[kind] for form, kind in FORMS.items()}
 
 
 def trial_report(study: Study, manifest: ModelManifest, now: datetime) -> Report:

@@ -18,8 +18,8 @@ from hoichan.errors import ConfigurationError
 FOLDER = "profiles"
 # What a trial can find out, by the kind of destination; a profile of another kind is passed over.
 KEYS: Mapping[str, frozenset[str]] = {
-    "dicom": frozenset({"send", "sr_class"}),
-    "dicomweb": frozenset({"send", "sr_class"}),
+    "dicom": frozenset({"send", "sr_class", "seg_form"}),
+    "dicomweb": frozenset({"send", "sr_class", "seg_form"}),
     "fhir": frozenset({"unread_status"}),
     "hl7v2": frozenset({"unread_status", "charset", "pdf_maximum_bytes"}),
 }

@@ -15,6 +15,7 @@ from service.trial import profile
 
 CR, SC = "1.2.840.10008.5.1.4.1.1.1", "1.2.840.10008.5.1.4.1.1.7"
 GSPS, PDF = "1.2.840.10008.5.1.4.1.1.11.1", "1.2.840.10008.5.1.4.1.1.104.1"
+MR, SEG = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.66.4"
 ENHANCED, COMPREHENSIVE = "1.2.840.10008.5.1.4.1.1.88.22", "1.2.840.10008.5.1.4.1.1.88.33"
 
 
@@ -62,6 +63,28 @@ def test_what_is_stored_and_shown_makes_the_profile(tmp_path):
     assert len({one.StudyInstanceUID for one in received}) == 1
 
 
+def test_outlines_come_with_their_slices_and_lie_in_them(tmp_path):
+    with a_pacs(tmp_path, CR, MR, SEG) as (options, received):
+        done = run("pacs", "--shows", "seg-fractional", "--json", *options)
+    answer = json.loads(done.stdout)
+    assert answer["stored"] == ["film", "seg", "seg-fractional"]
+    assert (answer["send"], answer["seg_form"]) == (["seg"], "fractional")
+    (film, *drawn) = received
+    for form, part in (("BINARY", drawn[:7]), ("FRACTIONAL", drawn[7:])):
+        *slices, outline = part
+        assert [one.SOPClassUID for one in part] == [MR] * 6 + [SEG]
+        assert outline.SegmentationType == form
+        (series,) = outline.ReferencedSeriesSequence
+        assert {one.ReferencedSOPInstanceUID for one in series.ReferencedInstanceSequence} <= {
+            one.SOPInstanceUID for one in slices
+        }
+        assert {one.FrameOfReferenceUID for one in part} == {outline.FrameOfReferenceUID}
+        assert {one.StudyInstanceUID for one in part} == {film.StudyInstanceUID}
+        assert {str(one.PatientName) for one in part} == {"THỬ NGHIỆM^KHÔNG PHẢI NGƯỜI BỆNH"}
+    text = (tmp_path / "data" / "profiles" / "pacs.toml").read_text(encoding="utf-8")
+    assert 'seg_form = "fractional"' in text
+
+
 def test_a_person_is_asked_about_what_was_stored_only(tmp_path):
     with a_pacs(tmp_path, CR, SC, COMPREHENSIVE) as (options, _):
         done = run("pacs", *options, answers="y\nn\n")
@@ -92,8 +115,11 @@ def test_only_a_configured_pacs_can_be_tried(tmp_path, name):
         ({"sc", "sr", "sr-enhanced"}, {"sc", "sr"}, ["sc", "sr"], "auto"),
         ({"sc", "gsps", "sr", "pdf", "kos"}, {"gsps", "pdf", "kos"}, ["gsps", "sr", "pdf", "kos"], "auto"),
         ({"sc"}, set(), [], "auto"),
+        ({"sc", "sr", "seg", "seg-fractional"}, {"seg", "pdf"}, ["sr", "seg"], "auto"),
+        ({"sr", "seg-fractional"}, {"seg"}, ["sr"], "auto"),
     ],
 )
 def test_the_profile(stored, shown, send, sr_class):
     found = profile(stored, shown, took_back="kos" in shown)
     assert (found["send"], found["sr_class"]) == (send, sr_class)
+    assert found.get("seg_form") == ("binary" if "seg" in send else None)
