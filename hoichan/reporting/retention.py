@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from math import ceil
 
 from hoichan.settings.retention import Retention, RetentionRule
 from hoichan.types import StudyInstanceUID, StudyState
@@ -88,7 +89,7 @@ def decide(facts: Facts, settings: Retention, now: datetime, *, pressure: bool =
     if now < until:
         return Verdict(study_instance_uid=uid, rule=None, kept=Kept.YOUNG, until=until)
     if settings.originals == "here":
-        until = facts.last_received_at + timedelta(days=_years(facts.record_class, settings) * _DAYS_OF_YEAR)
+        until = facts.last_received_at + timedelta(days=_days(_years(facts.record_class, settings)))
         if now < until:
             return Verdict(study_instance_uid=uid, rule=None, kept=Kept.RECORD_CLASS, until=until)
     return Verdict(study_instance_uid=uid, rule=rule.name, kept=None)
@@ -98,7 +99,7 @@ def least_days(settings: Retention, *, pressure: bool = False) -> float:
     """A study younger than this cannot go, whatever it is: no need to look at it."""
     days = min((float(rule.days) for rule in settings.rules), default=float("inf"))
     if settings.originals == "here":
-        days = max(days, _DAYS_OF_YEAR * min(_years(one, settings) for one in RecordClass))
+        days = max(days, _days(min(_years(one, settings) for one in RecordClass)))
     return min(days, settings.pressure_days) if pressure else days
 
 
@@ -120,6 +121,11 @@ def _fits(rule: RetentionRule, facts: Facts) -> bool:
         and (not rule.modalities or not set(rule.modalities).isdisjoint(facts.modalities))
         and (not rule.senders or facts.calling_ae_title in rule.senders)
     )
+
+
+def _days(years: int) -> int:
+    """The most days that so many years can have by the calendar: ten may have three leap days, or two."""
+    return ceil(years * _DAYS_OF_YEAR)
 
 
 def _years(record_class: RecordClass, settings: Retention) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from math import ceil
 
 import pytest
 from pydantic import ValidationError
@@ -63,11 +64,34 @@ def test_working_copies_go_by_the_rules_and_by_what_forbids(facts, kept):
     [(RecordClass.GENERAL, 10), (RecordClass.ACCIDENT_OR_PSYCHIATRY, 20), (RecordClass.DEATH, 30)],
 )
 def test_the_only_copy_stays_as_long_as_its_record(record_class, years):
-    young, old = aged(years * 365.25 - 1), aged(years * 365.25 + 1)
+    days = ceil(years * 365.25)
+    young, old = aged(days - 1), aged(days + 1)
     verdict = decide(replace(young, record_class=record_class), ONLY, NOW)
     assert verdict.kept is Kept.RECORD_CLASS
-    assert verdict.until == young.last_received_at + timedelta(days=years * 365.25)
+    assert verdict.until == young.last_received_at + timedelta(days=days)
     assert decide(replace(old, record_class=record_class), ONLY, NOW).rule == "signed"
+
+
+@pytest.mark.parametrize(
+    ("record_class", "received", "its_day"),
+    [
+        (RecordClass.GENERAL, datetime(2023, 3, 1, tzinfo=UTC), datetime(2033, 3, 1, tzinfo=UTC)),
+        (RecordClass.GENERAL, datetime(2024, 2, 29, tzinfo=UTC), datetime(2034, 2, 28, tzinfo=UTC)),
+        (
+            RecordClass.ACCIDENT_OR_PSYCHIATRY,
+            datetime(2024, 3, 1, tzinfo=UTC),
+            datetime(2044, 3, 1, tzinfo=UTC),
+        ),
+        (RecordClass.DEATH, datetime(2023, 3, 1, tzinfo=UTC), datetime(2053, 3, 1, tzinfo=UTC)),
+    ],
+)
+def test_no_record_goes_before_its_last_day_is_over_by_the_calendar(record_class, received, its_day):
+    """Ten years may have three days more than 3,650, and thirty eight: leap years are no averages."""
+    facts = replace(FACTS, last_received_at=received, record_class=record_class)
+    last_hour = its_day - timedelta(hours=1)
+    assert decide(facts, ONLY, last_hour).kept is Kept.RECORD_CLASS
+    assert decide(facts, ONLY, its_day + timedelta(days=2)).goes
+    assert least_days(ONLY) <= (its_day + timedelta(days=2) - received).days
 
 
 def test_the_first_rule_that_fits_decides():
@@ -99,7 +123,7 @@ def test_a_full_disk_takes_delivered_copies_early_and_nothing_else():
 def test_no_study_is_looked_at_before_any_rule_could_let_it_go():
     assert least_days(COPIES) == 90
     assert least_days(COPIES, pressure=True) == 7
-    assert least_days(ONLY) == 10 * 365.25
+    assert least_days(ONLY) == 3_653
     assert least_days(COPIES.model_copy(update={"rules": ()})) == float("inf")
 
 
