@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from datetime import datetime, timedelta
 
 from hoichan.adapters.work_sql import Reach, WorkSql
@@ -34,8 +34,11 @@ class Dispatcher:
         engine: Engine,
         clock: Clock,
         *,
+        probes: Container[str] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`probes`: the receivers that are knocked at; None: all of them."""
+        self._probes = probes
         self._studies = studies
         self._work = work
         self._engine = engine
@@ -71,7 +74,14 @@ class Dispatcher:
         return count
 
     def _left_alone(self, now: datetime) -> list[str]:
-        """Receivers that are down, but for those whose hour has come."""
-        down = {name for name, one in self._work.receivers().items() if one.state is Reach.DOWN}
+        """Receivers that are down, but for those whose hour has come.
+
+        Nobody knocks at one that was removed: its deliveries are tried, and so become dead letters at once.
+        """
+        down = {
+            name
+            for name, one in self._work.receivers().items()
+            if one.state is Reach.DOWN and (self._probes is None or name in self._probes)
+        }
         self._tried = {name: self._tried.get(name, now) for name in down}
         return [name for name, at in self._tried.items() if now - at < TRIAL]

@@ -172,10 +172,11 @@ class Outbox:
             self._studies.withdrawn(key, reason="gave_way")
 
     def _hasten(self, destination: str) -> None:
-        """It takes reports: those it did not take wait no day for their next try."""
+        """It takes reports, so it is there; those it did not take wait no day for their next try."""
         now = self._clock.now()
         before = self._hastened.get(destination)
         if self._work is None or (before is not None and abs(now - before) < HASTE_PAUSE):
             return
         self._hastened[destination] = now
+        self._work.answers(destination)  # also where a knock had no answer: it may be wrong
         self._work.hasten(destination, WHILE_IT_TAKES)

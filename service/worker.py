@@ -154,8 +154,8 @@ class Worker:
             alone=partial(record_alone, settings),
         )
         self._observing = ObserverProcess(settings, wiring.observer(self._house, self._roster))
-        self._dispatcher = Dispatcher(self._studies, self._house.work, self._engine, clock)
         probes = Live(lambda: self._hands.probes)
+        self._dispatcher = Dispatcher(self._studies, self._house.work, self._engine, clock, probes=probes)
         self._prober = Prober(self._house.work, probes, clock, settings.work)
         self._audit_feed = audit_feed.AuditFeed.of_house(self._house) if settings.audit_repositories else None
         self._valve = Valve(self._house.work, self._house.spool.notes, clock, settings.work)

@@ -109,3 +109,15 @@ def test_a_receiver_that_is_down_is_left_alone_but_for_a_try_an_hour(clock, work
     assert (dispatcher.step(), list(engine.tries)[1:]) == (1, [("k", 0)])
     work.answers("pacs")
     assert (dispatcher.step(), list(engine.tries)[2:]) == (1, [("second", 0)])
+
+
+def test_what_waits_for_a_receiver_that_was_removed_while_it_was_down_is_told_at_once(clock, work, row):
+    """Nobody knocks there any more: left alone, one dead letter an hour would come of a thousand."""
+    record, engine, probes = Due(), CountingEngine(), {"pacs": lambda: None}
+    record.rows = [row, replace(row, idempotency_key="second")]
+    dispatcher = Dispatcher(record, work, engine, clock, probes=probes, monotonic=lambda: 0.0)
+    work.suspect("pacs", "timeout")
+    work.silent("pacs", "timeout", clock.now())
+    assert dispatcher.step() == 0
+    probes.clear()
+    assert dispatcher.step() == 2

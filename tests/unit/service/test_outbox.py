@@ -10,7 +10,7 @@ import pytest
 from hoichan.adapters.database import open_database
 from hoichan.adapters.objects_disk import ObjectsDisk
 from hoichan.adapters.records_sql import StudiesSql
-from hoichan.adapters.work_sql import WorkSql
+from hoichan.adapters.work_sql import Reach, WorkSql
 from hoichan.errors import RecordsUnavailable, Refused, Unreachable
 from hoichan.settings import FolderDestination, Work
 from hoichan.testing.database import migrated
@@ -124,6 +124,15 @@ def test_a_report_that_was_taken_hastens_the_others(post):
     work = Hurry(post.database, post.clock)
     Outbox(post.studies, {"share": post.receiver}, post.clock, Work(), work).deliver(post.key)
     assert asked == [("share", WHILE_IT_TAKES)]
+
+
+def test_a_receiver_that_takes_a_report_is_not_down_whatever_the_knock_says(post):
+    """A server may take longer for a knock than we wait, and take reports all the same."""
+    work = WorkSql(post.database, post.clock)
+    work.suspect("share", "timeout")
+    work.silent("share", "timeout", post.clock.now())
+    Outbox(post.studies, {"share": post.receiver}, post.clock, Work(), work).deliver(post.key)
+    assert work.receivers()["share"].state is Reach.UP
 
 
 def test_who_answers_later_for_two_days_has_refused(post):
