@@ -13,6 +13,8 @@ from statistics import median
 
 # The first that fits. The texts are ours: sinks, probes and the outbox write them (`hoichan.adapters`).
 PATTERNS: Sequence[tuple[str, str]] = (
+    (r"^unexpected\.", "unexpected"),
+    (r"no document for a receiver", "no_document"),
     (r"connection.refused|ConnectionRefusedError", "connection_refused"),
     (r"dns|gaierror", "dns"),
     (r"certificate|SSLCertVerificationError", "certificate"),

@@ -17,7 +17,7 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 
 from hoichan.adapters.work_sql import WorkSql
-from hoichan.errors import Refused, Unreachable
+from hoichan.errors import HoichanError, Refused, Unreachable
 from hoichan.ports import Clock, Sink, Studies
 from hoichan.reporting.deliveries import next_attempt
 from hoichan.settings import Work
@@ -144,10 +144,30 @@ class Outbox:
         except Refused as error:
             bound.error("delivery_refused", status=error.status)
             self._studies.refused(key, status=error.status)
+        except Exception as error:  # a third party's message may quote the document: only its kind is kept
+            if isinstance(error, HoichanError) and error.retryable:
+                raise
+            self._failed(delivery, error, bound)
         else:
             bound.info("delivery_acknowledged", acknowledgement=acknowledgement)
             self._studies.acknowledged(key, acknowledgement)
             self._hasten(delivery.destination)
+
+    def _failed(self, delivery: Delivery, error: Exception, bound: FilteringBoundLogger) -> None:
+        """An error that nobody foresaw: a few tries, for it may pass, then a dead letter that names its kind.
+
+        What the receiver has of it is unknown.
+        """
+        key, attempts = delivery.idempotency_key, delivery.attempts + 1
+        code = error.code if isinstance(error, HoichanError) else f"unexpected.{type(error).__name__}"
+        bound.error("delivery_failed", code=code)
+        if attempts >= GIVES_WAY:
+            self._studies.refused(key, status=code)
+            return
+        pause = next_attempt(
+            attempts, self._settings.first_retry_seconds, self._settings.longest_retry_seconds
+        )
+        self._studies.postponed(key, detail=code, until=self._clock.now() + timedelta(seconds=pause))
 
     def _not_reached(self, delivery: Delivery, error: Unreachable, bound: FilteringBoundLogger) -> None:
         """Later, and later each time; until it is no answer any more, or holds a newer report back."""

@@ -11,6 +11,8 @@ from hoichan.adapters.tls import client_context
 from hoichan.errors import Unreachable
 from hoichan.settings import ClientTls
 
+# A delivery was planned for a receiver of another kind, which had this name then
+NO_DOCUMENT = "no document for a receiver of this kind"
 _NUMBERS = {
     errno.ENOSPC: "disk_full",
     errno.EDQUOT: "disk_full",

@@ -16,6 +16,7 @@ import structlog
 
 from hoichan.adapters.fhir_client import NOT_TAKEN, RETRYABLE, FhirClient
 from hoichan.adapters.matches_sql import NO_MATCH
+from hoichan.adapters.reasons import NO_DOCUMENT
 from hoichan.encoding.fhir import addressed_to, has_patient
 from hoichan.encoding.fhir_checks import faults
 from hoichan.encoding.fhir_parts import Json
@@ -89,9 +90,10 @@ class FhirSink:
         without a patient: never by itself). The text of an answer may quote a patient; its issue codes only
         are kept.
         """
-        content = next(
-            one.content for one in documents if one.kind in FORMS and one.kind in delivery.documents
-        )
+        found = (one.content for one in documents if one.kind in FORMS and one.kind in delivery.documents)
+        content = next(found, None)
+        if content is None:
+            raise Refused(self._destination.name, NO_DOCUMENT)
         if not has_patient(content):
             raise Refused(self._destination.name, "the study has no patient identifier")
         body = addressed_to(

@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 
 from hoichan import er7
-from hoichan.adapters.reasons import reason_of
+from hoichan.adapters.reasons import NO_DOCUMENT, reason_of
 from hoichan.encoding.hl7 import has_patient
 from hoichan.errors import MessageUnreadable, Refused, Unreachable
 from hoichan.settings import Hl7Destination
@@ -67,7 +67,9 @@ class MllpSink:
         Raises Unreachable or Refused as the table of this module says, and Refused for a report without a
         patient. The texts of an answer may quote a patient; only its codes are kept.
         """
-        message = next(document for document in documents if document.kind is DocumentKind.HL7)
+        message = next((one for one in documents if one.kind is DocumentKind.HL7), None)
+        if message is None:
+            raise Refused(self._destination.name, NO_DOCUMENT)
         if not has_patient(message.content):
             raise Refused(self._destination.name, "the study has no patient identifier")
         return self._judge(self._exchange(message.content), message.uid, delivery.acknowledgement)

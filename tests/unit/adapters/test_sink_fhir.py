@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import httpx2
 import pytest
 
+from hoichan.adapters.reasons import NO_DOCUMENT
 from hoichan.adapters.sink_fhir import FhirSink, issue_codes
 from hoichan.errors import Refused, Unreachable
 from hoichan.reporting import plan
@@ -69,6 +71,13 @@ def send(answer, documents=(DOCUMENT,), **changes):
 
     sink = FhirSink(target, transport=httpx2.MockTransport(handle))
     return sink.deliver(delivery, documents), requests
+
+
+def test_what_was_written_for_a_receiver_of_another_kind_is_refused():
+    (delivery,) = plan(a_report(a_study()), a_study(), [destination()], [DOCUMENT], REPORTED_AT)
+    with pytest.raises(Refused) as caught:
+        FhirSink(destination()).deliver(delivery, [replace(DOCUMENT, kind=DocumentKind.SR)])
+    assert caught.value.status == NO_DOCUMENT
 
 
 @pytest.mark.parametrize("status", [200, 201])

@@ -24,7 +24,7 @@ from hoichan.settings import ClientTls, Hl7Destination, Site
 from hoichan.testing import a_report, a_study
 from hoichan.testing.mllp import Receiver, acknowledgement, answering, framed, taking
 from hoichan.testing.reports import REPORTED_AT
-from hoichan.types import Document
+from hoichan.types import Document, DocumentKind
 
 STUDY = a_study()
 REPORT = a_report(STUDY)
@@ -79,6 +79,13 @@ def deliver(
     receiver = destination(port, timeout_seconds).model_copy(update={"tls": tls})
     (delivery,) = plan(REPORT, STUDY, [receiver], [message], REPORTED_AT)
     return MllpSink(receiver).deliver(replace(delivery, acknowledgement=before), [message])
+
+
+def test_what_was_written_for_a_receiver_of_another_kind_is_refused():
+    receiver, message = destination(1), document()
+    (delivery,) = plan(REPORT, STUDY, [receiver], [message], REPORTED_AT)
+    with pytest.raises(Refused, match="of this kind"):
+        MllpSink(receiver).deliver(delivery, [replace(message, kind=DocumentKind.FHIR)])
 
 
 @pytest.mark.parametrize("code", ["AA", "CA"])

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from hoichan.adapters.reasons import NO_DOCUMENT
 from service.causes import NAMES, cause_of, is_ahead, is_stalled
 from service.web.rendering import LANGUAGES, catalogue
 from service.web.words import Words
@@ -46,6 +47,8 @@ NOW = datetime(2026, 11, 20, 1, 15, tzinfo=UTC)
         ("receiver_awaited", "awaited"),
         ("gave_way", "gave_way"),
         ("kills_worker", "kills_worker"),
+        ("unexpected.TimeoutError", "unexpected"),
+        (NO_DOCUMENT, "no_document"),
         ("disk_full", "disk_full"),
         ("no association", "no_association"),
         ("0x0000", None),

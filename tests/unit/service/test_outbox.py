@@ -17,7 +17,7 @@ from hoichan.testing.database import migrated
 from hoichan.testing.ports import FakeClock, FakeEncoder, FakeRunner
 from hoichan.testing.reports import a_manifest, a_study
 from hoichan.types import DeliveryState
-from service.outbox import AWAITED, WHILE_IT_TAKES, Outbox
+from service.outbox import AWAITED, GIVES_WAY, WHILE_IT_TAKES, Outbox
 from service.pipeline import analyse
 from service.starts import KILLS_WORKER
 from service.steering import replay
@@ -261,9 +261,35 @@ def test_an_answer_ends_the_count(post):
 def test_an_error_that_the_worker_survives_is_no_death(post):
     post.receiver.raises = ValueError("a bug")
     for _ in range(3):
-        with pytest.raises(ValueError, match="a bug"):
-            post.outbox.deliver(post.key)
+        post.outbox.deliver(post.key)
+        post.clock.advance(86400)
+    assert (post.row.state, post.row.acknowledgement) == (DeliveryState.PENDING, "unexpected.ValueError")
     assert post.studies.begin_try(post.key) == 1
+
+
+def test_an_error_that_nobody_foresaw_ends_as_a_dead_letter(post):
+    """Not in a try a minute for ever, before which nothing newer may be sent and of which nobody is told."""
+    post.receiver.raises = StopIteration()
+    for _ in range(GIVES_WAY):
+        post.outbox.deliver(post.key)
+        post.clock.advance(86400)
+    assert (post.row.state, post.row.attempts) == (DeliveryState.DEAD, GIVES_WAY)
+    assert post.row.acknowledgement == "unexpected.StopIteration"
+    told = [
+        one for one in post.studies.trail(post.row.study_instance_uid) if one.event == "delivery_postponed"
+    ]
+    assert len(told) == GIVES_WAY - 1
+    post.receiver.raises = None
+    post.studies.revive(post.key)
+    post.outbox.deliver(post.key)
+    assert post.row.state is DeliveryState.SENT
+
+
+def test_a_database_that_is_away_is_for_the_engine_to_try_again(post):
+    post.receiver.raises = RecordsUnavailable()
+    with pytest.raises(RecordsUnavailable):
+        post.outbox.deliver(post.key)
+    assert (post.row.state, post.row.attempts) == (DeliveryState.PENDING, 0)
 
 
 def test_one_alone_that_could_not_be_tried_is_tried_alone_again(post):
