@@ -90,6 +90,8 @@ def make(
             part.rename(folder)
     except OSError as error:
         raise StorageUnusable(f"The backup {folder} cannot be written: {error.strerror}.") from error
+    except sqlite3.OperationalError as error:
+        raise StorageUnusable(f"The backup {folder} cannot be made: {error}.") from error
     return copied
 
 

@@ -103,7 +103,8 @@ def _database(settings: Settings) -> Check:
     except HoichanError as error:
         return Check(name="database", passed=False, detail=str(error))
     if version not in (None, database.HEAD):
-        detail = f"schema {version}, this program needs {database.HEAD}: run `hoichan migrate`"
+        todo = "start the newer program" if database.is_newer(version) else "run `hoichan migrate`"
+        detail = f"schema {version}, this program needs {database.HEAD}: {todo}"
         return Check(name="database", passed=False, detail=detail)
     return Check(name="database", passed=True, detail=f"schema {version or 'not made yet'}")
 

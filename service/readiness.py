@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,17 +78,10 @@ def premises(
     settings: Settings, engine: sa.Engine, *, spool_root: Path, now: Callable[[], datetime]
 ) -> Premises:
     """Where to look, of one spool and one database."""
-
-    def schema_version() -> str | None:
-        try:
-            return database.schema_version(engine)
-        except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
-            raise RecordsUnavailable(f"The database did not answer ({type(error).__name__}).") from error
-
     return Premises(
         settings=settings,
         spool_root=spool_root,
-        schema_version=schema_version,
+        schema_version=partial(database.schema_version, engine),
         vitals=VitalsSql(engine),
         figures=FiguresSql(engine),
         told=ToldSql(engine),

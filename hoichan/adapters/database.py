@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
-from hoichan.errors import ConfigurationError, StorageUnusable
+from hoichan.errors import ConfigurationError, RecordsUnavailable, StorageUnusable
 
 HEAD = "0027"  # the migration this program is written for
 # A process that hangs in the middle of a transaction loses it after this long: whoever takes over its work
@@ -86,6 +86,10 @@ def _open_sqlite(url: sa.URL) -> sa.Engine:
             raise StorageUnusable(
                 f"The database under {file.parent} cannot be written: check the folder and the disk."
             ) from error
+        except sqlite3.DatabaseError as error:
+            raise StorageUnusable(
+                f"{file} is no database, or is damaged: bring a backup back (hoichan restore)."
+            ) from error
     engine = sa.create_engine(url, connect_args={"timeout": 30}, hide_parameters=True)
 
     @sa.event.listens_for(engine, "connect")
@@ -98,9 +102,20 @@ def _open_sqlite(url: sa.URL) -> sa.Engine:
 
 
 def schema_version(engine: sa.Engine) -> str | None:
-    """The migration the database stands at; None when it is empty."""
-    with engine.connect() as connection:
-        return _version(connection)
+    """The migration the database stands at; None when it is empty. Raises RecordsUnavailable."""
+    try:
+        with engine.connect() as connection:
+            return _version(connection)
+    except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
+        raise RecordsUnavailable(
+            "The database does not answer: see that it runs, and that storage.database names it "
+            f"({type(error).__name__})."
+        ) from error
+
+
+def is_newer(version: str | None) -> bool:
+    """Whether a schema is of a program that is newer than this one."""
+    return version is not None and version > HEAD
 
 
 def _version(connection: sa.Connection) -> str | None:
@@ -113,11 +128,17 @@ def _version(connection: sa.Connection) -> str | None:
 def migrate(engine: sa.Engine) -> str | None:
     """Bring the schema to HEAD, where it is not there already; returns the version it had before.
 
-    Processes that start together wait for each other, and only the first of them finds work.
+    Processes that start together wait for each other, and only the first of them finds work. Raises
+    RecordsUnavailable, or ConfigurationError for a database of a newer program.
     """
     before = schema_version(engine)
     if before == HEAD:
         return before
+    if is_newer(before):
+        raise ConfigurationError(
+            f"The database has schema {before}, of a newer program; this one needs {HEAD}. Start the newer "
+            "program, or bring the backup back that was made before (hoichan restore)."
+        )
     from alembic import command  # noqa: PLC0415  nine tenths of a second that most starts need not pay
     from alembic.config import Config  # noqa: PLC0415
 

@@ -299,11 +299,8 @@ class ReadingSql:
         return head
 
     def schema_version(self) -> str | None:
-        """The migration the database stands at; None when it is empty."""
-        try:
-            return database.schema_version(self._engine)
-        except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
-            raise RecordsUnavailable(f"The database did not answer ({type(error).__name__}).") from error
+        """The migration the database stands at; None when it is empty. Raises RecordsUnavailable."""
+        return database.schema_version(self._engine)
 
 
 def _lines(connection: sa.Connection, *where: sa.ColumnElement[bool]) -> list[TrailEntry]:

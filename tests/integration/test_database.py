@@ -18,7 +18,7 @@ from alembic.migration import MigrationContext
 from hoichan.adapters import database as migrations
 from hoichan.adapters.database import HEAD, migrate, open_database, schema_version
 from hoichan.adapters.schema import metadata, trail, users
-from hoichan.errors import ConfigurationError, StorageUnusable
+from hoichan.errors import ConfigurationError, RecordsUnavailable, StorageUnusable
 from hoichan.testing.database import migrated
 
 
@@ -125,6 +125,29 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageUnusable, match="cannot be written"):
         open_database(f"sqlite:///{tmp_path / 'file' / 'records.sqlite'}")
+
+
+def test_a_file_that_is_no_database_is_told(tmp_path):
+    (tmp_path / "records.sqlite").write_bytes(b"no database at all " * 1000)
+    with pytest.raises(StorageUnusable, match="hoichan restore"):
+        open_database(f"sqlite:///{tmp_path / 'records.sqlite'}")
+
+
+def test_a_database_of_a_newer_program_is_left_alone(engine):
+    migrate(engine)
+    newer = f"{int(HEAD) + 1:04d}"
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = :newer"), {"newer": newer})
+    with pytest.raises(ConfigurationError, match=f"{newer}.*newer program") as caught:
+        migrate(engine)
+    assert HEAD in str(caught.value)
+    assert schema_version(engine) == newer
+
+
+def test_a_server_that_does_not_answer_is_told_without_its_words():
+    with pytest.raises(RecordsUnavailable, match=r"storage\.database") as caught:
+        migrate(open_database("postgresql+psycopg://MARKER@127.0.0.1:1/hoichan"))
+    assert "MARKER" not in str(caught.value)
 
 
 def test_a_bad_url_is_told():

@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hoichan.adapters.audit_sql import KEY_FILE
-from hoichan.errors import ConfigurationError, HoichanError, RecordsError
+from hoichan.errors import ConfigurationError, HoichanError, RecordsError, StorageUnusable
 from hoichan.guard.audit import Audited, AuditRecord
 from hoichan.intake.dataset import read_spooled
 from hoichan.reporting.deliveries import plan
@@ -236,6 +236,15 @@ def test_a_damaged_database_is_not_backed_up_as_if_it_were_whole(house, tmp_path
     with pytest.raises((RecordsError, sqlite3.DatabaseError)):
         backup.make(house.settings, tmp_path / "backup", None)
     assert not (tmp_path / "backup").exists()
+
+
+def test_a_disk_that_is_full_is_told_and_leaves_no_backup(house, tmp_path):
+    def full(_size):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with pytest.raises(StorageUnusable, match="disk is full"):
+        backup.make(house.settings, tmp_path / "copy", None, full)
+    assert not (tmp_path / "copy").exists()
 
 
 def test_the_commands(house, tmp_path):
