@@ -31,7 +31,7 @@ import hoichan
 from hoichan.errors import NotDeidentifiable
 from hoichan.guard import dates, words
 from hoichan.guard.options import Options, state_method
-from hoichan.guard.pixels import pixel_risks
+from hoichan.guard.pixels import PIXELS, pixel_risks
 from hoichan.guard.profile import (
     BASIC,
     BIRTH,
@@ -149,6 +149,8 @@ class _Cleaner:
             vr, keyword = expected_vr(tag), keyword_for_tag(tag)
             if vr is None or not keyword or not _is_content(tag) or (is_code and tag in _OF_A_CODE):
                 continue
+            if depth > 0 and keyword in PIXELS:
+                continue  # PS3.5 A.4 knows them in icons only, which go; nobody would look at their risk
             cleaned = self._element(source, tag, keyword, vr, depth)
             if cleaned is not None:
                 result[tag] = cleaned

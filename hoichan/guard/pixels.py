@@ -27,6 +27,8 @@ NATIVE_SYNTAXES = frozenset(
     (ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian)
 )  # pixels are not encapsulated
 
+PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+
 
 def _set(text: str) -> frozenset[str]:
     return frozenset(text.split())
@@ -43,6 +45,7 @@ class PixelRisk(StrEnum):
     VISIBLE_FEATURES = "recognizable_visual_features"  # (0028,0302) YES
     EMBEDDED_OVERLAY = "overlay_in_pixel_bits"  # (60xx,0102), a retired way to hide a plane in unused bits
     STREAM_COMMENT = "comment_in_compressed_pixels"  # text of an encoder, or of anybody else
+    SURPLUS = "bytes_after_pixels"  # more in Pixel Data than the picture has room for
     VIDEO = "video_stream"  # may carry sound and titles
 
 
@@ -55,18 +58,24 @@ _VIDEO = re.compile(r"1\.2\.840\.10008\.1\.2\.(4\.1(0[0-8])(\.1)?|7\.[123])")
 _ENCODER = re.compile(
     rb"(Kakadu|(Created by )?(GDCM/)?OpenJPEG|LEAD Technologies Inc|IJG|libjpeg|Lavc)[ .a-z-]{0,9}[0-9.]*\0?"
 )
+_STARTS = (b"\xff\xd8", b"\xff\x4f")  # of JPEG and JPEG-LS, and of JPEG 2000
+_END = b"\xff\xd9"  # of all three; their samples never hold it
 _HEADER_BYTES = 65_536  # of a fragment that are searched: comments stand in front of the samples
+
+_JFIF_BYTES = 14  # without a thumbnail
 
 
 def pixel_risks(data_set: Dataset, transfer_syntax_uid: str) -> tuple[PixelRisk, ...]:
     """Every reason for distrust, in a fixed order; empty where there are no pixels or no reason."""
-    if not any(keyword in data_set for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+    if not any(keyword in data_set for keyword in PIXELS):
         return ()
     found = set(_of_the_header(data_set))
     if _VIDEO.fullmatch(transfer_syntax_uid):
         found.add(PixelRisk.VIDEO)
     elif has_stream_comment(data_set, transfer_syntax_uid):
         found.add(PixelRisk.STREAM_COMMENT)
+    if transfer_syntax_uid in NATIVE_SYNTAXES and _has_surplus(data_set):
+        found.add(PixelRisk.SURPLUS)
     return tuple(risk for risk in PixelRisk if risk in found)
 
 
@@ -101,22 +110,51 @@ def _is_embedded_overlay(data_set: Dataset, tag: BaseTag) -> bool:
 
 
 def has_stream_comment(data_set: Dataset, transfer_syntax_uid: str) -> bool:
-    """Whether a compressed frame carries a comment other than the name of a known encoder."""
+    """Whether compressed frames carry more than pictures and the name of a known encoder."""
     if transfer_syntax_uid in NATIVE_SYNTAXES or transfer_syntax_uid == RLELossless:
         return False
     element = element_of(data_set, Tag("PixelData"))
     if element is None or not isinstance(element.value, bytes):
         return False
     try:
-        return any(_has_comment(fragment[:_HEADER_BYTES]) for fragment in generate_fragments(element.value))
+        begun = ended = False  # streams of other kinds may hold the marks by chance
+        for fragment in generate_fragments(element.value):
+            if _has_comment(fragment[:_HEADER_BYTES]) or _has_late_comment(fragment):
+                return True
+            if ended and fragment[:2] not in _STARTS and fragment.strip(b"\0"):
+                return True  # the frame was complete before it
+            begun = begun or fragment[:2] in _STARTS
+            end = fragment.rfind(_END) if begun else -1
+            if end >= 0 and fragment[end + 2 :].strip(b"\0\xff"):
+                return True
+            ended = end >= 0
     except UNREADABLE:
         return True  # what cannot be read is not trusted
+    return False
+
+
+def _has_late_comment(fragment: bytes) -> bool:
+    """A JPEG comment behind the first scan's header: in a scan no 0xFF stands before 0xFE (B.1.1.5)."""
+    scan = fragment.find(b"\xff\xda")
+    return fragment[:2] == _STARTS[0] and scan >= 0 and fragment.find(b"\xff\xfe", scan) >= 0
+
+
+def _has_surplus(data_set: Dataset) -> bool:
+    """Bytes other than zero behind the last sample of plain pixels (PS3.5 8.1.1)."""
+    element = element_of(data_set, Tag("PixelData"))
+    if element is None or not isinstance(element.value, bytes):
+        return False
+    bits = 1
+    for keyword in ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "NumberOfFrames"):
+        text = _text(data_set, keyword) or ("1" if keyword == "NumberOfFrames" else "0")
+        bits *= int(text) if text.isdecimal() else 0
+    return bool(element.value[(bits + 15) // 16 * 2 :].strip(b"\0"))  # a value has an even length
 
 
 def _has_comment(fragment: bytes) -> bool:
     """Walks the marker segments of JPEG, JPEG-LS (ISO 10918-1 B.1.1) and JPEG 2000 (ISO 15444-1 A.1)."""
     start = fragment[:2]
-    if start not in (b"\xff\xd8", b"\xff\x4f"):
+    if start not in _STARTS:
         return start == b"\0\0" and b"jP  " in fragment[:12]  # boxes of a JP2 file; DICOM wants a bare stream
     last = 0xDA if start == b"\xff\xd8" else 0x90
     position = 2
@@ -140,7 +178,9 @@ def _is_text(start: bytes, marker: int, payload: bytes) -> bool:
     if marker == 0xFE:
         return not _ENCODER.fullmatch(payload)
     if 0xE0 <= marker <= 0xEF:  # application data: JFIF, Adobe and JPEG-LS parameters are known to be numbers
-        return len(payload) > 6 and not payload.startswith((b"JFIF\0", b"Adobe", b"mrfx", b"SPIFF\0"))
+        if payload.startswith(b"JFIF\0"):
+            return len(payload) > _JFIF_BYTES  # a small picture of its own
+        return len(payload) > 6 and not payload.startswith((b"Adobe", b"mrfx", b"SPIFF\0"))
     return False
 
 

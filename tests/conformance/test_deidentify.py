@@ -545,6 +545,74 @@ def test_a_comment_in_a_compressed_stream_is_told(comment):
     assert reread(written(done.data_set)).PixelData == data_set.PixelData
 
 
+JPEG = b"\xff\xd8\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0\xff\xda\0\x02\x12\xff\0\x34\xff\xd9"
+
+
+@pytest.mark.parametrize(
+    ("fragments", "told"),
+    [
+        ([JPEG], False),
+        ([JPEG + b"\0"], False),
+        ([JPEG, JPEG], False),
+        ([JPEG[:22], JPEG[22:]], False),
+        ([b"\xff\x0a" + JPEG[22:] + b"\1\2", b"\3\4"], False),
+        ([JPEG + b"Nguyen Van An"], True),
+        ([JPEG, b"Nguyen Van An"], True),
+        ([JPEG[:-2] + b"\xff\xfe\0\x0fNguyen Van An" + JPEG[-2:]], True),
+        ([JPEG[:2] + b"\xff\xe0\0\x1dJFIF\0\1\1\0\0\1\0\1\2\2Nguyen Van A" + JPEG[20:]], True),
+    ],
+    ids=[
+        "plain",
+        "padded",
+        "two frames",
+        "one frame in two",
+        "another kind",
+        "behind",
+        "apart",
+        "late comment",
+        "thumbnail",
+    ],
+)
+def test_what_a_compressed_stream_carries_beside_its_picture_is_told(fragments, told):
+    source = film()
+    source.BurnedInAnnotation = "NO"
+    source.PixelData = encapsulate(fragments, fragments_per_frame=1)
+    source["PixelData"].VR = "OB"
+    source["PixelData"].is_undefined_length = True
+    with_meta(source, UID("1.2.840.10008.1.2.4.50"))
+    done = deidentify(source, key=KEY)
+    assert (PixelRisk.STREAM_COMMENT in done.warnings) is told
+
+
+@pytest.mark.parametrize(
+    ("behind", "told"),
+    [(b"", False), (bytes(8), False), (b"Nguyen Van An ", True)],
+    ids=["", "zeros", "text"],
+)
+def test_bytes_behind_plain_pixels_are_told(behind, told):
+    source = film()
+    source.BurnedInAnnotation = "NO"
+    source.PixelData = source.PixelData + behind
+    done = deidentify(source, key=KEY)
+    assert (PixelRisk.SURPLUS in done.warnings) is told
+    assert done.burned_in_risk is told
+
+
+@pytest.mark.parametrize("keyword", ["PixelData", "FloatPixelData", "DoubleFloatPixelData"])
+def test_a_picture_inside_of_a_sequence_goes(keyword):
+    source = film()
+    inner = Dataset()
+    inner.BurnedInAnnotation = "YES"
+    inner.Rows = inner.Columns = 2
+    inner[keyword] = element(
+        tag_for_keyword(keyword), {"P": "OW", "F": "OF", "D": "OD"}[keyword[0]], bytes(8)
+    )
+    source.ReferencedSeriesSequence = Sequence([inner])
+    done = deidentify(source, key=KEY).data_set
+    assert keyword not in done.ReferencedSeriesSequence[0]
+    assert done.PixelData == source.PixelData
+
+
 def test_odd_objects_are_cleaned_or_refused_and_nothing_else():
     """Everything that pydicom tests itself with: cut off, of wrong VR, in odd character sets, bare."""
     folder = Path(pydicom.__file__).parent / "data"
