@@ -31,6 +31,7 @@ from dicom_listener.reception import Details, SpoolReception, came_again
 from dicom_listener.senders import sender_of
 from dicom_listener.statuses import (
     NO_ROOM,
+    NO_SUCH_OPERATION,
     NOT_US,
     STRANGER,
     SUCCESS,
@@ -159,6 +160,10 @@ class Door:
             (evt.EVT_N_EVENT_REPORT, self._commitment_reported),
             (evt.EVT_N_CREATE, self._step_created),
             (evt.EVT_N_SET, self._step_changed),
+            (
+                evt.EVT_N_GET,
+                lambda event: (response(NO_SUCH_OPERATION), None),
+            ),  # PS3.4 F.8: a class of its own
             (evt.EVT_ESTABLISHED, lambda event: self._commitments.opened(event.assoc)),
             (evt.EVT_RELEASED, self._ended),
             (evt.EVT_ABORTED, self._ended),

@@ -74,6 +74,7 @@ def answer_to(error: Exception) -> Answer:
 # DIMSE-N, PS3.7 annex C
 UNAVAILABLE = Answer(status=0x0213, comment="No room or no writable disk; ask again later")
 UNREADABLE = Answer(status=0x0110, comment="The data set of the request cannot be read")
+NO_SUCH_OPERATION = Answer(status=0x0211, comment="This SOP class has no such operation here")
 NO_SUCH_CLASS = Answer(status=0x0118, comment="This SOP class is not served here")
 
 

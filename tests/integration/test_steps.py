@@ -118,6 +118,14 @@ def test_nothing_of_a_patient_is_said_of_a_malformed_step(spool, tmp_path, capfd
     assert MARKER not in str(lines) + said.out + said.err + str(list(tmp_path.rglob("*")))
 
 
+def test_a_step_is_not_given_out(spool):
+    with modality(spool) as made:
+        assert made.send_n_create(begun(), MPPS, STEP)[0].Status == 0x0000
+        answer, data_set = made.send_n_get([0x00100010], MPPS, STEP)
+        assert (answer.Status, data_set) == (0x0211, None)
+        assert answer.ErrorComment == "This SOP class has no such operation here"
+
+
 def test_an_unknown_step_and_an_unknown_class_are_refused(spool):
     with modality(spool) as made:
         assert made.send_n_set(ended(1), MPPS, "1.2.3.77")[0].Status == 0x0112
