@@ -22,6 +22,7 @@ from hoichan.adapters.notices_sql import NoticesSql
 from hoichan.adapters.quarantine_disk import Lying
 from hoichan.adapters.quarantine_sql import QuarantineSql
 from hoichan.adapters.receivers_sql import ReceiversSql
+from hoichan.adapters.retractions_sql import RetractionsSql
 from hoichan.adapters.set_aside_sql import SetAsideSql
 from hoichan.adapters.spool_disk import CHANGED_CONTENT
 from hoichan.analysis.drift import Drift, State
@@ -33,6 +34,7 @@ from hoichan.settings import Settings
 from hoichan.testing.hl7 import order
 from hoichan.testing.reading import DESTINATIONS, PASSWORD, a_record, add_user, fill
 from hoichan.testing.reports import FolderOfFilms, a_film, a_study, as_bytes
+from hoichan.types import DeliveryState, DocumentKind
 from service.api.app import PAGE_ROUTERS
 from service.api.caller import SESSION
 from service.notices import Notices
@@ -94,6 +96,7 @@ class Whole(Room):
         ).step()
         self.app = an_app(self.record)
         self._questions()
+        self._taken_back()
         self._matter_of_it()
         self._consultation()
         self._second_factor()
@@ -135,6 +138,32 @@ class Whole(Room):
         for one in self.record.reading.study(self.uids["critical"]).deliveries:
             if one.destination == "emr":
                 self.record.studies.refused(one.idempotency_key, status=f"{NO_MATCH}: several")
+
+    def _taken_back(self):
+        """A result that the archive rejected: one receiver has heard it, one refuses, one was not reached."""
+        uid, studies = self.uids["nothing"], self.record.studies
+        (made,) = {one.report_uid for one in self.record.reading.study(uid).deliveries}
+        sr = studies.document(made, DocumentKind.SR)
+        studies.take_back(uid, [sr.uid], note=f"{uid}.9", title="113001")
+        taking = RetractionsSql(self.record.engine, self.record.reading.objects, self.record.clock)
+        (retraction,) = taking.pending(uid)
+        former = [one for one in studies.deliveries(uid) if one.report_uid == made]
+        planned = [
+            replace(
+                one,
+                report_uid=f"{uid}.10",
+                idempotency_key=f"{uid}.10:{one.destination}",
+                state=DeliveryState.PENDING,
+                acknowledgement=None,
+            )
+            for one in former
+        ]
+        taking.keep(retraction, f"{uid}.10", conclusion={}, made=[], planned=planned)
+        for number, one in enumerate(planned):
+            if number == 0:
+                studies.acknowledged(one.idempotency_key, f"{uid}/{'2.25.' + '9' * 39}")  # as a folder says
+            elif number == 1:
+                studies.refused(one.idempotency_key, status="HTTP 422 business-rule")
 
     def _matter_of_it(self):
         refuse(self.record, order())
@@ -246,7 +275,10 @@ LOOKS = {
     "/queue": (Look(who="it.nam"),),
     "/drift": (Look(who="ky.su"),),
     "/trial": (Look(who="it.nam"),),
-    f"{STUDY}/retraction": (Look(who="bs.chau"),),
+    f"{STUDY}/retraction": (
+        Look(who="bs.chau"),
+        Look(who="bs.chau", path="/studies/{nothing}/retraction", waits_for=".stacked tr:nth-child(2)"),
+    ),
     "/receivers": (Look(who="it.nam", path="/receivers?kind=dicom"),),
     "/routing": (Look(who="it.nam"),),
 }
