@@ -160,10 +160,7 @@ class Door:
             (evt.EVT_N_EVENT_REPORT, self._commitment_reported),
             (evt.EVT_N_CREATE, self._step_created),
             (evt.EVT_N_SET, self._step_changed),
-            (
-                evt.EVT_N_GET,
-                lambda event: (response(NO_SUCH_OPERATION), None),
-            ),  # PS3.4 F.8: a class of its own
+            (evt.EVT_N_GET, _not_given_out),
             (evt.EVT_ESTABLISHED, lambda event: self._commitments.opened(event.assoc)),
             (evt.EVT_RELEASED, self._ended),
             (evt.EVT_ABORTED, self._ended),
@@ -400,6 +397,11 @@ def storage_classes(settings: Listener) -> frozenset[str]:
 
 def _living(servers: list[FilmServer]) -> list[Any]:
     return [association for server in servers for association in server.active_associations]
+
+
+def _not_given_out(event: Any) -> tuple[Dataset, None]:  # noqa: ANN401 (an untyped pynetdicom Event)
+    """Steps are retrieved through a SOP class of their own (PS3.4 F.8), which is not served."""
+    return response(NO_SUCH_OPERATION), None
 
 
 def _echoed(event: Any) -> int:  # noqa: ANN401 (an untyped pynetdicom Event)

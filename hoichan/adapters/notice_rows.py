@@ -28,9 +28,7 @@ class Notice:
     state: NoticeState
     born_at: datetime
     calling_ae_title: str  # of the study
-    taken_back: bool = (
-        False  # a rejection note named the machine's report; it stands until somebody takes note
-    )
+    taken_back: bool = False  # a rejection note named the machine's report
 
     @property
     def is_withdrawal(self) -> bool:

@@ -60,8 +60,7 @@ _ENCODER = re.compile(
 )
 _STARTS = (b"\xff\xd8", b"\xff\x4f")  # of JPEG and JPEG-LS, and of JPEG 2000
 _END = b"\xff\xd9"  # of all three; their samples never hold it
-_HEADER_BYTES = 65_536  # of a fragment that are searched: comments stand in front of the samples
-
+_HEADER_BYTES = 65_536  # of a fragment that are searched for the markers in front of the samples
 _JFIF_BYTES = 14  # without a thumbnail
 
 
