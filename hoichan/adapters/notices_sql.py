@@ -88,6 +88,8 @@ class NoticesSql:
             verdict = judge(source, known)
             for number, step in verdict.ends:
                 self._end(connection, study, number, step, begins=states[number])
+            if source.withdrawn:
+                self._look_again_at_later(connection, study, report_uid)
             if not verdict.born:
                 return None
             confirmed = status is not ReportStatus.UNVERIFIED
@@ -121,6 +123,22 @@ class NoticesSql:
             )
         )
         return found.first() is not None
+
+    def _look_again_at_later(self, connection: sa.Connection, study: str, withdrawal: str) -> None:
+        """Have the signature that stands since a withdrawal looked at once more: it may have been seen first.
+
+        The report of a withdrawal is written by a worker, seconds after its signature or hours.
+        """
+        last = connection.execute(
+            sa.select(reviews.c.report_uid, reviews.c.kind)
+            .where(reviews.c.study_instance_uid == study)
+            .order_by(reviews.c.number.desc())
+            .limit(1)
+        ).one()
+        if last.report_uid != withdrawal and last.kind != ReviewKind.WITHDRAWAL:
+            connection.execute(
+                noticed_reports.delete().where(noticed_reports.c.report_uid == last.report_uid)
+            )
 
     def _known(self, connection: sa.Connection, study: str) -> Sequence[Known]:
         found = connection.execute(sa.select(notices).where(notices.c.study_instance_uid == study)).mappings()

@@ -114,16 +114,26 @@ class Site:
         review = a_review(report, self.study, before, draft=draft, now=self.clock.now())
         made = signed_report(report, review, self.study, time="10:00")
         documents = FakeEncoder().encode(self.study, made)
-        self.reviews.sign(review, made, draft_version=draft.version, made=documents, planned=())
+        self.reviews.sign(
+            review, made, study=self.study, draft_version=draft.version, made=documents, planned=()
+        )
 
     def withdraw(self):
-        """The last signature is taken back by a doctor, as the worker writes it."""
+        """The last signature is taken back by a doctor, and the worker writes it."""
+        self.write(self.withdraw_only())
+
+    def withdraw_only(self):
         before = self.reviews.reviews(self.uid)
         uid = SOPInstanceUID(derived_uid(before[-1].report_uid, "withdrawn"))
         review = withdraw(before, uid=uid, signer=SIGNER, reason="nhầm ca", now=self.clock.now())
         self.reviews.withdraw(review)
+        return uid
+
+    def write(self, uid):
         rows = RetractionsSql(self.engine, self.objects, self.clock)
-        (retraction,) = rows.pending(self.uid)
+        (retraction,) = (
+            one for one in rows.pending(self.uid) if derived_uid(one.report_uid, "withdrawn") == uid
+        )
         rows.keep(retraction, uid, conclusion={"vi": "", "en": ""}, made=(), planned=())
 
     def events(self):
@@ -165,6 +175,44 @@ def test_who_was_told_by_a_doctor_hears_of_the_withdrawal(site):
     site.sign(report, Verdict.ACCEPTED)  # the same finding, signed again: it is told again
     site.leader.step()
     assert [one.critical for one in site.rows.open()] == [(), ("pneumothorax",)]
+
+
+@pytest.mark.parametrize("is_noted", [False, True])
+def test_what_was_signed_anew_before_the_withdrawal_was_written_is_told_anew(site, is_noted):
+    report = site.report()
+    site.sign(report, Verdict.ACCEPTED)
+    site.leader.step()
+    (first,) = (one for one in site.rows.open() if one.confirmed)
+    if is_noted:
+        assert site.rows.acknowledge(first.number, "bs.binh")
+    uid = site.withdraw_only()
+    site.clock.advance(5)
+    site.sign(report, Verdict.ACCEPTED)  # the worker is down: the withdrawal is not written yet
+    site.leader.step()
+    site.clock.advance(5)
+    site.write(uid)
+    site.leader.step()
+    site.leader.step()
+    assert [one.critical for one in site.rows.open()] == [(), ("pneumothorax",)]
+    anew = site.rows.open()[-1]
+    assert anew.confirmed and not anew.is_withdrawal and site.pager.heard[-1] == (anew.number, True)
+    site.leader.step()
+    assert len(site.rows.open()) == 2
+
+
+def test_what_was_signed_anew_and_withdrawn_again_is_not_told(site):
+    report = site.report()
+    site.sign(report, Verdict.ACCEPTED)
+    site.leader.step()
+    first = site.withdraw_only()
+    site.sign(report, Verdict.ACCEPTED)
+    second = site.withdraw_only()
+    for uid in (first, second):
+        site.clock.advance(5)
+        site.write(uid)
+        site.leader.step()
+        site.leader.step()
+    assert {one.critical for one in site.rows.open()} == {()}
 
 
 def test_what_a_machine_found_is_told_once_and_as_its_word(site):
