@@ -36,6 +36,12 @@ PIN_SECONDS = 1800  # of one right PIN, in one browser
 MOST_PICTURES = 24
 LARGEST = (1600, 1600)  # columns and rows of a picture
 OPENING_PATIENCE = Patience(free=30, first_seconds=2, longest_seconds=300, forgets_one_every_seconds=60)
+PARTS_PATIENCE = Patience(  # the PDF and all the pictures of each opening
+    free=OPENING_PATIENCE.free * (MOST_PICTURES + 1),
+    first_seconds=2,
+    longest_seconds=300,
+    forgets_one_every_seconds=OPENING_PATIENCE.forgets_one_every_seconds / (MOST_PICTURES + 1),
+)
 HEADERS = {"X-Robots-Tag": "noindex, nofollow, noarchive", "Cache-Control": "no-store"}
 Token = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{43}$")]
 PictureNumber = Annotated[int, Path(ge=1, le=MOST_PICTURES)]
@@ -133,6 +139,8 @@ def _admitted(request: Request, desk: Desk, token: str) -> tuple[Share, Review] 
         return share
     if not _is_admitted(request, desk, share):
         return _page(request, desk, "pin", status=HTTPStatus.FORBIDDEN)
+    if desk.people.try_sign_in(Subject.TOKEN_ADDRESS, f"share parts:{share.number}", PARTS_PATIENCE):
+        return _page(request, desk, "wait", status=HTTPStatus.TOO_MANY_REQUESTS)
     return share, reviews_of(desk).reviews(share.study_instance_uid)[-1]
 
 
@@ -140,11 +148,16 @@ def _is_admitted(request: Request, desk: Desk, share: Share) -> bool:
     """Whether the link alone opens it, or this browser has shown the PIN a while ago."""
     if share.pin_hash is None:
         return True
-    until, _, proof = cookie(request, SHARE).partition(".")
+    until, _, proof = cookie(request, _cookie_of(share)).partition(".")
     if not until.isascii() or not until.isdigit() or len(until) > 12:
         return False
     right = hmac.compare_digest(_proof(desk, share, until).encode(), proof.encode("utf-8", "replace"))
     return right and desk.clock.now().timestamp() < int(until)
+
+
+def _cookie_of(share: Share) -> str:
+    """One for each link: a doctor may have several open side by side."""
+    return f"{SHARE}_{share.number}"
 
 
 def _proof(desk: Desk, share: Share, until: str) -> str:
@@ -181,7 +194,7 @@ def _report(request: Request, desk: Desk, token: str, share: Share, *, admit: bo
     )
     if admit and share.pin_hash is not None:
         until = str(int((desk.clock.now() + timedelta(seconds=PIN_SECONDS)).timestamp()))
-        set_cookie(request, page, SHARE, f"{until}.{_proof(desk, share, until)}")
+        set_cookie(request, page, _cookie_of(share), f"{until}.{_proof(desk, share, until)}")
         remember(request, desk, page, f"share:{share.number}")
     return page
 

@@ -16,6 +16,7 @@ from hoichan.guard.audit import Audited, Outcome
 from hoichan.settings import Web
 from hoichan.testing.reading import PASSWORD
 from hoichan.testing.reports import a_film, as_bytes
+from service.api import shared
 from tests.unit.service.api.test_reading import Room, signed
 
 NETWORK = ("10.0.0.7", 50000)
@@ -152,6 +153,27 @@ def test_a_right_pin_of_one_link_opens_no_other(ward):
         assert with_pin(visitor, first, "482913").status_code == 200
         assert visitor.get(f"{first}/report.pdf").status_code == 200
         assert visitor.get(f"{second}/report.pdf").status_code == 403
+
+
+def test_two_links_with_pins_stay_open_side_by_side(ward):
+    first, second = ward.make(days=3, pin="482915"), ward.make(days=3, pin="771102")
+    with ward.visitor() as visitor:
+        for address, pin in ((first, "482915"), (second, "771102")):
+            assert with_pin(visitor, address, pin).status_code == 200
+        for address in (first, second):
+            assert visitor.get(f"{address}/report.pdf").status_code == 200
+
+
+def test_the_parts_of_a_link_wait_as_its_page_does(ward, monkeypatch):
+    assert shared.PARTS_PATIENCE.free == 30 * 25  # thirty openings with all their pictures
+    monkeypatch.setattr(shared, "PARTS_PATIENCE", replace(shared.PARTS_PATIENCE, free=5))
+    address = ward.make(days=3)
+    with ward.visitor() as visitor:
+        answers = [visitor.get(f"{address}/report.pdf").status_code for _ in range(7)]
+        assert answers == [200] * 5 + [429] * 2
+        assert len(ward.told()) == 5 and visitor.get(address).status_code == 200
+        ward.record.clock.advance(3600)
+        assert visitor.get(f"{address}/report.pdf").status_code == 200
 
 
 def test_a_pin_is_not_guessed(ward):
