@@ -129,8 +129,8 @@ def patient_table(context: DocumentContext, words: Mapping[str, str]) -> Table:
     study = context.study
     patient = study.patient
     born = patient.patient_birth_date
-    taken = study.study_datetime.astimezone(context.zone) if study.study_datetime else None
-    made = context.report.created_at.astimezone(context.zone)
+    taken = study.study_datetime.astimezone(context.site_zone) if study.study_datetime else None
+    made = context.report.created_at.astimezone(context.site_zone)
     pairs = [
         (words["name"], _plain_name(patient.patient_name.reveal())),
         (words["id"], patient.patient_id.reveal()),

@@ -77,7 +77,7 @@ def encode_signed_page(context: DocumentContext, review: Review, picture: bytes)
     ]
     if picture:
         story += [Spacer(1, 3 * mm), picture_flowable(picture)]
-    story += [Spacer(1, 5 * mm), KeepTogether(_signature(context, review))]
+    story += [Spacer(1, 5 * mm), KeepTogether(signature_lines(context, review))]
 
     def frame(canvas: Canvas, _document: object) -> None:
         _frame(canvas, context, words)
@@ -112,9 +112,10 @@ def _volumes(context: DocumentContext, review: Review) -> list[Flowable]:
     return [Paragraph(escape(VOLUMES[review.language]), heading), Paragraph(body, text)]
 
 
-def _signature(context: DocumentContext, review: Review) -> list[Flowable]:
+def signature_lines(context: DocumentContext, review: Review) -> list[Flowable]:
+    """Who signed, when by the site's clock, and what."""
     words = SIGNED[review.language]
-    moment = review.signed_at.astimezone(context.zone)
+    moment = review.signed_at.astimezone(context.site_zone)
     small, strong = style("note", 8, colour=QUIET, after=1), style("signer", 11, bold=True, after=2)
     lines = [
         f"{words['licence']}: {review.licence_number}",

@@ -45,7 +45,8 @@ class DocumentContext:
     report: Report
     source: Dataset | None  # header of the key image; None when it cannot be read
     key: KeyImage | None
-    zone: timezone  # all dates and times of our objects are in this offset
+    zone: timezone  # all dates and times of our DICOM objects are in this offset
+    site_zone: tzinfo  # and those that people read on paper in this: the modality's may be another
     language: str  # vi | en
     institution_name: str
     facility_code: str
@@ -91,6 +92,7 @@ def document_context(
         source=source,
         key=key_image(study, report),
         zone=zone_of(source, site.zone, study.study_datetime or report.created_at),
+        site_zone=site.zone,
         language=site.language,
         institution_name=site.name,
         facility_code=site.facility_code,

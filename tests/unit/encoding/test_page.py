@@ -8,16 +8,20 @@ from io import BytesIO
 import numpy as np
 import pytest
 from pydicom import dcmread
+from reportlab.platypus import Paragraph
 
 from hoichan.encoding.captions import caption
 from hoichan.encoding.images import picture_uid
 from hoichan.encoding.overlay import jpeg
-from hoichan.encoding.page import encode_page
+from hoichan.encoding.page import WORDS, encode_page, patient_table
+from hoichan.encoding.page_signed import signature_lines
 from hoichan.encoding.pdf import ENCAPSULATED_PDF, encode_pdf
 from hoichan.encoding.source import document_context
 from hoichan.privacy import Phi
+from hoichan.reporting.signed import signed_report
 from hoichan.settings import Site
 from hoichan.testing import a_film, a_refused_report, a_report, a_study
+from hoichan.testing.reviews import a_review
 
 PICTURE = jpeg(np.zeros((120, 160, 3), dtype=np.uint8))
 
@@ -67,3 +71,17 @@ def test_it_travels_as_a_dicom_object_of_the_study():
     assert str(document.PatientName) == "Nguyễn^Thị Hồng^Ổn"
     assert document.DocumentTitle == "Kết quả AI (chưa xác nhận)"
     assert document.SourceInstanceSequence[0].ReferencedSOPInstanceUID == picture_uid(context.report)
+
+
+def test_times_on_paper_are_the_sites_own():
+    film = a_film()
+    film.TimezoneOffsetFromUTC = "-0400"  # of the modality: DICOM objects have it, people do not
+    study = a_study(film)
+    review = a_review(a_report(study), study)
+    report = signed_report(a_report(study), review, study, time="08:32")
+    context = document_context(study, report, source=film, site=Site(name="BV"), software_version="1")
+    (*_, made) = [cell.text for row in patient_table(context, WORDS["vi"])._cellvalues for cell in row]
+    assert made == f"{report.created_at.astimezone(Site(name='BV').zone):%d/%m/%Y %H:%M}"
+    local = review.signed_at.astimezone(Site(name="BV").zone)
+    told = [one.text for one in signature_lines(context, review) if isinstance(one, Paragraph)]
+    assert any(f"{local:%H:%M:%S %d/%m/%Y}" in text for text in told)
