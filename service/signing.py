@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import structlog
 
 from hoichan.adapters.page_seal import digest, is_sealed_page
+from hoichan.adapters.person_rows import person_stamp
 from hoichan.adapters.reviews_sql import ReviewsSql
 from hoichan.adapters.routing_sql import RoutingSql
 from hoichan.encoding.fhir_superseded import with_former_ended
@@ -20,6 +21,7 @@ from hoichan.errors import (
     DraftChanged,
     HoichanError,
     ObjectUnknown,
+    PatientChanged,
     ReportChanged,
     StepRefused,
     StudyUnknown,
@@ -98,6 +100,8 @@ class Signing:
         uid: StudyInstanceUID,
         *,
         version: int,
+        last_signed: str | None,
+        shown: str | None,
         signer: Signer,
         kind: ReviewKind,
         reason: str,
@@ -105,9 +109,15 @@ class Signing:
         language: str,
         witness: Witness,
     ) -> Review:
-        """Sign the draft of this version. Raises one of ReviewError where it cannot be."""
+        """Sign the draft of this version. Raises one of ReviewError where it cannot be.
+
+        `last_signed`: see `seen`. `shown`: `whose` of the study that was on the screen; None: not said.
+        """
         now = self._clock.now()
         study, report = self.read(uid)
+        before = self.seen(uid, last_signed)
+        if shown is not None and shown != whose(study):
+            raise PatientChanged
         draft = self._draft(uid, version)
         if report is None:
             raise ReportChanged("There is no report yet.")
@@ -115,7 +125,7 @@ class Signing:
             report,
             draft,
             study,
-            self._reviews.reviews(uid),
+            before,
             signer=signer,
             kind=kind,
             reason=reason,
@@ -136,7 +146,7 @@ class Signing:
         receivers = self._routing.route(read).destinations(self._settings.effective_destinations)
         planned = plan(signed, read, receivers, made, now)
         with _witnessed(witness, review, _page_sha256(made)):
-            self._reviews.sign(review, signed, draft_version=version, made=made, planned=planned)
+            self._reviews.sign(review, signed, study=read, draft_version=version, made=made, planned=planned)
         return review
 
     def _former(self, review: Review) -> Document | None:
@@ -155,12 +165,30 @@ class Signing:
             raise DraftChanged
         return draft
 
-    def withdraw(self, uid: StudyInstanceUID, *, signer: Signer, reason: str, witness: Witness) -> Review:
+    def seen(self, uid: StudyInstanceUID, last_signed: str | None) -> Sequence[Review]:
+        """Every signature of a study, where whoever asks knew of the last one.
+
+        `last_signed`: its report's UID, "" for none; None: the asker does not say. Raises StepRefused.
+        """
+        before = self._reviews.reviews(uid)
+        if last_signed is not None and last_signed != (before[-1].report_uid if before else ""):
+            raise StepRefused("Somebody signed or withdrew this report meanwhile.")
+        return before
+
+    def withdraw(
+        self,
+        uid: StudyInstanceUID,
+        *,
+        last_signed: str | None,
+        signer: Signer,
+        reason: str,
+        witness: Witness,
+    ) -> Review:
         """Take the signature that stands back, everywhere. Raises one of ReviewError where it cannot be."""
         from hoichan.encoding.retraction import retraction_uid  # noqa: PLC0415  highdicom takes a second
 
         self.read(uid)
-        before: Sequence[Review] = self._reviews.reviews(uid)
+        before = self.seen(uid, last_signed)
         if not before or not self._reviews.stands(uid):
             raise StepRefused("No signature stands.")
         review = withdraw(
@@ -173,6 +201,11 @@ class Signing:
         with _witnessed(witness, review):
             self._reviews.withdraw(review)
         return review
+
+
+def whose(study: Study) -> str:
+    """Says which person a study has, without a name: see `person_stamp`."""
+    return person_stamp(study.study_instance_uid, study.patient)
 
 
 @contextmanager

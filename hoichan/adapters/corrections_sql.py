@@ -15,7 +15,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from hoichan.adapters.corrections_steps import CorrectionSteps, head_of, versions_of
-from hoichan.adapters.person_rows import PERSON, person
+from hoichan.adapters.person_rows import PERSON, person, person_stamp
 from hoichan.adapters.rows import Row
 from hoichan.adapters.schema_orders import order_links, patient_events, questions
 from hoichan.adapters.search_sql import studies_under
@@ -46,6 +46,11 @@ class Question:
     accession_number: str | None
     current: Patient  # whose study it is now
     current_accession_number: str | None
+
+    @property
+    def whose(self) -> str:
+        """Which person and number the study had when this was asked for: said back with the answer."""
+        return person_stamp(self.study_instance_uid, self.current, self.current_accession_number)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,12 +227,15 @@ class CorrectionsSql(CorrectionSteps):
                 return False
             return self._correct(connection, head, person(head), accession, Source.ORDER, order)
 
-    def answer(self, question: int, *, take: bool, who: str) -> Question | None:
+    def answer(self, question: int, *, take: bool, who: str, whose: str | None = None) -> Question | None:
         """A person decides: the study is that of the patient who was told, or stays as it is.
 
-        The question as it was; None when it is unknown or answered already.
+        `whose`: of the question that was on the screen; None: not said. The question as it was; None when it
+        is unknown or answered already, or the study's patient is another than the one on the screen.
         """
         with transaction(self._engine) as connection:
+            if whose is not None and not _is_asked(connection, question, whose):
+                return None
             row = (
                 connection.execute(
                     questions.update()
@@ -301,6 +309,13 @@ class CorrectionsSql(CorrectionSteps):
                 )
                 for row in (versions_of(connection, head) if head is not None else ())
             )
+
+
+def _is_asked(connection: sa.Connection, question: int, whose: str) -> bool:
+    """Whether the question's study has this person still; holds its row."""
+    row = connection.execute(sa.select(questions).where(questions.c.id == question)).mappings().one_or_none()
+    head = head_of(connection, row["study_instance_uid"]) if row is not None else None
+    return row is not None and head is not None and _question(row, head).whose == whose
 
 
 def _studies_of(connection: sa.Connection, number: str, issuer: str | None) -> Sequence[Row]:

@@ -17,7 +17,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from hoichan.errors import ConfigurationError, RecordsUnavailable, StorageUnusable
 
-HEAD = "0027"  # the migration this program is written for
+HEAD = "0028"  # the migration this program is written for
 # A process that hangs in the middle of a transaction loses it after this long: whoever takes over its work
 # would wait for its locks.
 FROZEN_SECONDS = 15

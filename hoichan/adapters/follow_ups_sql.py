@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -18,6 +18,8 @@ from hoichan.ports import Clock
 from hoichan.privacy import Phi
 from hoichan.reporting.notices import FOLLOW_UP_STEPS, FollowUpKind, FollowUpState
 from hoichan.types import Presence, SOPInstanceUID, StudyInstanceUID
+
+_Signed = tuple[SOPInstanceUID, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,10 +50,10 @@ class FollowUpsSql:
         self._clock = clock
         self._sight = sight
 
-    def signed_findings(self, study: StudyInstanceUID) -> tuple[SOPInstanceUID, tuple[str, ...]] | None:
+    def signed_findings(self, study: StudyInstanceUID) -> _Signed | None:
         """The signed report that stands, and the keys of what it says is there; None without one."""
         with transaction(self._engine) as connection:
-            return _signed(connection, study)
+            return _signed(connection, [study]).get(study)
 
     def ask(
         self,
@@ -70,7 +72,7 @@ class FollowUpsSql:
             connection.execute(  # nobody signs or takes back meanwhile
                 sa.select(studies.c.state).where(studies.c.study_instance_uid == study).with_for_update()
             ).first()
-            signed = _signed(connection, study)
+            signed = _signed(connection, [study]).get(study)
             if signed is None or finding_key not in signed[1]:
                 return None
             number = connection.execute(
@@ -124,6 +126,15 @@ class FollowUpsSql:
         """All of a study, by date."""
         return self._find(follow_ups.c.study_instance_uid == study)
 
+    def standing(self, found: Sequence[FollowUp]) -> frozenset[int]:
+        """Which of these have their finding in the signed report that stands: their numbers."""
+        with transaction(self._engine) as connection:
+            signed = _signed(connection, {one.study_instance_uid for one in found})
+        held = {uid: keys for uid, (_, keys) in signed.items()}
+        return frozenset(
+            one.number for one in found if one.finding_key in held.get(one.study_instance_uid, ())
+        )
+
     def overdue(self, today: date) -> int:
         """How many are open after their day."""
         with transaction(self._engine) as connection:
@@ -155,21 +166,17 @@ class FollowUpsSql:
         )
 
 
-def _signed(
-    connection: sa.Connection, study: StudyInstanceUID
-) -> tuple[SOPInstanceUID, tuple[str, ...]] | None:
-    stands = standing(connection, [study]).get(study)
-    if stands is None:
-        return None
-    row = (
-        connection.execute(sa.select(reports).where(reports.c.report_uid == stands["report_uid"]))
-        .mappings()
-        .first()
-    )
-    if row is None:
-        return None
-    present = [one.key for one in views.report(row).findings if one.presence is Presence.PRESENT]
-    return SOPInstanceUID(row["report_uid"]), tuple(dict.fromkeys(present))
+def _signed(connection: sa.Connection, wanted: Collection[StudyInstanceUID]) -> Mapping[str, _Signed]:
+    """By study: the signed report that stands, and the keys of what it says is there."""
+    stands = standing(connection, wanted)
+    found = connection.execute(
+        sa.select(reports).where(reports.c.report_uid.in_([one["report_uid"] for one in stands.values()]))
+    ).mappings()
+    made = {}
+    for row in found:
+        present = [one.key for one in views.report(row).findings if one.presence is Presence.PRESENT]
+        made[row["study_instance_uid"]] = SOPInstanceUID(row["report_uid"]), tuple(dict.fromkeys(present))
+    return made
 
 
 def _follow_up(row: rows.Row) -> FollowUp:

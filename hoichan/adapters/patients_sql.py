@@ -6,14 +6,17 @@ another patient comes by a correction (`corrections_sql`), with its provenance, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import sqlalchemy as sa
 
-from hoichan.adapters.person_rows import PERSON
+from hoichan.adapters.person_rows import PERSON, person
 from hoichan.adapters.rows import Row
 from hoichan.adapters.schema import studies
 from hoichan.adapters.search_sql import write_keys
+from hoichan.adapters.sight import Sight
+from hoichan.adapters.transactions import transaction
+from hoichan.types import Patient, StudyInstanceUID
 
 _THEIRS = (*PERSON, "patient_age_years", "accession_number")
 
@@ -35,6 +38,20 @@ def without_person(connection: sa.Connection, values: Mapping[str, object]) -> d
     same = values["patient_id"] == before["patient_id"] or not before["patient_id"]
     fills = {name for name in _THEIRS if same and before[name] in (None, "") and values[name]}
     return {name: value for name, value in values.items() if name not in _THEIRS or name in fills}
+
+
+def people_of(
+    engine: sa.Engine, wanted: Collection[StudyInstanceUID], sight: Sight
+) -> Mapping[StudyInstanceUID, Patient]:
+    """Whose these studies are now; nothing of a study that is not seen. Raises RecordsUnavailable."""
+    with transaction(engine) as connection:
+        found = connection.execute(
+            sa.select(studies).where(
+                studies.c.study_instance_uid.in_(sorted(set(wanted))),
+                *sight.narrow_by(studies.c.study_instance_uid),
+            )
+        ).mappings()
+        return {StudyInstanceUID(row["study_instance_uid"]): person(row) for row in found}
 
 
 def index_study(connection: sa.Connection, values: Mapping[str, object]) -> None:

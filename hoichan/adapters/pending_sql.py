@@ -1,7 +1,7 @@
 """Signatures that wait until their signer comes back from the hospital's own sign-in.
 
-What will be signed is fixed before the person leaves: study, draft version, kind and reason stay as they are.
-Every method may raise RecordsUnavailable (try again).
+What will be signed is fixed before the person leaves: study, draft version, kind, reason and the last
+signature before it stay as they are. Every method may raise RecordsUnavailable (try again).
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ class PendingSignature:
     may_train: bool
     language: str
     begun_at: datetime
+    last_signed: str | None  # the last signature then, "" for none; None: begun by a former program
+    whose: str | None  # the study's person then, as a hash; None as above
 
 
 class PendingSignatures:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+
 from hoichan.adapters.rows import Row
 from hoichan.privacy import Phi
 from hoichan.types import Patient
@@ -39,6 +42,15 @@ def person(row: Row) -> Patient:
         patient_sex=row["patient_sex"],
         patient_age_years=row.get("patient_age_years"),
     )
+
+
+def person_stamp(study: str, patient: Patient, *more: str | None) -> str:
+    """What changes whenever the person of a study does: SHA-256, hexadecimal. `more`: what else is to count.
+
+    A page that shows somebody sends it back, so that nobody decides about a person who was not on the screen.
+    """
+    told = json.dumps([study, person_row(patient), *more], default=str, sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()
 
 
 def clean(text: str | None) -> str | None:

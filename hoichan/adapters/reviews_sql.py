@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from hoichan.adapters import review_rows, rows
 from hoichan.adapters.deliveries_sql import DeliveriesSql
+from hoichan.adapters.patients_sql import is_person_of
 from hoichan.adapters.person_rows import PERSON
 from hoichan.adapters.review_receivers import have_it, stop_unsent
 from hoichan.adapters.review_standing import standing
@@ -30,7 +31,7 @@ from hoichan.adapters.schema_orders import retractions
 from hoichan.adapters.schema_reviews import review_drafts, review_locks, reviews
 from hoichan.adapters.signed_pages import stored_page
 from hoichan.adapters.transactions import transaction
-from hoichan.errors import DraftChanged, ReportChanged, StepRefused, StudyUnknown
+from hoichan.errors import DraftChanged, PatientChanged, ReportChanged, StepRefused, StudyUnknown
 from hoichan.reporting.deliveries import WITHDRAWN
 from hoichan.types import (
     Delivery,
@@ -287,18 +288,22 @@ class ReviewsSql(DeliveriesSql):
         review: Review,
         report: Report,
         *,
+        study: Study,
         draft_version: int,
         made: Sequence[Document],
         planned: Sequence[Delivery],
     ) -> None:
         """Keep a signature with its report, documents and deliveries, and end its draft. One transaction.
 
-        Raises DraftChanged, ReportChanged or StepRefused where something moved meanwhile.
+        `study`: as the documents have it. Raises DraftChanged, ReportChanged, StepRefused or PatientChanged
+        where something moved meanwhile.
         """
         digests = [self._objects.put(document.content) for document in made]
         uid = review.study_instance_uid
         with transaction(self._engine) as connection:
             self._hold(connection, uid)
+            if not is_person_of(connection, rows.study_row(study)):
+                raise PatientChanged
             newest = connection.execute(_newest(uid)).mappings().first()
             if newest is None or newest["report_uid"] != review.judged:
                 raise ReportChanged

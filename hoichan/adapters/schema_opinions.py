@@ -1,4 +1,4 @@
-"""The tables of second opinions, links for outsiders, and signatures that wait (migration 0017)."""
+"""The tables of second opinions, links for outsiders, and signatures that wait (migrations 0017, 0028)."""
 
 from __future__ import annotations
 
@@ -65,4 +65,6 @@ pending_signatures = sa.Table(
     sa.Column("may_train", sa.Boolean, nullable=False),
     sa.Column("language", sa.String(8), nullable=False),
     sa.Column("begun_at", UtcDateTime, nullable=False),
+    sa.Column("last_signed", sa.String(64)),  # the last signature then (0028)
+    sa.Column("whose", sa.String(64)),  # a hash of the study's person then (0028)
 )

@@ -37,6 +37,7 @@
     + ReviewRefused              a judgement or a text breaks a rule; `reason` says which
     + DraftChanged               somebody saved the draft meanwhile; nothing was overwritten
     + ReportChanged              there is a newer report than the one that was read
+    + PatientChanged             the study has another patient than the one that was seen
     + StepRefused                the report does not stand where this step begins, e.g. signed already
     + NotSignable                the account has no licence number, or the password was wrong
   x PeopleError
@@ -120,6 +121,7 @@ from hoichan.errors.work import (
     ModelError,
     NotSignable,
     ObjectUnknown,
+    PatientChanged,
     PatientCorrected,
     RecordsError,
     RecordsUnavailable,
@@ -165,6 +167,7 @@ __all__ = [
     "ObjectUnknown",
     "OutOfScope",
     "Overloaded",
+    "PatientChanged",
     "PatientCorrected",
     "PeopleError",
     "PictureRefused",

@@ -150,6 +150,12 @@ class ReportChanged(ReviewError):
     code = "review.report_changed"
 
 
+class PatientChanged(ReviewError):
+    """The study has another patient than the one that the signer saw."""
+
+    code = "review.patient_corrected"
+
+
 class StepRefused(ReviewError):
     """The report does not stand where this step begins."""
 

@@ -6,25 +6,22 @@ sign-in; what it makes leaves in one transaction, and the audit log has it befor
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Path, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from hoichan.adapters.earlier_sql import EarlierSql
 from hoichan.adapters.heatmaps import png, unpacked
 from hoichan.adapters.report_objects import report_objects
 from hoichan.adapters.reviews_sql import ReviewsSql
 from hoichan.adapters.routing_sql import RoutingSql
-from hoichan.errors import DraftChanged, NotSignable, ReviewError, TooManyTries
+from hoichan.errors import NotSignable, ReviewError, TooManyTries
 from hoichan.guard.audit import Audited, Outcome
 from hoichan.guard.roles import Action
-from hoichan.reporting.drafting import draft_text
-from hoichan.reporting.reviews import Signer, check, finding_id, rebased, status_after
-from hoichan.reporting.volume_verdicts import check_volumes
+from hoichan.reporting.reviews import Signer, finding_id, rebased, status_after
 from hoichan.types import Report, ReportStatus, Review, ReviewDraft, SOPInstanceUID, Study, StudyInstanceUID
 from service.api import problems
 from service.api.caller import Caller, caller_of
@@ -32,7 +29,7 @@ from service.api.desk import AtDesk, Desk
 from service.api.questions import told_of
 from service.api.reading_choices import choices, reasons, templates
 from service.api.reading_machine import ReadFindingOut, ReadReportOut
-from service.api.reading_record import LOCK_SECONDS, record_look, record_verdicts, tell_begun
+from service.api.reading_record import LOCK_SECONDS, record_look
 from service.api.reading_schemas import (
     DraftOut,
     ImagesOut,
@@ -42,22 +39,21 @@ from service.api.reading_schemas import (
     ReaderStudyOut,
     ReadingOut,
     RoomSettingsOut,
-    SavedOut,
     SignatureOut,
     SignedOut,
-    TextOut,
+    TakenLockOut,
     WithdrawnOut,
 )
-from service.api.reading_told import DraftIn, SectionsModel, SignIn, TextIn, WithdrawIn, judgements_said
+from service.api.reading_told import SignIn, WithdrawIn
 from service.api.signing_in import is_password, succeeded, wait_of
 from service.api.studies import StudyUid
-from service.signing import Signing, Witness
+from service.signing import Signing, Witness, whose
 
 if TYPE_CHECKING:
     from hoichan.adapters.encoder import DocumentEncoder
 
 FindingId = Annotated[str, Path(pattern=r"^[0-9a-f-]{36}$")]
-_CONFLICT: dict[int | str, dict[str, Any]] = {
+CONFLICT: dict[int | str, dict[str, Any]] = {
     409: {"description": "It changed meanwhile", "content": {problems.MEDIA_TYPE: {}}}
 }
 
@@ -72,9 +68,8 @@ def show_reading(request: Request, desk: AtDesk, study_uid: StudyUid) -> Reading
     desk.witness.record(request, Audited.VIEWED, uid, detail="reading")
     reviews = reviews_of(desk)
     signed, stands = reviews.reviews(uid), reviews.stands(uid)
-    reader = _reader(request)
+    reader = reader_of(request)
     lock = reviews.locked(uid)
-    draft = _current_draft(reviews, study, report)
     lent = desk.access.is_lent(reader.sight, uid)  # a colleague asks: to be looked at, not to be signed
     return ReadingOut(
         study=ReaderStudyOut.of(study),
@@ -84,7 +79,7 @@ def show_reading(request: Request, desk: AtDesk, study_uid: StudyUid) -> Reading
         priors=_priors(desk, study),
         lock=LockOut.of(lock, reader.user_name) if lock else None,
         mine=lock is not None and lock.reader == reader.user_name,
-        draft=DraftOut.of(draft) if draft else None,
+        draft=told_draft(reviews, study, report),
         history=[
             SignedOut.of(review, status_after(signed[: at + 1], stands=stands or at + 1 < len(signed)))
             for at, review in enumerate(signed)
@@ -107,88 +102,34 @@ def show_reading(request: Request, desk: AtDesk, study_uid: StudyUid) -> Reading
     )
 
 
-@router.put("/draft", responses=_CONFLICT)
-def save_draft(request: Request, desk: AtDesk, study_uid: StudyUid, told: DraftIn) -> Response:
-    """Keep the draft. 409 `draft_changed` with the kept one, where somebody saved meanwhile."""
+@router.put("/lock")
+def take_lock(request: Request, desk: AtDesk, study_uid: StudyUid) -> TakenLockOut:
+    """Say that I read this study; who does, for the next 90 seconds, and what stands. It stops nobody."""
     uid = StudyInstanceUID(study_uid)
     study, report = signing_of(desk).read(uid)
-    if report is None:
-        return problems.answer(request, HTTPStatus.CONFLICT, "review.no_report")
-    if told.report_uid is not None and told.report_uid != report.report_uid:
-        return problems.answer(request, HTTPStatus.CONFLICT, "review.report_changed")
-    judgements = judgements_said(told.judgements)
-    check(report, judgements, study)
-    volumes = tuple(one.said() for one in told.volumes)
-    check_volumes(report, volumes)
-    draft = ReviewDraft(
-        study_instance_uid=uid,
-        report_uid=report.report_uid,
-        version=told.version,
-        judgements=judgements,
-        sections=told.sections.said(),
-        seconds_spent=told.seconds_spent,
-        author=_reader(request).user_name,
-        updated_at=desk.clock.now(),
-        volumes=volumes,
-    )
-    reviews = reviews_of(desk)
-    record_verdicts(request, desk, draft, reviews.draft(uid))
-    try:
-        kept = reviews.save_draft(draft)
-    except DraftChanged as error:
-        stored = _current_draft(reviews, study, report)
-        problem = problems.answer(request, HTTPStatus.CONFLICT, error.code, str(error))
-        told_back = json.loads(bytes(problem.body)) if isinstance(problem, JSONResponse) else {}
-        told_back["draft"] = DraftOut.of(stored).model_dump(mode="json") if stored else None
-        return JSONResponse(told_back, status_code=HTTPStatus.CONFLICT, media_type=problems.MEDIA_TYPE)
-    tell_begun(desk, report, _begins(request, desk))
-    saved = SavedOut(version=kept.version, updated_at=kept.updated_at)
-    return JSONResponse(saved.model_dump(mode="json"))
-
-
-@router.delete("/draft", status_code=HTTPStatus.NO_CONTENT)
-def discard_draft(desk: AtDesk, study_uid: StudyUid) -> Response:
-    """Throw the draft away."""
-    uid = StudyInstanceUID(study_uid)
-    signing_of(desk).read(uid)
-    reviews_of(desk).discard_draft(uid)
-    return Response(status_code=HTTPStatus.NO_CONTENT)
-
-
-@router.post("/draft/text", responses=_CONFLICT)
-def write_text(request: Request, desk: AtDesk, study_uid: StudyUid, told: TextIn) -> Response:
-    """The report's words, drafted from the verdicts. Nothing is kept."""
-    study, report = signing_of(desk).read(StudyInstanceUID(study_uid))
-    if report is None:
-        return problems.answer(request, HTTPStatus.CONFLICT, "review.no_report")
-    judgements = judgements_said(told.judgements)
-    check(report, judgements, study)
-    priors = bool(EarlierSql(desk.reading.engine).of(study, desk.sight))
-    sections = draft_text(report, judgements, language=told.language, has_priors=priors)
-    return JSONResponse(TextOut(sections=SectionsModel.of(sections)).model_dump(mode="json"))
-
-
-@router.put("/lock")
-def take_lock(request: Request, desk: AtDesk, study_uid: StudyUid) -> LockOut:
-    """Say that I read this study; who does, for the next 90 seconds. It stops nobody."""
-    uid = StudyInstanceUID(study_uid)
-    signing_of(desk).read(uid)
-    reader = _reader(request).user_name
+    reader = reader_of(request).user_name
     reviews = reviews_of(desk)
     before = reviews.locked(uid)
     lock = reviews.lock(uid, reader, LOCK_SECONDS)
     record_look(request, desk, uid, before, lock)
-    return LockOut.of(lock, reader)
+    signed = reviews.reviews(uid)
+    return TakenLockOut(
+        **LockOut.of(lock, reader).model_dump(),
+        whose=whose(study),
+        last_signed=signed[-1].report_uid if signed else "",
+        report_uid=report.report_uid if report else None,
+        taken_back=report is not None and report.taken_back,
+    )
 
 
 @router.delete("/lock", status_code=HTTPStatus.NO_CONTENT)
 def release_lock(request: Request, desk: AtDesk, study_uid: StudyUid) -> Response:
     """Say that I do not read it any more."""
-    reviews_of(desk).release(StudyInstanceUID(study_uid), _reader(request).user_name)
+    reviews_of(desk).release(StudyInstanceUID(study_uid), reader_of(request).user_name)
     return Response(status_code=HTTPStatus.NO_CONTENT)
 
 
-@router.post("/sign", responses=_CONFLICT)
+@router.post("/sign", responses=CONFLICT)
 def sign(request: Request, desk: AtDesk, study_uid: StudyUid, told: SignIn) -> SignatureOut:
     """Sign the draft; the final report leaves for every receiver. Needs the password again."""
     uid = StudyInstanceUID(study_uid)
@@ -201,6 +142,8 @@ def sign(request: Request, desk: AtDesk, study_uid: StudyUid, told: SignIn) -> S
         review = signing_of(desk).sign(
             uid,
             version=told.version,
+            last_signed=told.last_signed,
+            shown=told.whose,
             signer=signer,
             kind=told.kind,
             reason=told.reason,
@@ -219,14 +162,16 @@ def sign(request: Request, desk: AtDesk, study_uid: StudyUid, told: SignIn) -> S
     )
 
 
-@router.post("/withdraw", responses=_CONFLICT)
+@router.post("/withdraw", responses=CONFLICT)
 def withdraw(request: Request, desk: AtDesk, study_uid: StudyUid, told: WithdrawIn) -> WithdrawnOut:
     """Take the signed report back from every receiver that has it. Needs the password again."""
     uid = StudyInstanceUID(study_uid)
     signer = _signer(request, desk, uid, told.password)
     try:
         witness = witness_of(request, desk, Audited.RESULT_WITHDRAWN)
-        review = signing_of(desk).withdraw(uid, signer=signer, reason=told.reason, witness=witness)
+        review = signing_of(desk).withdraw(
+            uid, last_signed=told.last_signed, signer=signer, reason=told.reason, witness=witness
+        )
     except ReviewError as error:
         refused(request, desk, uid, error)
         raise
@@ -276,7 +221,8 @@ def signing_of(desk: Desk) -> Signing:
     return Signing(reviews_of(desk), desk.studies, encoder, desk.settings, desk.clock, routing)
 
 
-def _reader(request: Request) -> Caller:
+def reader_of(request: Request) -> Caller:
+    """Who asks."""
     caller = caller_of(request)
     assert caller is not None  # the gate lets nobody else through
     return caller
@@ -290,7 +236,7 @@ def _licence(desk: Desk, reader: Caller) -> str:
 
 def _signer(request: Request, desk: Desk, uid: StudyInstanceUID, password: str) -> Signer:
     """Who signs, after the password was shown again. Raises NotSignable or TooManyTries."""
-    reader = _reader(request)
+    reader = reader_of(request)
     if not reader.session_id:  # a program, or nobody: no password, no signature
         raise NotSignable("wrong_password")
     wait = wait_of(request, desk, reader.user_name)
@@ -305,9 +251,9 @@ def _signer(request: Request, desk: Desk, uid: StudyInstanceUID, password: str) 
     return signer_of(desk, reader.user_name)
 
 
-def _begins(request: Request, desk: Desk) -> Signer:
+def begins(request: Request, desk: Desk) -> Signer:
     """Who reads; a program has no name to give."""
-    reader = _reader(request)
+    reader = reader_of(request)
     if reader.session_id:
         return signer_of(desk, reader.user_name)
     return Signer(user_name=reader.user_name, full_name="", licence_number="")
@@ -353,11 +299,16 @@ def _status(desk: Desk, uid: StudyInstanceUID) -> ReportStatus:
     return status_after(reviews.reviews(uid), stands=reviews.stands(uid))
 
 
-def _current_draft(reviews: ReviewsSql, study: Study, report: Report | None) -> ReviewDraft | None:
-    """The kept draft; of a former report's verdicts those that hold for this one."""
-    draft = reviews.draft(study.study_instance_uid)
-    if draft is None or report is None:
-        return draft
+def told_draft(reviews: ReviewsSql, study: Study, report: Report | None) -> DraftOut | None:
+    """The kept draft as a page gets it; None: there is none."""
+    kept = reviews.draft(study.study_instance_uid)
+    if kept is None:
+        return None
+    return DraftOut.of(held(kept, reviews, study, report) if report else kept, kept=kept)
+
+
+def held(draft: ReviewDraft, reviews: ReviewsSql, study: Study, report: Report) -> ReviewDraft:
+    """A draft as one about this report: of a former report's verdicts those that hold for this one."""
     if report.taken_back:  # nobody judges it; what the reader says alone is kept
         own = tuple(one for one in draft.judgements if one.finding_id is None)
         draft = replace(draft, judgements=own, volumes=())

@@ -23,6 +23,7 @@ from hoichan.types import (
 from service.api.reading_choices import ChoiceOut, NamedOut, TemplateOut
 from service.api.reading_machine import ReadFindingOut, ReadReportOut
 from service.api.reading_told import JudgementModel, SectionsModel, VolumeJudgementModel
+from service.signing import whose
 from service.web import people
 
 Texts = Mapping[str, str]  # language -> text
@@ -51,6 +52,7 @@ class ReaderStudyOut(_Model):
     study_uid: str
     revision: int
     patient: ReaderPatientOut
+    whose: str  # changes with the person: a signature says which one was on the screen
     accession_number: str | None
     study_datetime: datetime | None
     study_description: str | None
@@ -73,6 +75,7 @@ class ReaderStudyOut(_Model):
                 sex=patient.patient_sex,
                 age_years=patient.patient_age_years,
             ),
+            whose=whose(study),
             accession_number=study.accession_number,
             study_datetime=study.study_datetime,
             study_description=study.study_description,
@@ -164,6 +167,15 @@ class LockOut(_Model):
         return cls(reader=lock.reader, since=lock.since, mine=lock.reader == reader)
 
 
+class TakenLockOut(LockOut):
+    """The same, and what stands now: a page that shows something else says so."""
+
+    whose: str
+    last_signed: str  # report UID of the last signature; "" for none
+    report_uid: str | None  # of the machine's newest result
+    taken_back: bool  # that result, by a rejection note
+
+
 class DraftOut(_Model):
     """The draft as it is kept."""
 
@@ -174,10 +186,11 @@ class DraftOut(_Model):
     updated_at: datetime
     author: str
     volumes: list[VolumeJudgementModel] = []
+    carried_over: bool = False  # it was written about a former result: keep it anew before signing
 
     @classmethod
-    def of(cls, draft: ReviewDraft) -> DraftOut:
-        """From the record."""
+    def of(cls, draft: ReviewDraft, *, kept: ReviewDraft | None = None) -> DraftOut:
+        """From the record. `kept`: the draft as it lies there, where `draft` is what holds of it now."""
         return cls(
             version=draft.version,
             judgements=[JudgementModel(**one) for one in judgements_json(draft.judgements)],
@@ -185,6 +198,7 @@ class DraftOut(_Model):
             seconds_spent=draft.seconds_spent,
             updated_at=draft.updated_at,
             author=draft.author,
+            carried_over=kept is not None and kept.report_uid != draft.report_uid,
             volumes=[VolumeJudgementModel(**one) for one in volumes_json(draft.volumes)],
         )
 

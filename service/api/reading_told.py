@@ -110,6 +110,10 @@ class VolumeJudgementModel(Told):
 
 Judgements = Annotated[list[JudgementModel], Field(max_length=MOST_JUDGEMENTS)]
 Words = Annotated[str, Field(max_length=LONGEST_TEXT)]
+# The report UID of the last signature that the reader saw; "": there was none; None: not said, not compared.
+LastSigned = Annotated[str, Field(max_length=64)] | None
+# `study.whose` of what the reader was shown; None: not said, not compared.
+Whose = Annotated[str, Field(max_length=64)] | None
 
 
 class SectionsModel(Told):
@@ -140,11 +144,13 @@ class DraftIn(_Asked):
     """A draft; `version` is that of the draft it changes, 0 for a new one."""
 
     version: Annotated[int, Field(ge=0, le=2**31 - 1)]
+    last_signed: LastSigned = None
     judgements: Judgements = []
     sections: SectionsModel = SectionsModel()
     volumes: Annotated[list[VolumeJudgementModel], Field(max_length=MOST_JUDGEMENTS)] = []
     seconds_spent: Seconds = 0
     report_uid: Annotated[str, Field(max_length=64)] | None = None  # that was read; None: the newest
+    carry_over: bool = False  # keep of the verdicts on a former result those that hold for the newest
 
 
 class TextIn(_Asked):
@@ -163,6 +169,8 @@ class SignIn(_Asked):
     kind: Literal[ReviewKind.FINAL, ReviewKind.AMENDMENT, ReviewKind.ADDENDUM] = ReviewKind.FINAL
     reason: Words = ""
     language: Literal["vi", "en"] | None = None  # of the sections; None: the site's
+    last_signed: LastSigned = None
+    whose: Whose = None
 
 
 class WithdrawIn(_Asked):
@@ -170,6 +178,7 @@ class WithdrawIn(_Asked):
 
     password: Annotated[str, Field(max_length=LONGEST_PASSWORD, repr=False)]
     reason: Annotated[str, Field(min_length=1, max_length=LONGEST_TEXT)]
+    last_signed: LastSigned = None
 
 
 def judgements_said(told: Sequence[JudgementModel]) -> tuple[Judgement, ...]:

@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from hoichan.adapters.oidc_client import LEEWAY_SECONDS, Person
 from hoichan.adapters.pending_sql import PendingSignature, PendingSignatures, digest
-from hoichan.errors import HoichanError, IssuerFailed, NotSignable, ReviewError
+from hoichan.errors import HoichanError, IssuerFailed, NotSignable, PatientChanged, ReviewError
 from hoichan.guard.audit import Audited
 from hoichan.guard.roles import Action
 from hoichan.reporting.reviews import LONGEST_TEXT
@@ -27,8 +27,10 @@ from service.api.caller import STATE, Caller, caller_of, set_cookie
 from service.api.desk import AtDesk, Desk
 from service.api.questions import told_of
 from service.api.reading import refused, signer_of, signing_of, witness_of
+from service.api.reading_told import LastSigned, Whose
 from service.api.show import show
 from service.api.studies import StudyUid
+from service.signing import whose
 
 log = structlog.get_logger()
 
@@ -45,6 +47,8 @@ class SignElsewhereIn(BaseModel):
     kind: ReviewKind = ReviewKind.FINAL
     reason: Annotated[str, Field(max_length=LONGEST_TEXT)] = ""
     language: Literal["vi", "en"] | None = None
+    last_signed: LastSigned = None
+    whose: Whose = None
 
 
 class ElsewhereOut(BaseModel):
@@ -57,13 +61,17 @@ class ElsewhereOut(BaseModel):
 def begin(request: Request, desk: AtDesk, study_uid: StudyUid, told: SignElsewhereIn) -> Response:
     """Fix what is signed, and say where the person signs in again."""
     uid = StudyInstanceUID(study_uid)
-    signing_of(desk).read(uid)
+    signing = signing_of(desk)
+    study, _ = signing.read(uid)
     caller = caller_of(request)
     assert caller is not None  # the gate lets nobody else through
     if not caller.session_id or not signs_elsewhere(desk, caller):
         raise NotSignable("wrong_password")
     if not signer_of(desk, caller.user_name).licence_number:
         raise NotSignable("no_licence")
+    before = signing.seen(uid, told.last_signed)
+    if told.whose is not None and told.whose != whose(study):
+        raise PatientChanged
     assert desk.issuer is not None
     errand = desk.external.begin(f"/studies/{uid}")
     try:
@@ -83,6 +91,8 @@ def begin(request: Request, desk: AtDesk, study_uid: StudyUid, told: SignElsewhe
         may_train=told.may_train,
         language=told.language or desk.settings.site.language,
         begun_at=desk.clock.now(),
+        last_signed=before[-1].report_uid if before else "",
+        whose=whose(study),
     )
     pending_of(desk).keep(errand.state, pending)
     response = JSONResponse(ElsewhereOut(address=address).model_dump())
@@ -144,13 +154,17 @@ def _sign(request: Request, desk: Desk, pending: PendingSignature) -> None:
     uid, signer = pending.study_instance_uid, signer_of(desk, pending.user_name)
     if pending.kind is ReviewKind.WITHDRAWAL:
         witness = witness_of(request, desk, Audited.RESULT_WITHDRAWN)
-        signing_of(desk).withdraw(uid, signer=signer, reason=pending.reason, witness=witness)
+        signing_of(desk).withdraw(
+            uid, last_signed=pending.last_signed, signer=signer, reason=pending.reason, witness=witness
+        )
         return
     if told_of(desk, uid).questions:  # a signature would name a patient whom somebody doubts
         raise NotSignable("whose_study")
     signing_of(desk).sign(
         uid,
         version=pending.version,
+        last_signed=pending.last_signed,
+        shown=pending.whose,
         signer=signer,
         kind=pending.kind,
         reason=pending.reason,

@@ -18,8 +18,9 @@ from hoichan.adapters.retractions_sql import RetractionsSql
 from hoichan.adapters.reviews_sql import Mark, ReviewsSql
 from hoichan.adapters.schema import metadata
 from hoichan.encoding.retraction import retraction_uid
-from hoichan.errors import DraftChanged, RecordsUnavailable, ReportChanged, StepRefused
+from hoichan.errors import DraftChanged, PatientChanged, RecordsUnavailable, ReportChanged, StepRefused
 from hoichan.guard.audit import Audited, AuditRecord, Outcome
+from hoichan.privacy import Phi
 from hoichan.reporting.deliveries import plan
 from hoichan.reporting.reviews import sign, withdraw
 from hoichan.reporting.sealing import is_sealed
@@ -87,7 +88,8 @@ class Site:
         report = signed_report(self.report, review, self.study, time="08:32")
         documents = FakeEncoder().encode(self.study, report)
         planned = plan(report, self.study, DESTINATIONS, documents, self.clock.now())
-        return review, report, {"made": documents, "planned": planned, "draft_version": draft.version}
+        rest = {"study": self.study, "made": documents, "planned": planned, "draft_version": draft.version}
+        return review, report, rest
 
     def sign(self, kind=ReviewKind.FINAL):
         review, report, rest = self.made(self.drafted(), kind)
@@ -212,6 +214,15 @@ def test_of_two_who_sign_one_is_told_and_leaves_nothing(site):
     with pytest.raises(StepRefused):  # a second first signature
         site.reviews.sign(stale, first[1], **{**first[2], "draft_version": draft.version})
     assert site.reviews.draft(site.uid) == draft
+
+
+def test_documents_of_a_former_patient_are_not_signed(site):
+    review, report, rest = site.made(site.drafted())
+    other = replace(site.study.patient, patient_id=Phi("BN-2"))
+    with pytest.raises(PatientChanged):
+        site.reviews.sign(review, report, **{**rest, "study": replace(site.study, patient=other)})
+    assert site.reviews.reviews(site.uid) == ()
+    assert site.reviews.draft(site.uid) is not None
 
 
 def test_a_newer_report_stops_a_signature(site):

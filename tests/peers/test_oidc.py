@@ -311,6 +311,24 @@ def test_what_was_not_on_the_screen_is_not_signed(reading):
     assert (back.status_code, "draft_changed" in back.text, reading.signed) == (403, True, ())
 
 
+def test_who_was_away_while_a_colleague_signed_signs_nothing(site, reading):
+    site.record.people.set_role("bs.an", Role.RADIOLOGIST)
+    site.record.people.set_licence("bs.an", full_name="Lê An", licence_number="778/HN-CCHN")
+    session = site.record.people.begin_session("bs.an")
+    headers = {"Cookie": f"{SESSION}={session}", "X-CSRF-Token": token_of(session)}
+    address = reading.leave(last_signed="")
+    asked = {"version": reading.version, "password": PASSWORD}
+    done = site.browser().post(f"{reading.place}/sign", json=asked, headers={**reading.headers, **headers})
+    assert done.status_code == 200, done.text
+    reading.draft(0)  # of the same number as the one that was on the screen
+    back = reading.browser.get(at_the_issuer(address, "bs.lan"))
+    assert (back.status_code, "review.step_refused" in back.text) == (403, True)
+    assert [one.reviewer for one in reading.signed] == ["bs.an"]
+    asked = {"version": 1, "kind": "amendment", "reason": "Đo lại.", "last_signed": ""}
+    late = reading.browser.post(f"{reading.place}/sign/elsewhere", json=asked, headers=reading.headers)
+    assert (late.status_code, late.json()["code"]) == (409, "review.step_refused")
+
+
 def test_a_sign_in_of_before_signs_nothing(site, reading):
     site.record.clock.advance(300)  # by our clock the person left later than the issuer saw them
     back = reading.browser.get(at_the_issuer(reading.leave(), "bs.lan"))

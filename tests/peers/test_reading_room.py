@@ -1,6 +1,7 @@
 """The reading room in a real browser, on films that came over DICOM: seen, judged, written, signed."""
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -43,17 +44,19 @@ class Room:
         )
         assert answer.returncode == 0, answer.stderr
 
-    def film(self, number):
-        """The chest film as a study of its own, analysed."""
+    def film(self, number, late=0):
+        """The chest film as a study of its own, analysed. `late`: one more of its images."""
         film = pydicom.dcmread(get_testdata_file(CHEST, download=False))
         for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
             setattr(film, keyword, f"{film[keyword].value[:50]}.{number}")
+        if late:
+            film.SOPInstanceUID, film.InstanceNumber = f"{film.SOPInstanceUID}.{late}", 1 + late
         film.file_meta.MediaStorageSOPInstanceUID = film.SOPInstanceUID
         film.PatientID = f"RR-{number}"
-        path = self.folder / f"{number}.dcm"
+        path = self.folder / f"{number}.{late}.dcm"
         film.save_as(path)
         self.house.send(path)
-        self.house.wait_for_report(film.StudyInstanceUID)
+        self.house.wait_for_report(film.StudyInstanceUID, number=1 + late)
         return film.StudyInstanceUID
 
 
@@ -114,6 +117,12 @@ def comes(page, true):
 
 def saved(page):
     page.wait_for_selector(".save-saved")
+
+
+def shown(page, name):
+    """For who wants to look: a picture of the page as it is now."""
+    if os.environ.get("HOICHAN_TEST_SHOTS"):
+        page.screenshot(path=Path(os.environ["HOICHAN_TEST_SHOTS"]) / f"{name}.png")
 
 
 @pytest.mark.parametrize(
@@ -204,6 +213,131 @@ def test_a_draft_outlives_a_dead_line_and_a_closed_tab(room, browser):
         comes(page, "document.querySelector('textarea[name=conclusion]').value.endsWith('dưới trái.')")
         saved(page)
         comes(page, "!Object.keys(localStorage).some(key => key.startsWith('hoichan.draft.'))")
+
+
+def judged(page, conclusion):
+    """Accept what is suggested, and say one's own word."""
+    open_ones = page.locator(".verb-accept[aria-pressed=false]")
+    while open_ones.count():
+        open_ones.first.click()
+    page.locator("textarea[name=conclusion]").fill(conclusion)
+    saved(page)
+
+
+def signed(page, *, kind=0, reason=""):
+    """Sign in the dialog; `kind`: which of the chips, where there are any."""
+    page.locator(".sign-bar .primary").click()
+    if reason:
+        page.locator(".sign .chip").nth(kind).click()
+        page.locator(".sign input[required]:not([type=password])").fill(reason)
+    page.fill(".sign input[type=password]", PASSWORD)
+    page.locator(".sign button[type=submit]").click()
+
+
+@pytest.mark.parametrize(("device", "language", "number"), [(PHONE, "en", 21), (DESK, "vi", 22)])
+def test_who_did_not_see_a_colleagues_signature_overwrites_nothing(room, browser, device, language, number):
+    study = room.film(number)
+    with Reader(browser, **DESK) as one, Reader(browser, **device) as other:
+        page = opened(room, one, study)
+        judged(page, "Bản thứ nhất.")
+        signed(page)
+        page.wait_for_selector(".history .signed")
+        late = opened(room, other, study, language)
+        late.wait_for_selector(".history .signed")
+        page.locator("textarea[name=conclusion]").fill("Bản thứ hai.")
+        signed(page, reason="Đo lại.")
+        page.wait_for_selector(".status-amended")
+
+        late.locator("textarea[name=conclusion]").fill("Bản của trang cũ.")
+        late.wait_for_selector(".conflict")
+        shown(late, f"overtaken-{number}")
+        late.locator(".conflict button").click()
+        late.wait_for_selector(".conflict button + button")
+        assert "Bản thứ hai." in late.locator(".history").inner_text()
+        assert "Ngô Thị Hà" in late.locator(".conflict").inner_text()
+        assert late.locator("textarea[name=conclusion]").input_value() == "Bản của trang cũ."
+        shown(late, f"conflict-{number}")
+        assert axe.Axe().run(late).response["violations"] == []
+        late.locator(".conflict button").first.click()
+        saved(late)
+        signed(late, reason="Thêm ý kiến.")
+        late.wait_for_selector(".history li:nth-child(3)")
+
+        signed(page, kind=2, reason="Nhầm phim.")  # the one that this page shows stands no more
+        page.wait_for_selector(".sign [role=alert]")
+        shown(page, f"withdrawal-{number}")
+        page.locator(".sign .small", has_text="Xem bản hiện hành").click()
+        page.wait_for_selector(".history li:nth-child(3)")
+        assert "Bản của trang cũ." in page.locator(".history li").first.inner_text()
+        assert page.locator(".status-amended").count() == 1
+
+
+@pytest.mark.parametrize(("device", "language", "number"), [(PHONE, "vi", 23), (DESK, "en", 24)])
+def test_an_image_that_comes_late_takes_no_word_from_the_reader(room, browser, device, language, number):
+    study = room.film(number)
+    with Reader(browser, **device) as reader:
+        page = opened(room, reader, study, language)
+        judged(page, "Trước khi có thêm ảnh.")
+        cards = page.locator(".card-finding").count()
+        room.film(number, late=1)
+        page.locator("textarea[name=conclusion]").fill("Sau khi có thêm ảnh.")
+        page.wait_for_selector(".conflict")
+        shown(page, f"late-{number}")
+        page.locator(".conflict button").click()
+        wait_until(lambda: page.locator(".card-finding").count() > cards, seconds=60, what="both images")
+        page.wait_for_selector(".conflict", state="detached")
+        assert page.locator("textarea[name=conclusion]").input_value() == "Sau khi có thêm ảnh."
+        assert page.locator(".verb-accept[aria-pressed=true]").count() == cards
+        judged(page, "Đã xem cả hai ảnh.")
+        signed(page)
+        page.wait_for_selector(".history .signed")
+
+
+def test_nobody_signs_for_a_patient_whom_the_page_did_not_show(room, browser):
+    study = room.film(26)
+    with Reader(browser, **PHONE) as reader:
+        page = opened(room, reader, study)
+        judged(page, "Không thấy tổn thương.")
+        page.clock.install()
+        page.reload()
+        page.wait_for_selector(".stage")
+        again = pydicom.dcmread(room.folder / "26.0.dcm")
+        again.PatientID, again.PatientName = "RR-OTHER", "Khac^Nguoi"
+        again.save_as(room.folder / "26.again.dcm")
+        room.house.send(room.folder / "26.again.dcm")
+        asked = f"fetch('/api/v1/studies/{study}/reading').then((answer) => answer.json())"
+        whose = f"{asked}.then((told) => told.study.patient.patient_id)"
+        wait_until(lambda: page.evaluate(whose) == "RR-OTHER", seconds=60, what="the correction")
+        page.clock.fast_forward(31_000)  # the page asks every half minute
+        page.wait_for_selector(".news")
+        shown(page, "news")
+        signed(page)
+        page.wait_for_selector(".sign [role=alert]")
+        assert "Bệnh nhân của ca này đã được sửa" in page.locator(".sign").inner_text()
+        assert "RG1" in page.locator(".bar-who").inner_text()
+        page.locator(".sign .small", has_text="Xem bản hiện hành").click()
+        comes(page, "document.querySelector('.bar-who').textContent.includes('Khac')")
+        comes(page, "document.querySelector('textarea[name=conclusion]')?.value.startsWith('Không')")
+        shown(page, "corrected")
+        judged(page, "Vẫn không thấy tổn thương.")
+        signed(page)
+        page.wait_for_selector(".history .signed")
+
+
+def test_a_signature_whose_answer_the_line_took_is_found_by_who_signs_again(room, browser):
+    study = room.film(25)
+    with Reader(browser, **PHONE) as reader:
+        page = opened(room, reader, study)
+        judged(page, "Không thấy tổn thương.")
+        page.route("**/sign", lambda route: (route.fetch(), route.abort()))
+        signed(page)
+        page.wait_for_selector(".sign [role=alert]")
+        page.unroute("**/sign")
+        page.fill(".sign input[type=password]", PASSWORD)
+        page.locator(".sign button[type=submit]").click()
+        page.locator(".sign .small", has_text="Xem bản hiện hành").click()
+        page.wait_for_selector(".history .signed")
+        assert page.locator(".history li").count() == 1
 
 
 def test_it_is_read_by_keyboard_alone(room, browser):

@@ -76,7 +76,9 @@ class Desk:
         )
         made = FakeEncoder().encode(self.study, signed)
         planned = plan(signed, self.study, RECEIVERS[1:2], made, now)
-        reviews.sign(review, signed, draft_version=draft.version, made=made, planned=planned)
+        reviews.sign(
+            review, signed, study=self.study, draft_version=draft.version, made=made, planned=planned
+        )
         return planned[0].idempotency_key
 
 

@@ -1,6 +1,6 @@
 // What is asked of the service: JSON with the session's cookie and the token of its forms.
 
-import type { Draft, FollowUps, Judgement, Language, Lock, Reading, Sections } from "./types";
+import type { Draft, FollowUps, Judgement, Language, Reading, Sections, TakenLock } from "./types";
 
 export class Problem extends Error {
   constructor(
@@ -10,6 +10,11 @@ export class Problem extends Error {
   ) {
     super(code || String(status));
   }
+}
+
+/** The report of the last signature that the reader has on the screen; "" for none. */
+export interface Seen {
+  last_signed: string;
 }
 
 /** No answer came: the line is down, or the service is. What was asked may be asked again. */
@@ -26,20 +31,19 @@ export class Api {
   }
 
   reading = (): Promise<Reading> => this.ask("GET", "/reading");
-  saveDraft = (draft: Pick<Draft, "version" | "judgements" | "sections" | "volumes" | "seconds_spent" | "report_uid">): Promise<{ version: number; updated_at: string }> =>
+  saveDraft = (draft: Pick<Draft, "version" | "judgements" | "sections" | "volumes" | "seconds_spent" | "report_uid"> & Seen & { carry_over?: boolean }): Promise<{ version: number; updated_at: string }> =>
     this.ask("PUT", "/draft", draft);
-  dropDraft = (): Promise<void> => this.ask("DELETE", "/draft");
   write = async (judgements: Judgement[], language: Language): Promise<Partial<Sections>> =>
     (await this.ask<{ sections: Partial<Sections> }>("POST", "/draft/text", { judgements, language })).sections;
-  lock = (): Promise<Lock> => this.ask("PUT", "/lock");
+  lock = (): Promise<TakenLock> => this.ask("PUT", "/lock");
   unlock = (): void => {
     void fetch(`${this.base}/lock`, { method: "DELETE", headers: { "X-CSRF-Token": this.csrf }, keepalive: true }).catch(() => undefined);
   };
-  sign = (what: { version: number; password: string; may_train: boolean; kind: string; reason: string; language: Language }): Promise<{ report_uid: string; status: string; signed_at: string; content_sha256: string }> =>
+  sign = (what: { whose: string; version: number; password: string; may_train: boolean; kind: string; reason: string; language: Language } & Seen): Promise<{ report_uid: string; status: string; signed_at: string; content_sha256: string }> =>
     this.ask("POST", "/sign", what);
   // An account of the hospital's own sign-in says there again who it is: where to go.
-  signElsewhere = (what: { version: number; may_train: boolean; kind: string; reason: string; language: Language }): Promise<{ address: string }> => this.ask("POST", "/sign/elsewhere", what);
-  withdraw = (what: { password: string; reason: string }): Promise<{ report_uid: string; status: string }> => this.ask("POST", "/withdraw", what);
+  signElsewhere = (what: { whose: string; version: number; may_train: boolean; kind: string; reason: string; language: Language } & Seen): Promise<{ address: string }> => this.ask("POST", "/sign/elsewhere", what);
+  withdraw = (what: { password: string; reason: string } & Seen): Promise<{ report_uid: string; status: string }> => this.ask("POST", "/withdraw", what);
 
   followUps = (): Promise<FollowUps> => this.ask("GET", "/follow-ups");
   askFollowUp = (what: Record<string, string>): Promise<unknown> => this.ask("POST", "/follow-ups", what);

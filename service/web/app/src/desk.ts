@@ -2,7 +2,7 @@
 
 import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks";
 
-import type { Api } from "./api";
+import { NoLine, Problem, type Api } from "./api";
 import { redrafted } from "./judgements";
 import { Saver, type SaveState } from "./saver";
 import type { Content, Judgement, Reading, SectionKey, Sections, VolumeJudgement } from "./types";
@@ -21,8 +21,10 @@ export interface Desk {
   write: (key: SectionKey, text: string) => void;
   fill: (sections: Partial<Sections>) => void;
   draftText: () => Promise<void>;
-  ready: () => Promise<number | null>; // everything is at the service: the version to sign; null where it is not
+  ready: () => Promise<number>; // everything is at the service: the version to sign. Throws NoLine or Problem where it is not
+  lastSigned: string; // the report of the last signature on this page; "" for none
   resolve: (mine: boolean) => Promise<void>;
+  carry: () => Promise<boolean>; // what was written about a former result goes over to the newest
   signed: () => Promise<void>;
 }
 
@@ -42,7 +44,15 @@ function asSigned(reading: Reading): Content {
   };
 }
 
+/** Why the draft is not at the service. */
+function unsaved(state: SaveState): Error {
+  if (state.kind === "overtaken") return new Problem(409, state.by === "signature" ? "review.step_refused" : "review.report_changed", {});
+  if (state.kind === "changed") return new Problem(409, "draft_changed", {});
+  return state.kind === "refused" ? new Problem(422, state.code, {}) : new NoLine("draft");
+}
+
 export function useDesk(api: Api, vault: Vault, reading: Reading): Desk {
+  const lastSigned = reading.history.at(-1)?.report_uid ?? "";
   const first = reading.draft ?? { ...asSigned(reading), version: 0, seconds_spent: 0 };
   const [content, setContent] = useState<Content>({ judgements: first.judgements, sections: first.sections, volumes: first.volumes });
   const [save, setSave] = useState<SaveState>(reading.draft ? { kind: "saved", at: reading.draft.updated_at ?? "" } : { kind: "none" });
@@ -52,8 +62,9 @@ export function useDesk(api: Api, vault: Vault, reading: Reading): Desk {
   const lastText = useRef<Partial<Sections>>({});
   const began = useRef(Date.now());
   const before = useRef(first.seconds_spent ?? 0);
+  const isFormer = useRef(reading.draft?.carried_over ?? false); // the kept draft is about a former result
   const textTimer = useRef<ReturnType<typeof setTimeout>>();
-  const saver = useMemo(() => new Saver(first.version, { send: (draft) => api.saveDraft({ ...draft, report_uid: reading.report?.report_uid }), vault, told: setSave }), [api, vault, reading]);
+  const saver = useMemo(() => new Saver(first.version, { send: api.saveDraft, vault, told: setSave }, lastSigned, reading.report?.report_uid), [api, vault, reading]);
 
   const put = useCallback(
     (next: Content) => {
@@ -85,8 +96,7 @@ export function useDesk(api: Api, vault: Vault, reading: Reading): Desk {
       before.current = kept.seconds_spent;
       setContent(now.current);
       setRestored(true);
-      saver.version = kept.version; // when the service has a newer one it says so
-      saver.write({ ...now.current, seconds_spent: kept.seconds_spent });
+      saver.restore(kept, reading.draft, reading.history.at(-1));
     });
     const again = () => void saver.flush();
     const leave = () => document.visibilityState === "hidden" && void saver.flush();
@@ -104,6 +114,7 @@ export function useDesk(api: Api, vault: Vault, reading: Reading): Desk {
     save,
     restored,
     drafting,
+    lastSigned,
     draftText,
     judge: (next) => {
       put({ ...now.current, judgements: next(now.current.judgements) });
@@ -115,18 +126,21 @@ export function useDesk(api: Api, vault: Vault, reading: Reading): Desk {
     fill: (sections) => put({ ...now.current, sections }),
     ready: async () => {
       clearTimeout(textTimer.current);
-      if (saver.version === 0 && saver.isClean) saver.write({ ...now.current, seconds_spent: before.current });
+      if ((saver.version === 0 || isFormer.current) && saver.isClean) saver.write({ ...now.current, seconds_spent: before.current });
       await saver.flush();
-      return saver.isClean ? saver.version : null;
+      if (!saver.isClean) throw unsaved(saver.state);
+      isFormer.current = false;
+      return saver.version;
     },
     resolve: async (mine) => {
       const theirs = save.kind === "changed" ? save.theirs : null;
       if (!mine) {
-        now.current = theirs ? { judgements: theirs.judgements, sections: theirs.sections, volumes: theirs.volumes } : EMPTY;
+        now.current = theirs ? { judgements: theirs.judgements, sections: theirs.sections, volumes: theirs.volumes } : asSigned(reading);
         setContent(now.current);
       }
       await saver.resolve(mine, theirs);
     },
+    carry: () => saver.carry(),
     signed: () => saver.done(),
   };
 }

@@ -15,16 +15,16 @@ import { Help } from "./panel/help";
 import { Conflict, History, Report, SaveLine } from "./panel/report";
 import { kindsOf, SignDialog } from "./panel/sign";
 import { Toolbar } from "./toolbar";
-import type { Box, Lock, Reading } from "./types";
+import type { Box, Reading } from "./types";
 import type { Vault } from "./vault";
 import { isQuick } from "./line";
+import { useLock } from "./lock";
 import { firstFrame, framesOf, previewOf, titleOf, type Frame } from "./viewer/frames";
 import { Stage, type Mark, type Measure } from "./viewer/stage";
 import { FRESH, linked, moved, reset, scrolled, turned, zoomed, type Tool, type View } from "./viewer/view";
 import { OWN, presetsOf } from "./window";
 import { clock, moment, named, t } from "./words";
 
-const LOCK_MS = 30_000; // the service forgets a reader after 90 s
 const THUMB = "viewport=96,96&quality=50";
 
 interface RoomProps {
@@ -52,7 +52,9 @@ export function Room(props: RoomProps): JSX.Element {
     );
   }
   const again = async () => {
-    setReading(await props.api.reading());
+    const next = await props.api.reading();
+    if (next.study.whose !== reading.study.whose) return location.reload(); // the page's own head names the patient
+    setReading(next);
     setRound((n) => n + 1);
   };
   return <Reading_ key={round} {...props} reading={reading} again={again} />;
@@ -64,7 +66,7 @@ function Bar({ start, children }: { start: Start; children?: JSX.Element | (JSX.
     <header class="bar">
       <a class="bar-back" href="/" aria-label={t("list")} title={t("list")}><Icon of="back" /></a>
       <h1 class="bar-who">
-        <bdi>{start.name}</bdi> <span>{start.about}{start.masked ? ` · ${start.masked}` : ""}</span>
+        <bdi>{start.name}</bdi> <span class="bar-about"><span>{start.about}</span>{start.masked && <span class="bar-number">{start.about && " · "}{start.masked}</span>}</span>
       </h1>
       {children}
       <button type="button" class="bar-bell" data-bell-switch data-on={t("follow.sound_on")} data-off={t("follow.sound_off")} aria-label={t("follow.sound_on")}><Icon of="bell" /></button>
@@ -98,7 +100,8 @@ function Reading_({ start, api, vault, reading, firstPicture, again }: RoomProps
   const [showBoxes, setShowBoxes] = useState(true);
   const [sheet, setSheet] = useState<"" | "help" | "sign">("");
   const [told, setTold] = useState("");
-  const lock = useLock(api, reading);
+  const { lock, news } = useLock(api, reading, start.signedIn);
+  const anew = () => void desk.carry().then((may) => (may ? again() : undefined)).catch(() => setTold(t("no_line")));
   useEffect(() => {
     void isQuick(firstPicture).then((quick) => quick && setFull(true));
   }, []);
@@ -246,6 +249,11 @@ function Reading_({ start, api, vault, reading, firstPicture, again }: RoomProps
       {lock && !lock.mine && lock.reader && (
         <p class="locked" role="status"><Icon of="lock" /> {t("lock.other", { reader: lock.reader, time: clock(lock.since) })}</p>
       )}
+      {news && (
+        <p class="news" role="status">
+          <span>{t(`news.${news}`)}</span> <button type="button" class="small" onClick={anew}>{t("save.show_signed")}</button>
+        </p>
+      )}
       <Notices api={api} reading={reading} study={start.study} revealed={revealed} />
       <main class={`room${prior >= 0 ? " has-prior" : ""}`}>
         <section class="viewer" aria-label={t("viewer.heading")}>
@@ -273,7 +281,6 @@ function Reading_({ start, api, vault, reading, firstPicture, again }: RoomProps
         </section>
         <aside class="panel" aria-label={t("panel")}>
           <p class="notice">{reading.report ? named(reading.report.disclaimer) : t("findings.not_analysed")}</p>
-          <Conflict desk={desk} />
           <History history={reading.history} />
           {revealed ? (
             <Findings reading={reading} desk={desk} chosen={chosen} choose={choose} editing={editing} edit={setEditing} overlays={overlays} overlay={overlay} addByHand={startBox} addOne={addOne} drawing={tool === "box"} />
@@ -291,6 +298,7 @@ function Reading_({ start, api, vault, reading, firstPicture, again }: RoomProps
           {reading.report && <p class="models">{reading.report.models.map((one) => `${one.name} ${one.version}`).join(" · ")}</p>}
         </aside>
       </main>
+      <Conflict desk={desk} again={anew} />
       {reading.may.review && (
         <footer class="sign-bar">
           <SaveLine desk={desk} />
@@ -309,10 +317,11 @@ function Reading_({ start, api, vault, reading, firstPicture, again }: RoomProps
           desk={desk}
           api={api}
           close={() => setSheet("")}
+          again={anew}
           done={(status) => {
             setSheet("");
             setTold(t("sign.done", { status: t(`status.${status}`) }));
-            void again();
+            anew();
           }}
         />
       )}
@@ -354,22 +363,6 @@ function marksOf(reading: Reading, desk: Desk, chosen: string, overlays: Record<
     .map((one): Mark => ({ id: keyOf(one, desk.judgements), label: nameOf(reading, one.key), kind: "added", boxes: one.boxes, heatmap: null, opacity: 0, sop: one.boxes[0]?.sop_instance_uid ?? "", chosen: chosen === keyOf(one, desk.judgements) }));
   return [...suggested, ...mine];
 }
-
-function useLock(api: Api, reading: Reading): Lock | null {
-  const [lock, setLock] = useState<Lock | null>(reading.lock ? { ...reading.lock, mine: reading.mine } : null);
-  useEffect(() => {
-    const renew = () => void (reading.may.review ? api.lock().then(setLock) : api.stillThere()).catch(() => undefined);
-    renew();
-    const timer = setInterval(renew, LOCK_MS);
-    if (reading.may.review) addEventListener("pagehide", api.unlock);
-    return () => {
-      clearInterval(timer);
-      removeEventListener("pagehide", api.unlock);
-    };
-  }, []);
-  return lock;
-}
-
 
 /** The study after this one in the list's order; "" where this is the last. */
 async function nextStudy(study: string): Promise<string> {

@@ -2,7 +2,7 @@
 // is `state`; nothing is called saved before the service said so.
 
 import { NoLine, Problem } from "./api";
-import type { Content as Written, Draft } from "./types";
+import type { Content as Written, Draft, Signed } from "./types";
 import type { Kept, Vault } from "./vault";
 
 export type SaveState =
@@ -11,19 +11,26 @@ export type SaveState =
   | { kind: "saving" }
   | { kind: "saved"; at: string }
   | { kind: "offline" } // kept here, sent when the line is back
-  | { kind: "changed"; theirs: Draft | null } // somebody else's, or another tab's, is newer
+  | { kind: "changed"; theirs: Draft | null; signed?: Signed } // somebody else's, or another tab's, is newer; or a signature
+  | { kind: "overtaken"; by: "signature" | "result" } // it came after this page: what was written is not sent
   | { kind: "refused"; code: string };
 
 type Content = Written & Pick<Draft, "seconds_spent">;
 
 export interface Ports {
-  send: (draft: Content & { version: number }) => Promise<{ version: number; updated_at: string }>;
+  send: (draft: Content & { version: number; last_signed: string; report_uid?: string; carry_over?: boolean }) => Promise<{ version: number; updated_at: string }>;
   vault: Pick<Vault, "keep" | "forget">;
   told: (state: SaveState) => void;
   now?: () => number;
   pauseMs?: number; // after the last key before it is sent
   retryMs?: number;
 }
+
+const BY: Record<string, "signature" | "result"> = {
+  "review.step_refused": "signature",
+  "review.report_changed": "result",
+  "review.taken_back": "result",
+};
 
 /** Whether the service has this very draft; an empty section and none are the same. */
 function isSame(mine: Content, theirs: Draft): boolean {
@@ -42,20 +49,26 @@ export class Saver {
   private content: Content | null = null; // what the service has not got
   private timer: ReturnType<typeof setTimeout> | undefined;
   private sending: Promise<void> | null = null;
+  private seen: string; // the last signature that the writer saw
+  private about: string | undefined; // the machine's result that the writer saw
 
   constructor(
     version: number,
     private readonly ports: Ports,
+    private readonly lastSigned = "",
+    private readonly result?: string,
   ) {
     this.version = version;
+    this.seen = lastSigned;
+    this.about = result;
   }
 
   /** The reader changed something. */
   write(content: Content): void {
     this.content = content;
-    const kept: Kept = { ...content, version: this.version, at: (this.ports.now ?? Date.now)() };
+    const kept: Kept = { ...content, version: this.version, at: (this.ports.now ?? Date.now)(), last_signed: this.seen, report_uid: this.about };
     void this.ports.vault.keep(kept);
-    if (this.state.kind === "changed") return; // first the reader decides
+    if (this.isHeld) return; // first the reader decides
     if (this.state.kind !== "offline") this.tell({ kind: "waiting" });
     this.later(this.ports.pauseMs ?? 800);
   }
@@ -63,7 +76,7 @@ export class Saver {
   /** Send what is left; resolves when the service has it or could not be reached. */
   async flush(): Promise<void> {
     clearTimeout(this.timer);
-    while (this.content && this.state.kind !== "changed") {
+    while (this.content && !this.isHeld) {
       const before: Content | null = this.content;
       this.sending ??= this.send().finally(() => (this.sending = null));
       await this.sending;
@@ -75,14 +88,44 @@ export class Saver {
     return this.content === null && this.sending === null;
   }
 
+  /** What this browser had kept comes back: sent, or held where a signature or a result came after it. */
+  restore(kept: Kept, theirs: Draft | null, signed: Signed | undefined): void {
+    const { version, at: _at, last_signed: seen = "", report_uid: about = this.result, ...content } = kept;
+    this.version = version; // where the service has a newer one it says so
+    this.seen = seen;
+    this.about = about;
+    if (seen === this.lastSigned && about === this.result) return this.write(content);
+    this.content = content;
+    this.tell(seen === this.lastSigned ? { kind: "overtaken", by: "result" } : { kind: "changed", theirs, signed });
+  }
+
+  private get isHeld(): boolean {
+    return this.state.kind === "changed" || this.state.kind === "overtaken";
+  }
+
   /** After a conflict: mine over the newer one, or theirs instead of mine. */
   async resolve(mine: boolean, theirs: Draft | null): Promise<void> {
     this.version = theirs?.version ?? 0;
+    this.seen = this.lastSigned;
     this.tell({ kind: "waiting" });
     if (mine) return this.flush();
+    this.about = this.result;
     this.content = null;
     await this.ports.vault.forget();
     this.tell(theirs ? { kind: "saved", at: theirs.updated_at ?? "" } : { kind: "none" });
+  }
+
+  /** Have the service keep what was written about a former result: of its verdicts those that hold for the newest.
+   * Whether the page may be loaded anew; throws NoLine. */
+  async carry(): Promise<boolean> {
+    if (this.state.kind !== "overtaken" || this.state.by !== "result" || !this.content) return true;
+    const held = this.state;
+    await this.send(true);
+    const now = this.state as SaveState;
+    if (now.kind !== "offline") return now.kind === "saved";
+    clearTimeout(this.timer);
+    this.tell(held);
+    throw new NoLine("draft");
   }
 
   /** Nothing is left to save: it was signed, or thrown away. */
@@ -99,12 +142,12 @@ export class Saver {
     this.timer = setTimeout(() => void this.flush(), ms);
   }
 
-  private async send(): Promise<void> {
+  private async send(carryOver = false): Promise<void> {
     const content = this.content;
     if (!content) return;
     this.tell({ kind: "saving" });
     try {
-      const answer = await this.ports.send({ ...content, version: this.version });
+      const answer = await this.ports.send({ ...content, version: this.version, last_signed: this.seen, report_uid: this.about, ...(carryOver ? { carry_over: true } : {}) });
       this.version = answer.version;
       if (this.content === content) {
         this.content = null;
@@ -112,7 +155,10 @@ export class Saver {
         this.tell({ kind: "saved", at: answer.updated_at });
       }
     } catch (error) {
-      if (error instanceof Problem && error.status === 409) {
+      const by = error instanceof Problem ? BY[error.code] : undefined;
+      if (by) {
+        this.tell({ kind: "overtaken", by });
+      } else if (error instanceof Problem && error.code === "draft_changed") {
         const theirs = (error.body.draft ?? error.body.stored ?? null) as Draft | null;
         if (theirs && isSame(content, theirs)) {
           // it was ours: it had arrived, and the line took the answer

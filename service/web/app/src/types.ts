@@ -92,6 +92,7 @@ export interface VolumeJudgement {
 }
 
 export interface Draft {
+  carried_over?: boolean; // written about a former result: kept anew before it is signed
   report_uid?: string; // that was read
   version: number;
   judgements: Judgement[];
@@ -106,6 +107,14 @@ export interface Lock {
   reader: string;
   since: string;
   mine?: boolean;
+}
+
+/** What stands at the service, told with each renewal of the lock. */
+export interface TakenLock extends Lock {
+  whose: string;
+  last_signed: string;
+  report_uid: string | null;
+  taken_back: boolean;
 }
 
 export interface Signed {
@@ -148,6 +157,7 @@ export interface Reading {
   study: {
     study_uid: string;
     revision: number;
+    whose: string; // changes with the person
     patient: { name: string; patient_id: string; birth_date: string | null; sex: string | null; age_years: number | null };
     accession_number: string | null;
     study_datetime: string | null;
@@ -160,6 +170,7 @@ export interface Reading {
     report_uid: string;
     status: string;
     outcome: string;
+    taken_back?: boolean;
     disclaimer: Named;
     conclusion: Named;
     created_at: string;
@@ -198,8 +209,10 @@ export interface FollowUp {
   kind: string;
   words: string;
   owner: string;
+  owner_may: boolean; // false: the account was closed, or sees no studies any more
   due_on: string;
   is_overdue: boolean;
+  finding_stands: boolean; // false: the signed report does not hold it any more
   state: string;
   outcome: string;
 }

@@ -7,7 +7,7 @@
 import type { Draft } from "./types";
 
 const PREFIX = "hoichan.draft.";
-export type Kept = Pick<Draft, "version" | "judgements" | "sections" | "volumes" | "seconds_spent"> & { at: number };
+export type Kept = Pick<Draft, "version" | "judgements" | "sections" | "volumes" | "seconds_spent"> & { at: number; last_signed?: string; report_uid?: string }; // the last signature and the machine's result that its writer saw
 
 interface Store {
   getItem(key: string): string | null;

@@ -8,9 +8,10 @@ import { added, asks, changed, filled, judged, keyOf, missing, open, redrafted, 
 import { isoDay, noticesHere } from "../src/follow";
 import { deedOf, KEYS } from "../src/keys";
 import { isFast, isQuick } from "../src/line";
+import { newsOf } from "../src/lock";
 import { apart } from "../src/viewer/labels";
 import { Saver, type SaveState } from "../src/saver";
-import type { Finding, Judgement, Measured } from "../src/types";
+import type { Finding, Judgement, Measured, Reading } from "../src/types";
 import { Vault } from "../src/vault";
 import { firstFrame, framesOf, previewOf } from "../src/viewer/frames";
 import { FRESH, linked, scrolled, turned } from "../src/viewer/view";
@@ -289,6 +290,76 @@ describe("saver", () => {
     await vi.advanceTimersByTimeAsync(20);
     expect([one.version, one.isClean, told.at(-1)?.kind]).toEqual([3, true, "saved"]);
   });
+  test("what was written about a report that somebody signed since is kept here and not sent", async () => {
+    let asked = 0;
+    const one = saver(async () => {
+      asked += 1;
+      throw new Problem(409, "review.step_refused", {});
+    });
+    one.write(content("a"));
+    await vi.advanceTimersByTimeAsync(20);
+    one.write(content("ab"));
+    await vi.advanceTimersByTimeAsync(100);
+    expect([told.at(-1), asked, kept, one.isClean]).toEqual([{ kind: "overtaken", by: "signature" }, 1, ["a", "ab"], false]);
+  });
+  test("what was written about a former result is held, and carried over when the reader says so", async () => {
+    const sent: unknown[] = [];
+    let isDown = true;
+    const one = new Saver(3, {
+      send: async ({ version, report_uid: about, carry_over: carry }) => {
+        sent.push([about, carry]);
+        if (!carry) throw new Problem(409, "review.report_changed", {});
+        if (isDown) throw new NoLine("PUT");
+        return { version: version + 1, updated_at: "t" };
+      },
+      vault,
+      told: (state) => told.push(state),
+      pauseMs: 10,
+      retryMs: 50,
+    }, "", "2.1");
+    one.write(content("a"));
+    await vi.advanceTimersByTimeAsync(100);
+    expect([told.at(-1), sent]).toEqual([{ kind: "overtaken", by: "result" }, [["2.1", undefined]]]);
+    await expect(one.carry()).rejects.toThrow(NoLine);
+    await vi.advanceTimersByTimeAsync(100);
+    expect([told.at(-1)?.kind, sent.length]).toEqual(["overtaken", 2]);
+    isDown = false;
+    expect([await one.carry(), one.version, kept.at(-1), one.isClean]).toEqual([true, 4, null, true]);
+  });
+  test("what comes back about a former result is not sent as if it spoke of this one", async () => {
+    const one = new Saver(0, { send: async () => ({ version: 1, updated_at: "t" }), vault, told: (state) => told.push(state), pauseMs: 10 }, "", "2.2");
+    one.restore({ ...content("a"), version: 4, at: 1, last_signed: "", report_uid: "2.1" }, null, undefined);
+    await vi.advanceTimersByTimeAsync(100);
+    expect([told, one.isClean]).toEqual([[{ kind: "overtaken", by: "result" }], false]);
+  });
+  test("what comes back says which signature its writer saw, and is held where there is a newer one", async () => {
+    const sent: unknown[] = [];
+    const send = async (draft: { version: number; last_signed: string }) => (sent.push([draft.version, draft.last_signed]), { version: draft.version + 1, updated_at: "t" });
+    const made = () => new Saver(0, { send, vault, told: (state) => told.push(state), pauseMs: 10, retryMs: 50 }, "1.9");
+    const back = { ...content("a"), version: 4, at: 1 };
+    const same = made();
+    same.restore({ ...back, last_signed: "1.9" }, null, undefined);
+    await vi.advanceTimersByTimeAsync(20);
+    expect([sent, same.version]).toEqual([[[4, "1.9"]], 5]);
+    const held = made();
+    held.restore({ ...back, last_signed: "" }, null, undefined);
+    await held.flush();
+    held.write(content("ab"));
+    await vi.advanceTimersByTimeAsync(100);
+    expect([told.at(-1)?.kind, sent.length]).toEqual(["changed", 1]);
+    await held.resolve(true, null);
+    expect([sent.at(-1), told.at(-1)?.kind, held.isClean]).toEqual([[0, "1.9"], "saved", true]);
+  });
+});
+
+test("what of the page does not stand any more is told, the gravest alone", () => {
+  const shown = { study: { whose: "a" }, report: { report_uid: "2.1" }, history: [] } as unknown as Reading;
+  const now = { reader: "x", since: "", whose: "a", last_signed: "", report_uid: "2.1", taken_back: false };
+  expect(newsOf(shown, now)).toBe("");
+  expect(newsOf(shown, { ...now, report_uid: "2.2" })).toBe("result");
+  expect(newsOf(shown, { ...now, taken_back: true })).toBe("result");
+  expect(newsOf(shown, { ...now, last_signed: "1.9", report_uid: "2.2" })).toBe("signature");
+  expect(newsOf(shown, { ...now, last_signed: "1.9", whose: "b" })).toBe("patient");
 });
 
 describe("notices and follow-up", () => {
@@ -316,5 +387,8 @@ describe("names of boxes", () => {
   test("at the upper edge they go down, and apart they stay", () => {
     expect(apart([name(40, 3), name(40, 3)]).map((one) => one.y)).toEqual([14, 29]);
     expect(apart([name(40, 100), name(400, 100), name(40, 300)]).map((one) => one.y)).toEqual([100, 100, 300]);
+  });
+  test("at the right edge they go left, and of a box that is not seen they stay", () => {
+    expect(apart([name(300, 100, "Tràn khí"), name(400, 100), name(-9, 100)], 14, 330).map((one) => one.x)).toEqual([270, 400, -9]);
   });
 });

@@ -46,7 +46,7 @@ class Room:
         draft = reviews.save_draft(replace(a_draft(self.answer), version=0))
         review = a_review(self.answer, self.study, draft=draft)
         final = signed_report(self.answer, review, self.study, time="08:32 20/11/2026")
-        reviews.sign(review, final, draft_version=draft.version, made=[], planned=[])
+        reviews.sign(review, final, study=self.study, draft_version=draft.version, made=[], planned=[])
         return final
 
 

@@ -23,6 +23,7 @@ KNOWN = {
     errors.NotConvertible: 406,
     errors.ReviewError: 409,
     errors.DraftChanged: 409,
+    errors.PatientChanged: 409,
     errors.ReportChanged: 409,
     errors.StepRefused: 409,
     errors.ReviewRefused: 422,

@@ -23,6 +23,7 @@ from hoichan.adapters.schema import deliveries, studies
 from hoichan.encoding.retraction import BY_A_READER, retraction_uid
 from hoichan.guard.audit import Audited
 from hoichan.guard.roles import Role
+from hoichan.privacy import Phi
 from hoichan.reporting.sealing import is_sealed
 from hoichan.testing.datasets import described, film
 from hoichan.testing.reading import (
@@ -35,7 +36,7 @@ from hoichan.testing.reading import (
     report,
 )
 from hoichan.testing.reports import a_film, a_study
-from hoichan.types import DocumentKind
+from hoichan.types import DocumentKind, ReviewKind
 from service.api.caller import SESSION, token_of
 from service.corrections import Corrections
 from tests.unit.service.api.asking import an_app
@@ -236,6 +237,18 @@ def test_the_soft_lock_tells_others(room):
         assert theirs.put("lock").json()["mine"] is True
 
 
+def test_whoever_has_it_open_is_told_what_stands_now(room):
+    with room.client() as client:
+        reading = client.get("reading").json()
+        told = client.put("lock").json()
+        shown = (reading["study"]["whose"], "", reading["report"]["report_uid"], False)
+        assert tuple(told[key] for key in ("whose", "last_signed", "report_uid", "taken_back")) == shown
+        made = signed(client).json()["report_uid"]
+        newer = report(room.record, _late(room), SCORES)
+        told = client.put("lock").json()
+        assert (told["last_signed"], told["report_uid"]) == (made, newer.report_uid)
+
+
 # ------------------------------------------------------------------ signing
 def test_a_signature_leaves_for_every_receiver(room):
     with room.client() as client:
@@ -308,6 +321,38 @@ def test_an_amendment_follows_and_a_second_final_does_not(room):
     assert third["report_uid"] == chain[-1].report_uid
 
 
+def test_a_signature_of_who_did_not_see_the_last_one_is_refused(room):
+    room.record.people.set_licence("bs.an", full_name="Trần Thị An", licence_number="012346/HCM-CCHN")
+    with room.client() as client, room.client("bs.an") as colleague:
+        first = signed(client, last_signed="").json()["report_uid"]
+        again = client.post("sign", json={"version": 1, "password": PASSWORD, "last_signed": ""})
+        assert again.json()["code"] == "review.step_refused"  # the line took the answer: it is signed
+        amended = signed(colleague, kind="amendment", reason="Đo lại.", last_signed=first)
+        assert amended.status_code == 200, amended.text
+
+        late = a_draft(client.get("reading").json())
+        refused = client.put("draft", json={**late, "last_signed": first})
+        assert (refused.status_code, refused.json()["code"]) == (409, "review.step_refused")
+        assert client.get("reading").json()["draft"] is None
+        asked = {"password": PASSWORD, "reason": "Nhầm phim.", "last_signed": first}
+        assert client.post("withdraw", json=asked).json()["code"] == "review.step_refused"
+        drafted(colleague)  # the same number as the one that the first page has
+        told = {**asked, "version": 1, "kind": "amendment"}
+        assert client.post("sign", json=told).json()["code"] == "review.step_refused"
+
+        told["last_signed"] = asked["last_signed"] = amended.json()["report_uid"]
+        assert client.post("sign", json=told).status_code == 200
+        assert client.post("withdraw", json=asked).json()["code"] == "review.step_refused"
+        del asked["last_signed"]  # who does not say what was seen speaks of what stands
+        assert client.post("withdraw", json=asked).status_code == 200
+    assert [one.kind for one in room.reviews.reviews(room.uid)] == [
+        ReviewKind.FINAL,
+        ReviewKind.AMENDMENT,
+        ReviewKind.AMENDMENT,
+        ReviewKind.WITHDRAWAL,
+    ]
+
+
 def test_a_late_image_never_puts_a_machine_before_a_signature(room):
     with room.client() as client:
         signed(client)
@@ -321,6 +366,56 @@ def test_a_late_image_never_puts_a_machine_before_a_signature(room):
         assert answer.status_code == 200, answer.text
         assert room.waiting(answer.json()["report_uid"]) == {"pacs": "pending", "emr": "pending"}
     assert {one.known_as for one in room.reviews.reviews(room.uid)} == {room.report.report_uid}
+
+
+def test_what_was_written_about_a_former_result_is_carried_over_to_the_newer(room):
+    with room.client() as client:
+        draft = {**a_draft(client.get("reading").json()), "report_uid": room.report.report_uid}
+        machine = report(room.record, _late(room), SCORES)
+        refused = client.put("draft", json=draft)
+        assert (refused.status_code, refused.json()["code"]) == (409, "review.report_changed")
+        other = client.put("draft", json={**draft, "report_uid": "1.2.3", "carry_over": True})
+        assert other.json()["code"] == "review.report_changed"
+        assert client.put("draft", json={**draft, "carry_over": True}).json()["version"] == 1
+        reading = client.get("reading").json()
+        kept = reading["draft"]
+        assert kept["sections"]["conclusion"] == "Tràn dịch màng phổi." and not kept["carried_over"]
+        known = {one["id"] for one in reading["findings"]}
+        judged = [one["finding_id"] for one in kept["judgements"] if one["finding_id"]]
+        assert len(judged) == 2 and set(judged) <= known
+        answer = client.post("sign", json={"version": 1, "password": PASSWORD})
+        assert answer.status_code == 200, answer.text
+    assert room.reviews.reviews(room.uid)[0].judged == machine.report_uid
+
+
+def test_nobody_signs_for_a_patient_who_was_not_on_the_screen(room):
+    with room.client() as client:
+        version = drafted(client)
+        shown = client.get("reading").json()["study"]["whose"]
+        corrections = CorrectionsSql(room.record.engine, room.record.clock)
+        other = replace(room.study.patient, patient_id=Phi("BN-9"), patient_name=Phi("Lê^Thị Hoa"))
+        uid = room.study.instances[0].sop_instance_uid
+        assert corrections.resent(room.uid, other, None, instance=uid, whole=True)
+        asked = {"version": version, "password": PASSWORD, "whose": shown}
+        refused = client.post("sign", json=asked)
+        assert (refused.status_code, refused.json()["code"]) == (409, "review.patient_corrected")
+        assert not room.reviews.reviews(room.uid)
+        now = client.get("reading").json()["study"]["whose"]
+        assert shown != now and len(now) == 64
+        assert client.post("sign", json={**asked, "whose": now}).status_code == 200
+
+
+def test_a_draft_of_before_the_newer_result_says_so(room):
+    with room.client() as client:
+        drafted(client)
+        report(room.record, _late(room), SCORES)
+        reading = client.get("reading").json()
+        assert reading["draft"]["carried_over"]  # kept anew by a page that shows the new result, then signed
+        told = client.post("sign", json={"version": 1, "password": PASSWORD})
+        assert told.json()["code"] == "review.report_changed"
+        draft = {**a_draft(reading), "version": 1, "report_uid": reading["report"]["report_uid"]}
+        assert client.put("draft", json=draft).status_code == 200
+        assert client.post("sign", json={"version": 2, "password": PASSWORD}).status_code == 200
 
 
 def _late(room):

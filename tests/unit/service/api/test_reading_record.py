@@ -50,6 +50,14 @@ def test_every_verdict_is_on_record_once_and_no_word_of_the_report(room):
     ]
 
 
+def test_a_draft_that_is_thrown_away_is_on_record(room):
+    with room.client() as client:
+        assert client.delete("draft").status_code == 204  # there is none
+        saved(client, a_draft(client.get("reading").json()), 0)
+        client.delete("draft")
+    assert [line for line in told(room) if "thrown" in str(line)] == [told(room)[-1]]
+
+
 def test_words_alone_are_a_beginning(room):
     with room.client() as client:
         draft = a_draft(client.get("reading").json(), judgements=[])

@@ -66,6 +66,16 @@ def test_a_verdict_on_it_is_not_kept_and_no_text_is_made_of_it(room):
     assert own.json()["sections"]["conclusion"] == "Nốt mờ phổi bên trái."
 
 
+def test_the_words_of_an_open_page_are_kept_without_its_verdicts(room):
+    with room.client() as client:
+        draft = a_draft(client.get("reading").json(), report_uid=room.report.report_uid)
+        taken_back(room)
+        assert client.put("draft", json={**draft, "carry_over": True}).status_code == 200
+        kept = client.get("reading").json()["draft"]
+    assert [one["verdict"] for one in kept["judgements"]] == ["added"]
+    assert kept["sections"]["conclusion"] == draft["sections"]["conclusion"]
+
+
 def test_what_was_accepted_before_the_note_is_not_signed(room):
     with room.client() as client:
         version = client.put("draft", json=a_draft(client.get("reading").json())).json()["version"]

@@ -38,7 +38,7 @@ def test_only_what_was_signed_is_given(record):
         draft = signed.save_draft(replace(a_draft(machine), version=0))
         review = a_review(machine, study, draft=draft)
         final = signed_report(machine, review, study, time="08:32 20/11/2026")
-        signed.sign(review, final, draft_version=draft.version, made=[], planned=[])
+        signed.sign(review, final, study=study, draft_version=draft.version, made=[], planned=[])
         line = client.get(place, params={"visit": "KCB1"}).json()
         assert (line["MA_LK"], line["MA_DICH_VU"]) == ("KCB1", "18.0119")
         assert line["KET_LUAN"] == draft.sections.conclusion.reveal()

@@ -99,7 +99,8 @@ function Line({ one }: { one: FollowUp }): JSX.Element {
   return (
     <li class={one.is_overdue ? "is-late" : ""}>
       <b>{t(`follow.kinds.${one.kind}`)}</b> · {named(one.finding_names, one.finding)} · {t("follow.due", { day: day(one.due_on) })}
-      {one.is_overdue && <b class="bad"> {t("follow.late")}</b>} · {one.owner} · {t(`follow.states.${one.state}`)}
+      {one.is_overdue && <b class="bad"> {t("follow.late")}</b>} · {one.owner}{one.state === "open" && !one.owner_may && <b class="bad"> ({t("follow.owner_gone")})</b>} · {t(`follow.states.${one.state}`)}
+      {one.state === "open" && !one.finding_stands && <b class="bad"> · {t("follow.gone")}</b>}
       {one.words && <span> · {one.words}</span>}
       {one.outcome && <span> · {one.outcome}</span>}
     </li>

@@ -45,23 +45,32 @@ export function Report({ reading, desk }: { reading: Reading; desk: Desk }): JSX
 
 export function SaveLine({ desk }: { desk: Desk }): JSX.Element {
   const { save } = desk;
-  const told = save.kind === "saved" ? t("save.saved", { time: clock(save.at) }) : save.kind === "refused" ? t("save.refused", { code: save.code }) : t(`save.${save.kind}`);
+  const told = save.kind === "saved" ? t("save.saved", { time: clock(save.at) }) : save.kind === "refused" ? t("save.refused", { code: save.code }) : save.kind === "overtaken" ? t(`save.overtaken_${save.by}`) : t(`save.${save.kind}`);
   return (
     <p class={`save save-${save.kind}`} role="status">
       {told}
-      {desk.restored && save.kind !== "changed" && <span> · {t("save.restored")}</span>}
+      {desk.restored && save.kind !== "changed" && save.kind !== "overtaken" && <span> · {t("save.restored")}</span>}
     </p>
   );
 }
 
-export function Conflict({ desk }: { desk: Desk }): JSX.Element | null {
+/** What the reader decides before anything more is saved. `again`: show the study as it stands now. */
+export function Conflict({ desk, again }: { desk: Desk; again: () => void }): JSX.Element | null {
+  if (desk.save.kind === "overtaken") {
+    return (
+      <div class="conflict" role="alertdialog" aria-labelledby="h-conflict">
+        <p id="h-conflict">{t(`save.overtaken_told_${desk.save.by}`)}</p>
+        <button type="button" class="small" onClick={again}>{t(desk.save.by === "signature" ? "save.show_signed" : "save.show_result")}</button>
+      </div>
+    );
+  }
   if (desk.save.kind !== "changed") return null;
-  const { theirs } = desk.save;
+  const { theirs, signed } = desk.save;
   return (
     <div class="conflict" role="alertdialog" aria-labelledby="h-conflict">
-      <p id="h-conflict">{theirs ? t("save.conflict", { author: theirs.author ?? "", time: clock(theirs.updated_at) }) : t("save.conflict_gone")}</p>
+      <p id="h-conflict">{signed ? t("save.conflict_signed", { author: signed.reviewer_name || signed.reviewer, time: moment(signed.signed_at) }) : theirs ? t("save.conflict", { author: theirs.author ?? "", time: clock(theirs.updated_at) }) : t("save.conflict_gone")}</p>
       <button type="button" class="small" onClick={() => void desk.resolve(true)}>{t("save.keep_mine")}</button>
-      <button type="button" class="small" onClick={() => void desk.resolve(false)}>{t("save.take_theirs")}</button>
+      <button type="button" class="small" onClick={() => void desk.resolve(false).then(again)}>{t(signed && !theirs ? "save.take_signed" : "save.take_theirs")}</button>
     </div>
   );
 }

@@ -16,7 +16,7 @@ export function kindsOf(reading: Reading): readonly Kind[] {
   return !reading.history.length || last === "withdrawal" ? ["final"] : ["amendment", "addendum", "withdrawal"];
 }
 
-export function SignDialog({ reading, desk, api, close, done }: { reading: Reading; desk: Desk; api: Api; close: () => void; done: (status: string) => void }): JSX.Element {
+export function SignDialog({ reading, desk, api, close, done, again }: { reading: Reading; desk: Desk; api: Api; close: () => void; done: (status: string) => void; again: () => void }): JSX.Element {
   const dialog = useRef<HTMLDialogElement>(null);
   const kinds = kindsOf(reading);
   const [kind, setKind] = useState<Kind>(kinds[0] ?? "final");
@@ -25,6 +25,7 @@ export function SignDialog({ reading, desk, api, close, done }: { reading: Readi
   const [train, setTrain] = useState(false);
   const [busy, setBusy] = useState(false);
   const [problem, setProblem] = useState("");
+  const [isOvertaken, setOvertaken] = useState(false); // a signature, a result or another patient came after this page
   const elsewhere = reading.settings.sign_needs === "issuer"; // by the hospital's own sign-in
   const gaps = kind === "withdrawal" ? [] : missing(reading.findings, desk);
   useEffect(() => dialog.current?.showModal(), []);
@@ -35,21 +36,20 @@ export function SignDialog({ reading, desk, api, close, done }: { reading: Readi
     try {
       if (elsewhere) {
         const at = kind === "withdrawal" ? 0 : await desk.ready();
-        if (at === null) throw new NoLine("draft");
-        location.assign((await api.signElsewhere({ version: at, may_train: train, kind, reason, language: language() })).address);
+        location.assign((await api.signElsewhere({ version: at, whose: reading.study.whose, last_signed: desk.lastSigned, may_train: train, kind, reason, language: language() })).address);
         return;
       }
       if (kind === "withdrawal") {
-        done((await api.withdraw({ password, reason })).status);
+        done((await api.withdraw({ password, reason, last_signed: desk.lastSigned })).status);
         return;
       }
       const version = await desk.ready();
-      if (version === null) throw new NoLine("draft");
-      const answer = await api.sign({ version, password, may_train: train, kind, reason, language: language() });
+      const answer = await api.sign({ version, whose: reading.study.whose, last_signed: desk.lastSigned, password, may_train: train, kind, reason, language: language() });
       await desk.signed();
       done(answer.status);
     } catch (error) {
       const code = error instanceof Problem ? error.code || String(error.status) : "";
+      setOvertaken(["review.step_refused", "review.report_changed", "review.patient_corrected"].includes(code));
       setProblem(error instanceof NoLine ? t("sign.no_line") : error instanceof Problem && knows(`problems.${code}`) ? t(`problems.${code}`) : error instanceof Problem && (error.status === 401 || error.status === 403) ? t("sign.wrong") : t("sign.failed", { code }));
     } finally {
       setBusy(false);
@@ -96,6 +96,11 @@ export function SignDialog({ reading, desk, api, close, done }: { reading: Readi
         )}
         <p class="hint">{t("sign.means")}</p>
         {problem && <p class="bad" role="alert">{problem}</p>}
+        {isOvertaken && (
+          <p>
+            <button type="button" class="small" onClick={again}>{t("save.show_signed")}</button>
+          </p>
+        )}
         <div class="row-buttons">
           <button type="button" class="small" onClick={() => dialog.current?.close()}>{t("cancel")}</button>
           <button type="submit" class={kind === "withdrawal" ? "primary is-grave" : "primary"} disabled={busy || (!password && !elsewhere) || gaps.length > 0 || (kind !== "final" && !reason.trim())}>

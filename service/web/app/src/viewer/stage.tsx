@@ -149,7 +149,7 @@ export function Stage(props: StageProps): JSX.Element {
   const toSmall = small ? `matrix(${matrix[0] * (size.width / small.width)},${matrix[1] * (size.width / small.width)},${matrix[2] * (size.height / small.height)},${matrix[3] * (size.height / small.height)},${matrix[4]},${matrix[5]})` : "";
   const spacing = isFull ? (pixels.current?.spacing ?? null) : null;
   const boxes = (isFull || small ? marks : []).flatMap((mark) => mark.boxes.filter((box) => box.sop_instance_uid === frame?.sop).map((box) => ({ mark, points: onScreen(box, matrix) })));
-  const labels = apart(boxes.map(({ mark, points }) => labelOf(mark, points)));
+  const labels = apart(boxes.map(({ mark, points }) => labelOf(mark, points)), undefined, screen.width);
 
   return (
     <div class={`stage tool-${tool}`} ref={outer} role="group" aria-label={props.label} tabIndex={0} data-full={isFull ? "yes" : "no"} {...gestures}>
