@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from hoichan.adapters.changes_sql import ChangesSql
@@ -38,6 +38,7 @@ class Decision(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     take: bool  # True: the study is that of the patient who was told; False: it stays as it is
+    whose: Annotated[str, Field(max_length=64)] | None = None  # of the question; None: not compared
 
 
 class QuestionOut(BaseModel):
@@ -52,6 +53,7 @@ class QuestionOut(BaseModel):
     told_accession_number: str | None
     current: PatientOut
     current_accession_number: str | None
+    whose: str  # changes with the patient that the study has now: said back with the answer
 
 
 class QuestionsOut(BaseModel):
@@ -104,6 +106,7 @@ def list_questions(request: Request, desk: AtDesk) -> QuestionsOut:
                 told_accession_number=one.accession_number,
                 current=PatientOut.of(one.current),
                 current_accession_number=one.current_accession_number,
+                whose=one.whose,
             )
             for one in found
         ]
@@ -113,11 +116,16 @@ def list_questions(request: Request, desk: AtDesk) -> QuestionsOut:
 @router.post(
     "/questions/{number}",
     status_code=HTTPStatus.NO_CONTENT,
-    responses={409: {"description": "Answered already, or unknown", "content": {problems.MEDIA_TYPE: {}}}},
+    responses={
+        409: {
+            "description": "Answered already, unknown, or the patient is another now",
+            "content": {problems.MEDIA_TYPE: {}},
+        }
+    },
 )
 def decide(request: Request, desk: AtDesk, number: Number, decision: Decision) -> Response:
     """Answer a question, once."""
-    if not _decide(request, desk, number, take=decision.take):
+    if not _decide(request, desk, number, take=decision.take, whose=decision.whose):
         return problems.answer(request, HTTPStatus.CONFLICT, "question.answered")
     return Response(status_code=HTTPStatus.NO_CONTENT)
 
@@ -136,15 +144,16 @@ def decide_by_form(request: Request, desk: AtDesk, number: Number) -> Response:
     said = request.state.fields.get("take", "")
     if said not in ("yes", "no"):
         return problems.answer(request, HTTPStatus.UNPROCESSABLE_ENTITY, "request.malformed")
-    if not _decide(request, desk, number, take=said == "yes"):
+    whose = request.state.fields.get("whose") or None
+    if not _decide(request, desk, number, take=said == "yes", whose=whose):
         return problems.answer(request, HTTPStatus.CONFLICT, "question.answered")
     return RedirectResponse("/questions", status_code=HTTPStatus.SEE_OTHER)
 
 
-def _decide(request: Request, desk: Desk, number: int, *, take: bool) -> bool:
+def _decide(request: Request, desk: Desk, number: int, *, take: bool, whose: str | None) -> bool:
     corrections = CorrectionsSql(desk.reading.engine, desk.clock, desk.sight)
     asked = next((one for one in corrections.questions() if one.id == number), None)
-    if asked is None:
+    if asked is None or whose not in (None, asked.whose):
         return False
     desk.witness.record(
         request,
@@ -154,4 +163,4 @@ def _decide(request: Request, desk: Desk, number: int, *, take: bool) -> bool:
     )
     caller = caller_of(request)
     who = caller.user_name if caller else "unknown"
-    return corrections.answer(number, take=take, who=who) is not None
+    return corrections.answer(number, take=take, who=who, whose=whose) is not None

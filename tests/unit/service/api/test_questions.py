@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from http import HTTPStatus
 
 import pytest
@@ -10,6 +12,7 @@ from fastapi.testclient import TestClient
 
 from hoichan.adapters.corrections_sql import CorrectionsSql
 from hoichan.adapters.schema import audit
+from hoichan.privacy import Phi
 from hoichan.testing.datasets import described, film
 from hoichan.testing.reading import a_record
 from service.api.caller import VISIT, token_of
@@ -80,6 +83,24 @@ def test_the_api_takes_the_answer_once(decider):
     assert (again.status_code, again.json()["code"]) == (HTTPStatus.CONFLICT, "question.answered")
     page = decider.client.get(f"/studies/{decider.uid}/record").text
     assert "Nguyễn Văn An" in page and "do một người quyết định" in page  # whose it was before
+
+
+def test_nobody_decides_about_a_patient_who_was_not_on_the_screen(decider):
+    (question,) = decider.client.get("/api/v1/questions").json()["items"]
+    pressed = re.search(r'name="whose" value="(\w{64})"', decider.client.get("/questions").text)[1]
+    assert pressed == question["whose"]
+    now = decider.record.studies.current(decider.uid).patient
+    told = replace(now, patient_id=Phi("BN0555"))  # the hospital corrects it meanwhile
+    uid = decider.record.studies.current(decider.uid).instances[0].sop_instance_uid
+    decider.corrections.resent(decider.uid, told, None, instance=uid, whole=True)
+    asked = {"take": True, "whose": pressed}
+    late = decider.client.post(f"/api/v1/questions/{question['id']}", json=asked, headers=decider.headers)
+    assert (late.status_code, late.json()["code"]) == (HTTPStatus.CONFLICT, "question.answered")
+    assert decider.press(question["id"], take="yes", whose=pressed).status_code == HTTPStatus.CONFLICT
+    assert decider.corrections.answer(question["id"], take=True, who="x", whose=pressed) is None
+    assert decider.number_of_patient() == "BN0555"
+    (still,) = decider.corrections.questions()
+    assert decider.press(still.id, take="no", whose=still.whose).status_code == HTTPStatus.SEE_OTHER
 
 
 def test_a_button_takes_the_answer(decider):
