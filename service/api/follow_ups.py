@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from hoichan.adapters.follow_ups_sql import FollowUp, FollowUpsSql
+from hoichan.adapters.patients_sql import people_of
+from hoichan.adapters.people_sql import User
 from hoichan.errors import UserUnknown
 from hoichan.guard.audit import Audited
 from hoichan.guard.roles import Action, may
@@ -62,14 +64,16 @@ class FollowUpOut(BaseModel):
     """A next step and where it stands."""
 
     number: int
-    study_instance_uid: str
+    study_instance_uid: StudyInstanceUID
     finding: str
     finding_names: Mapping[str, str]
     kind: FollowUpKind
     words: str
     owner: str
+    owner_may: bool  # false: the account was closed, or sees no studies any more
     due_on: date
     is_overdue: bool
+    finding_stands: bool  # false: amended away or withdrawn since; whoever owns it decides what that means
     asked_by: str
     asked_at: datetime
     state: FollowUpState
@@ -148,7 +152,18 @@ def show_follow_ups(request: Request, desk: AtDesk) -> HTMLResponse:
     """What is open as a page."""
     desk.witness.record(request, Audited.QUERIED, detail="follow-ups")
     found = _out(desk, _rows(desk).open())
-    return show(request, desk, "follow_ups.html", found=found, study_uid=None, signed=(), kinds=(), ends=ENDS)
+    whose = people_of(desk.reading.engine, [one.study_instance_uid for one in found], desk.sight)
+    return show(
+        request,
+        desk,
+        "follow_ups.html",
+        found=found,
+        whose=whose,
+        study_uid=None,
+        signed=(),
+        kinds=(),
+        ends=ENDS,
+    )
 
 
 @page_router.get("/studies/{study_uid}/follow-ups")
@@ -163,6 +178,7 @@ def show_of_study(request: Request, desk: AtDesk, study_uid: StudyUid) -> HTMLRe
         desk,
         "follow_ups.html",
         found=_out(desk, _rows(desk).of(uid)),
+        whose=people_of(desk.reading.engine, [uid], desk.sight),
         study_uid=study_uid,
         signed=[(key, names_of(key)) for key in (signed[1] if signed else ())],
         kinds=tuple(FollowUpKind),
@@ -249,10 +265,14 @@ def _may_own(desk: Desk, uid: StudyInstanceUID, user_name: str) -> bool:
         user = desk.people.user(user_name)
     except UserUnknown:
         return False
-    if user.disabled_at is not None or not may(user.role, Action.STUDY_READ):
+    if not _is_able(user):
         return False
     sight = desk.access.sight(user_name)
     return bool(desk.access.sees(replace(sight, opened=frozenset()), uid))
+
+
+def _is_able(user: User) -> bool:
+    return user.disabled_at is None and may(user.role, Action.STUDY_READ)
 
 
 def _may_ask(request: Request) -> bool:
@@ -266,14 +286,13 @@ def _owners(desk: Desk, uid: StudyInstanceUID) -> list[OwnerOut]:
     return [
         OwnerOut(user_name=one.user_name, display_name=one.display_name)
         for one in desk.people.users()
-        if one.disabled_at is None
-        and may(one.role, Action.STUDY_READ)
-        and (one.user_name not in bound or _may_own(desk, uid, one.user_name))
+        if _is_able(one) and (one.user_name not in bound or _may_own(desk, uid, one.user_name))
     ]
 
 
 def _out(desk: Desk, found: Sequence[FollowUp]) -> list[FollowUpOut]:
-    today = _today(desk)
+    today, stand = _today(desk), _rows(desk).standing(found)
+    able = {one.user_name for one in desk.people.users() if _is_able(one)} if found else set()
     return [
         FollowUpOut(
             number=one.number,
@@ -283,8 +302,10 @@ def _out(desk: Desk, found: Sequence[FollowUp]) -> list[FollowUpOut]:
             kind=one.kind,
             words=one.words.reveal(),
             owner=one.owner,
+            owner_may=one.owner in able,
             due_on=one.due_on,
             is_overdue=one.state is FollowUpState.OPEN and one.due_on < today,
+            finding_stands=one.number in stand,
             asked_by=one.asked_by,
             asked_at=one.asked_at,
             state=one.state,

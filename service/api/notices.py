@@ -16,9 +16,11 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from hoichan import codes
 from hoichan.adapters.notices_sql import NoticesSql
+from hoichan.adapters.patients_sql import people_of
 from hoichan.guard.audit import Audited
 from hoichan.guard.roles import Action
 from hoichan.reporting.notices import NoticeState
+from hoichan.types import StudyInstanceUID
 from service.api import problems
 from service.api.caller import caller_of
 from service.api.desk import AtDesk, Desk
@@ -42,7 +44,7 @@ class NoticeOut(BaseModel):
     """A critical finding that nobody has acknowledged."""
 
     number: int
-    study_instance_uid: str
+    study_instance_uid: StudyInstanceUID
     confirmed: bool  # by a physician's signature; false: the machine's word alone
     withdrawn: bool  # a physician withdrew the report that was told of: it has no findings
     taken_back: bool  # a rejection note took the machine's result back: nobody stands for the findings
@@ -78,7 +80,9 @@ def acknowledge(request: Request, desk: AtDesk, number: Number) -> Response:
 @page_router.get("/notices")
 def show_notices(request: Request, desk: AtDesk) -> HTMLResponse:
     """The same as a page."""
-    return show(request, desk, "notices.html", notices=_open(request, desk))
+    found = _open(request, desk)
+    whose = people_of(desk.reading.engine, [one.study_instance_uid for one in found], desk.sight)
+    return show(request, desk, "notices.html", notices=found, whose=whose)
 
 
 @page_router.post("/notices/{number}/acknowledge")

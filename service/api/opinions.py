@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from hoichan.adapters.opinions_sql import Opinion, OpinionsSql
+from hoichan.adapters.patients_sql import people_of
 from hoichan.errors import Forbidden, UserUnknown
 from hoichan.guard.audit import Audited
 from hoichan.guard.roles import Action, may
@@ -136,7 +137,16 @@ def show_opinions(request: Request, desk: AtDesk) -> HTMLResponse:
     desk.witness.record(request, Audited.QUERIED, detail="opinions")
     rows, me = _rows(desk), _me(request).user_name
     lists = (("to_me", _out(rows.open_to(me))), ("by_me", _out(rows.open_by(me))))
-    return show(request, desk, "opinions.html", study_uid=None, lists=lists, **_choices(desk, request, None))
+    shown = [StudyInstanceUID(one.study_instance_uid) for _, found in lists for one in found]
+    return show(
+        request,
+        desk,
+        "opinions.html",
+        study_uid=None,
+        lists=lists,
+        whose=people_of(desk.reading.engine, shown, desk.sight),
+        **_choices(desk, request, None),
+    )
 
 
 @page_router.get("/studies/{study_uid}/opinions")
@@ -144,7 +154,15 @@ def show_of_study(request: Request, desk: AtDesk, study_uid: StudyUid) -> HTMLRe
     """Those of one study, and a form for a new one."""
     found = _out(_of(request, desk, study_uid))
     choices = _choices(desk, request, study_uid)
-    return show(request, desk, "opinions.html", study_uid=study_uid, lists=(("all", found),), **choices)
+    return show(
+        request,
+        desk,
+        "opinions.html",
+        study_uid=study_uid,
+        lists=(("all", found),),
+        whose=people_of(desk.reading.engine, [StudyInstanceUID(study_uid)], desk.sight),
+        **choices,
+    )
 
 
 @page_router.post("/studies/{study_uid}/opinions")

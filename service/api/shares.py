@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from hoichan.adapters.patients_sql import people_of
 from hoichan.adapters.shares_sql import Share, SharesSql
 from hoichan.guard.audit import Audited
 from hoichan.types import StudyInstanceUID
@@ -136,6 +137,7 @@ def _page(request: Request, desk: Desk, study_uid: str, *, made: MadeOut | None)
         desk,
         "shares.html",
         study_uid=study_uid,
+        whose=people_of(desk.reading.engine, [uid], desk.sight),
         found=found,
         made=made,
         signed=reviews_of(desk).stands(uid),

@@ -11,12 +11,15 @@ from fastapi.testclient import TestClient
 from hoichan.adapters.access_sql import AccessSql
 from hoichan.adapters.audit_sql import Wanted
 from hoichan.adapters.notices_sql import NoticesSql
+from hoichan.adapters.patients_sql import people_of
+from hoichan.adapters.sight import Sight
 from hoichan.guard.audit import Audited
 from hoichan.guard.roles import Role
 from hoichan.testing.reading import DESTINATIONS, PASSWORD, a_record, add_user, arrive, assemble, report
 from hoichan.types import DocumentKind, SOPInstanceUID
 from service.api.caller import SESSION, token_of
 from service.notices import Notices
+from service.web.people import masked, spoken_name
 from tests.unit.service.api.asking import an_app
 
 SCORES = {"pneumothorax": 0.91, "cardiomegaly": 0.7}
@@ -117,7 +120,6 @@ def test_a_clinician_acknowledges_and_the_record_says_so(room):
         assert one["findings"][0]["en"] == "Pneumothorax"
         page = client.get("/notices").text
         assert "CHƯA bác sĩ nào xác nhận" in page
-        assert "Nguyễn" not in page.split("<main")[1]
         assert client.post("/api/v1/notices/1/acknowledge").status_code == 204
         again = client.post("/api/v1/notices/1/acknowledge")
         assert (again.status_code, again.json()["code"]) == (409, "notice.ended")
@@ -179,6 +181,47 @@ def test_the_button_of_the_page_acknowledges(room):
         answer = client.post("/notices/1/acknowledge")
         assert (answer.status_code, answer.headers["location"]) == (303, "/notices")
     assert room.rows.waiting() == 0
+
+
+def test_each_line_says_whose_it_is_as_the_list_does(room):
+    room.sign()
+    room.leader.step()
+    number = room.study.patient.patient_id.reveal()
+    with room.client("bs.binh") as client:
+        client.post(f"/api/v1/studies/{room.uid}/follow-ups", json=ASK)
+        of_study = [f"/studies/{room.uid}/{what}" for what in ("follow-ups", "opinions", "shares")]
+        for page in ("/notices", "/follow-ups", *of_study):
+            text = client.get(page).text
+            assert spoken_name(room.study.patient.patient_name.reveal()) in text, page
+            assert masked(number) in text and number not in text, page
+    blind = Sight(senders=frozenset({"OTHER"}))
+    assert people_of(room.record.engine, [room.uid], blind) == {}
+
+
+def test_a_follow_up_says_that_its_finding_was_withdrawn(room):
+    room.sign()
+    with room.client("bs.chau") as client:
+        asked = client.post(f"/api/v1/studies/{room.uid}/follow-ups", json=ASK).json()
+        assert asked["finding_stands"] and "không còn phát hiện này" not in client.get("/follow-ups").text
+        told = {"password": PASSWORD, "reason": "Nhầm phim."}
+        assert client.post(f"/api/v1/studies/{room.uid}/withdraw", json=told).status_code == 200
+        (one,) = client.get("/api/v1/follow-ups").json()["items"]
+        assert (one["state"], one["finding_stands"]) == ("open", False)
+        for page in ("/follow-ups", f"/studies/{room.uid}/follow-ups"):
+            assert "không còn phát hiện này" in client.get(page).text
+        client.post("/api/v1/follow-ups/1/close", json={"state": "done", "words": "x"})
+        assert "không còn phát hiện này" not in client.get(f"/studies/{room.uid}/follow-ups").text
+
+
+def test_a_follow_up_says_that_its_owner_is_gone(room):
+    room.sign()
+    with room.client("bs.chau") as client:
+        asked = client.post(f"/api/v1/studies/{room.uid}/follow-ups", json=ASK).json()
+        assert asked["owner_may"] and "tài khoản đã khoá" not in client.get("/follow-ups").text
+        room.record.people.disable("bs.binh")
+        (one,) = client.get("/api/v1/follow-ups").json()["items"]
+        assert (one["owner"], one["owner_may"]) == ("bs.binh", False)
+        assert "tài khoản đã khoá" in client.get("/follow-ups").text
 
 
 def test_every_step_has_a_sentence(room):

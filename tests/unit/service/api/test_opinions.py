@@ -15,6 +15,7 @@ from hoichan.guard.roles import Role
 from hoichan.settings import Settings
 from hoichan.testing.reading import PEOPLE, a_record, add_user, arrive, assemble, report
 from service.api.caller import SESSION, token_of
+from service.web.people import spoken_name
 from tests.unit.service.api.asking import an_app
 
 FACILITIES = [
@@ -184,6 +185,7 @@ def test_the_page_asks_answers_and_ends(site):
     with site.client("bs.chau") as chau:
         page = chau.get("/opinions").text
         assert "/opinions/1/words" in page and "/opinions/1/close" not in page
+        assert spoken_name(PEOPLE[1][0]) in page  # whose it is, as long as it is asked
         assert chau.post("/opinions/1/words", data={"words": "Có"}).headers["location"] == "/opinions#o1"
         assert chau.post("/opinions/1/words", data={"words": ""}).status_code == 422
     with site.client("bs.huyen") as huyen:
