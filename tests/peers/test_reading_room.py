@@ -316,7 +316,7 @@ def test_nobody_signs_for_a_patient_whom_the_page_did_not_show(room, browser):
         assert "Bệnh nhân của ca này đã được sửa" in page.locator(".sign").inner_text()
         assert "RG1" in page.locator(".bar-who").inner_text()
         page.locator(".sign .small", has_text="Xem bản hiện hành").click()
-        comes(page, "document.querySelector('.bar-who').textContent.includes('Khac')")
+        page.locator(".bar-who", has_text="Khac").wait_for()  # the page loads itself anew
         comes(page, "document.querySelector('textarea[name=conclusion]')?.value.startsWith('Không')")
         shown(page, "corrected")
         judged(page, "Vẫn không thấy tổn thương.")
