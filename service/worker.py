@@ -14,6 +14,7 @@ import socket
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from functools import partial
@@ -76,6 +77,8 @@ LOOK_SECONDS = 1.0  # how often each worker looks who leads
 CARE_SECONDS = 5.0  # how often the leader looks after the dead and after revisions without an answer
 LONGEST_PAUSE_SECONDS = 5.0  # between rounds while rounds fail
 
+_Chore = tuple[str, Callable[[], object], float]  # its name, one round, seconds between rounds
+
 
 class Worker:
     """Everything one worker process holds."""
@@ -104,12 +107,28 @@ class Worker:
         self._metering.receivers = self._house.receivers.version
         self._metering.receivers_left_out = self._hands.left_out
         self._heartbeats = HeartbeatsSql(self._house.engine)
-        clock = self._house.clock
+        self._leads = False
+        self._slots = settings.work.concurrency
+        self._make_doers()
+        self._engine = EngineDbos(  # takes up what was left at once: whatever `_analyse` needs stands above
+            settings.storage.engine_url,
+            executor_id=self._name,
+            analyse=self._analyse,
+            deliver=self._outbox.deliver,
+            concurrency=settings.work.concurrency,
+            poll_seconds=settings.work.poll_seconds,
+            at_a_time=Live(lambda: self._hands.at_a_time),
+        )
+        self._make_givers()
+        self._make_keepers()
+
+    def _make_doers(self) -> None:
+        """What the engine calls: who analyses, who delivers, who forwards."""
         self._outbox = Outbox(
             self._studies,
             Live(lambda: self._metering.sinks(self._hands.sinks)),
-            clock,
-            settings.work,
+            self._house.clock,
+            self._settings.work,
             self._house.work,
             self._in_force.awaits,
             lambda one: deliver_alone(self._hands.house.settings, one, self._metering.tally),
@@ -132,15 +151,10 @@ class Worker:
             corrections=self._corrections,
             priors=self._asking.priors.gather,
         )
-        self._engine = EngineDbos(  # takes up what was left at once: whatever `_analyse` needs stands above
-            settings.storage.engine_url,
-            executor_id=self._name,
-            analyse=self._analyse,
-            deliver=self._outbox.deliver,
-            concurrency=settings.work.concurrency,
-            poll_seconds=settings.work.poll_seconds,
-            at_a_time=Live(lambda: self._hands.at_a_time),
-        )
+
+    def _make_givers(self) -> None:
+        """What gives the engine its work: arrivals, what is due, receivers that answer again."""
+        settings, clock = self._settings, self._house.clock
         self._line = Line(self._house.work, self._studies, self._engine, clock, settings, self._models_for)
         self._arrivals = Arrivals(
             self._house.spool,
@@ -153,14 +167,16 @@ class Worker:
             aside=aside.set_aside(self._house),
             alone=partial(record_alone, settings),
         )
-        self._observing = ObserverProcess(settings, wiring.observer(self._house, self._roster))
         probes = Live(lambda: self._hands.probes)
         self._dispatcher = Dispatcher(self._studies, self._house.work, self._engine, clock, probes=probes)
         self._prober = Prober(self._house.work, probes, clock, settings.work)
-        self._audit_feed = audit_feed.AuditFeed.of_house(self._house) if settings.audit_repositories else None
         self._valve = Valve(self._house.work, self._house.spool.notes, clock, settings.work)
-        self._slots = settings.work.concurrency
-        self._leads = False
+
+    def _make_keepers(self) -> None:
+        """What looks after the house beside the work."""
+        settings, clock = self._settings, self._house.clock
+        self._observing = ObserverProcess(settings, wiring.observer(self._house, self._roster))
+        self._audit_feed = audit_feed.AuditFeed.of_house(self._house) if settings.audit_repositories else None
         self._keeper = retention.Keeper(
             RetentionSql(self._house.engine),
             self._house.spool,
@@ -247,72 +263,30 @@ class Worker:
         self._metering.receivers_left_out = hands.left_out
 
     def _keep_house(self, stop: threading.Event) -> None:
-        """Images that may go: the leader decides, and every worker looks after its own disk."""
-        for name, step, leads in (
-            ("retention", self._keeper.step, lambda: self._leads),
-            ("sweep", self._keeper.sweep, lambda: True),
-        ):
-            background.start(name, step, leads=leads, stop=stop, pause_seconds=retention.STEP_SECONDS)
-        awaited = ImagesAwaited(self._house.engine)
-        sinks = Live(lambda: self._hands.sinks)
-        background.start(
-            "images",
-            images.ImagesCame(awaited, self._studies, sinks, self._house.clock).step,
-            leads=lambda: self._leads,
-            stop=stop,
-            pause_seconds=images.STEP_SECONDS,
-        )
-        background.start(
-            "quarantine",
-            aside.Quarantine(self._house).step,
-            leads=lambda: True,
-            stop=stop,
-            pause_seconds=aside.QUARANTINE_SECONDS,
-        )
-        background.start(
-            "audit-head",
-            audit_heads.Heads(self._house).step,
-            leads=lambda: self._leads,
-            stop=stop,
-            pause_seconds=audit_heads.STEP_SECONDS,
-        )
+        """Chores beside the work: the leader does them for all, and every worker looks after its own disk."""
+        house = self._house
+        awaited, sinks = ImagesAwaited(house.engine), Live(lambda: self._hands.sinks)
+        came = images.ImagesCame(awaited, self._studies, sinks, house.clock)
+        own: list[_Chore] = [
+            ("sweep", self._keeper.sweep, retention.STEP_SECONDS),
+            ("quarantine", aside.Quarantine(house).step, aside.QUARANTINE_SECONDS),
+        ]
+        led: list[_Chore] = [
+            ("retention", self._keeper.step, retention.STEP_SECONDS),
+            ("images", came.step, images.STEP_SECONDS),
+            ("audit-head", audit_heads.Heads(house).step, audit_heads.STEP_SECONDS),
+            ("observer", self._observing.step, observer.STEP_SECONDS),
+            ("drift", wiring.drifting(house, self._roster).step, drifting.STEP_SECONDS),
+            ("notices", wiring.notices(house).step, notices.STEP_SECONDS),
+        ]
         if self._audit_feed is not None:
-            background.start(
-                "audit-feed",
-                self._audit_feed.step,
-                leads=lambda: self._leads,
-                stop=stop,
-                pause_seconds=audit_feed.STEP_SECONDS,
-            )
-        background.start(
-            "observer",
-            self._observing.step,
-            leads=lambda: self._leads,
-            stop=stop,
-            pause_seconds=observer.STEP_SECONDS,
-        )
-        background.start(
-            "drift",
-            wiring.drifting(self._house, self._roster).step,
-            leads=lambda: self._leads,
-            stop=stop,
-            pause_seconds=drifting.STEP_SECONDS,
-        )
-        background.start(
-            "notices",
-            wiring.notices(self._house).step,
-            leads=lambda: self._leads,
-            stop=stop,
-            pause_seconds=notices.STEP_SECONDS,
-        )
+            led.append(("audit-feed", self._audit_feed.step, audit_feed.STEP_SECONDS))
         if any({"due", "asked", "answered"} & set(one.tells) for one in self._settings.notices):
-            background.start(
-                "reminders",
-                wiring.reminders(self._house).step,
-                leads=lambda: self._leads,
-                stop=stop,
-                pause_seconds=reminders.STEP_SECONDS,
-            )
+            led.append(("reminders", wiring.reminders(house).step, reminders.STEP_SECONDS))
+        for name, step, pause in own:
+            background.start(name, step, leads=lambda: True, stop=stop, pause_seconds=pause)
+        for name, step, pause in led:
+            background.start(name, step, leads=lambda: self._leads, stop=stop, pause_seconds=pause)
 
     def _is_first(self) -> bool:
         """Whether this worker leads; on SQLite there is no other."""
