@@ -15,7 +15,7 @@ from datetime import datetime
 from hoichan import codes
 from hoichan.errors import NotSignable, ReportChanged, ReviewRefused, StepRefused
 from hoichan.reporting.review_words import REJECTION_REASONS, SITES
-from hoichan.reporting.sealing import SECTIONS, UNSEALED, normal, sealed
+from hoichan.reporting.sealing import SECTIONS, UNSEALED, normal, sealed, typed
 from hoichan.reporting.volume_verdicts import check_volumes, check_volumes_complete, rebased_volumes
 from hoichan.types import (
     Box,
@@ -228,7 +228,7 @@ def sign(
     check(report, draft.judgements, study)
     check_volumes(report, draft.volumes)
     check_complete(report, draft)
-    reason = normal(reason)
+    reason = typed(reason)
     if kind is not ReviewKind.FINAL and not reason:
         raise ReviewRefused("reason_needed", "An amendment or addendum says why.")
     if len(reason) > LONGEST_TEXT:
@@ -271,7 +271,7 @@ def withdraw(
     if not signer.licence_number.strip() or not signer.full_name.strip():
         raise NotSignable("no_licence")
     next_status(status_after(before), ReviewKind.WITHDRAWAL)
-    reason = normal(reason)
+    reason = typed(reason)
     if not reason:
         raise ReviewRefused("reason_needed", "A withdrawal says why.")
     if len(reason) > LONGEST_TEXT:

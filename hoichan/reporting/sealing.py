@@ -30,6 +30,7 @@ from hoichan.types import (
 FORMAT = 1  # of the canonical bytes; a new one never changes what an old review's bytes are
 SECTIONS = ("description", "conclusion", "recommendation", "comparison")
 UNSEALED = Sha256("")
+_JOINERS = "\u200c\u200d"  # zero-width: several scripts cannot be written without them
 
 Json = dict[str, Any]
 
@@ -38,6 +39,14 @@ def normal(text: str) -> str:
     """NFC without control characters but the line feed: what a database, a PACS and a hash agree on."""
     text = unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
     return "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs")).strip()
+
+
+def typed(text: str) -> str:
+    """What a person typed or pasted, as it is kept: `normal`, without signs that turn or hide letters unseen.
+
+    Where words come in only: what was signed before stays as it was signed.
+    """
+    return normal("".join(c for c in text if unicodedata.category(c) != "Cf" or c in _JOINERS))
 
 
 def judgements_json(judgements: Sequence[Judgement]) -> list[Json]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from hoichan.settings.base import AeTitle, Port, Section, is_loopback
 from hoichan.settings.tls import ClientTls, ServerTls
@@ -24,7 +24,7 @@ def _private(value: str) -> str:
 PrivateUid = Annotated[  # PS3.5 9.1
     str, Field(max_length=64, pattern=r"^(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+$"), AfterValidator(_private)
 ]
-Fingerprint = Annotated[str, BeforeValidator(_fingerprint), Field(pattern=r"^[0-9a-f]{64}$")]
+Fingerprint = Annotated[str, AfterValidator(_fingerprint), Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Sender(Section):

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from hoichan.adapters.follow_ups_sql import FollowUp, FollowUpsSql
@@ -19,6 +19,7 @@ from hoichan.errors import UserUnknown
 from hoichan.guard.audit import Audited
 from hoichan.guard.roles import Action, may
 from hoichan.reporting.notices import FollowUpKind, FollowUpState
+from hoichan.reporting.sealing import typed
 from hoichan.types import StudyInstanceUID
 from service.api import problems
 from service.api.caller import caller_of
@@ -28,6 +29,7 @@ from service.api.show import show
 from service.api.studies import StudyUid
 
 LONGEST_WORDS = 500
+Words = Annotated[str, AfterValidator(typed), Field(max_length=LONGEST_WORDS)]
 ENDS = tuple(state for state in FollowUpState if state is not FollowUpState.OPEN)
 # Kinds and ends that say nothing without words.
 _NEED_WORDS = frozenset({FollowUpKind.OTHER.value, FollowUpState.NOT_NEEDED.value})
@@ -46,7 +48,7 @@ class Ask(BaseModel):
 
     finding: str = Field(max_length=64)  # key of a finding of the signed report
     kind: FollowUpKind
-    words: str = Field("", max_length=LONGEST_WORDS)
+    words: Words = ""
     owner: str = Field(max_length=32)  # user name
     due_on: date
 
@@ -57,7 +59,7 @@ class Close(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     state: FollowUpState
-    words: str = Field("", max_length=LONGEST_WORDS)
+    words: Words = ""
 
 
 class FollowUpOut(BaseModel):
@@ -222,7 +224,7 @@ def overdue(request: Request, desk: Desk) -> int:
 
 
 def _ask(request: Request, desk: Desk, uid: StudyInstanceUID, wanted: Ask) -> int | Response:
-    if wanted.kind.value in _NEED_WORDS and not wanted.words.strip():
+    if wanted.kind.value in _NEED_WORDS and not wanted.words:
         return problems.answer(request, HTTPStatus.UNPROCESSABLE_ENTITY, "follow_up.words_needed")
     desk.reading.trail(uid)
     if not _may_own(desk, uid, wanted.owner):
@@ -235,7 +237,7 @@ def _ask(request: Request, desk: Desk, uid: StudyInstanceUID, wanted: Ask) -> in
         uid,
         finding_key=wanted.finding,
         kind=wanted.kind,
-        words=wanted.words.strip(),
+        words=wanted.words,
         owner=wanted.owner,
         due_on=wanted.due_on,
         who=_who(request),
@@ -246,7 +248,7 @@ def _ask(request: Request, desk: Desk, uid: StudyInstanceUID, wanted: Ask) -> in
 def _close(request: Request, desk: Desk, number: int, said: Close) -> Response | None:
     if said.state is FollowUpState.OPEN:
         return problems.answer(request, HTTPStatus.UNPROCESSABLE_ENTITY, "request.malformed")
-    if said.state.value in _NEED_WORDS and not said.words.strip():
+    if said.state.value in _NEED_WORDS and not said.words:
         return problems.answer(request, HTTPStatus.UNPROCESSABLE_ENTITY, "follow_up.words_needed")
     rows = _rows(desk)
     one = rows.get(number)
@@ -254,7 +256,7 @@ def _close(request: Request, desk: Desk, number: int, said: Close) -> Response |
         return problems.answer(request, HTTPStatus.CONFLICT, "follow_up.closed")
     detail = f"closed {number} {said.state}"
     desk.witness.record(request, Audited.FOLLOW_UP_CHANGED, one.study_instance_uid, detail=detail)
-    if not rows.close(number, said.state, words=said.words.strip(), who=_who(request)):
+    if not rows.close(number, said.state, words=said.words, who=_who(request)):
         return problems.answer(request, HTTPStatus.CONFLICT, "follow_up.closed")
     return None
 

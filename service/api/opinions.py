@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from hoichan.adapters.opinions_sql import Opinion, OpinionsSql
@@ -16,7 +16,7 @@ from hoichan.adapters.patients_sql import people_of
 from hoichan.errors import Forbidden, UserUnknown
 from hoichan.guard.audit import Audited
 from hoichan.guard.roles import Action, may
-from hoichan.reporting.sealing import normal
+from hoichan.reporting.sealing import typed
 from hoichan.types import StudyInstanceUID
 from service.api import problems
 from service.api.caller import Caller, caller_of
@@ -26,7 +26,7 @@ from service.api.show import show
 from service.api.studies import StudyUid
 
 LONGEST_WORDS = 2000
-Words = Annotated[str, BeforeValidator(normal), Field(min_length=1, max_length=LONGEST_WORDS)]
+Words = Annotated[str, AfterValidator(typed), Field(min_length=1, max_length=LONGEST_WORDS)]
 _NOT_NOW: dict[int | str, dict[str, Any]] = {
     409: {"description": "Not possible as things stand", "content": {problems.MEDIA_TYPE: {}}}
 }

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from hoichan.privacy import Phi
 from hoichan.reporting.reviews import LARGEST_MM, LONGEST_NOTE, LONGEST_TEXT, MOST_BOXES, MOST_JUDGEMENTS
-from hoichan.reporting.sealing import normal, sections_json
+from hoichan.reporting.sealing import sections_json, typed
 from hoichan.reporting.volume_verdicts import LARGEST_ML
 from hoichan.types import (
     Box,
@@ -72,11 +72,11 @@ class JudgementModel(Told):
             finding_id=self.finding_id,
             key=self.key,
             verdict=self.verdict,
-            reason=normal(self.reason),
+            reason=typed(self.reason),
             laterality=self.laterality,
             site=self.site or "",
             size_mm=self.size_mm,
-            text=Phi(normal(self.text)),
+            text=Phi(typed(self.text)),
             boxes=tuple(
                 Box(
                     sop_instance_uid=SOPInstanceUID(box.sop_instance_uid),
@@ -104,7 +104,7 @@ class VolumeJudgementModel(Told):
             measurement_id=self.measurement_id,
             verdict=self.verdict,
             value_ml=self.value_ml,
-            reason=normal(self.reason),
+            reason=typed(self.reason),
         )
 
 
@@ -127,10 +127,10 @@ class SectionsModel(Told):
     def said(self) -> Sections:
         """As our own word."""
         return Sections(
-            description=Phi(normal(self.description)),
-            conclusion=Phi(normal(self.conclusion)),
-            recommendation=Phi(normal(self.recommendation)),
-            comparison=Phi(normal(self.comparison)),
+            description=Phi(typed(self.description)),
+            conclusion=Phi(typed(self.conclusion)),
+            recommendation=Phi(typed(self.recommendation)),
+            comparison=Phi(typed(self.comparison)),
         )
 
     @classmethod

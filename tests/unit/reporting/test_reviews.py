@@ -31,6 +31,7 @@ from hoichan.reporting.sealing import (
     normal,
     sections_json,
     sections_of,
+    typed,
 )
 from hoichan.reporting.signed import is_added, judgement_of, signed_report, spoken
 from hoichan.testing import a_report, a_study
@@ -242,6 +243,17 @@ def test_normal_text_is_stable(text) -> None:
     assert normal(normal(text)) == normal(text)
     assert "\r" not in normal(text)
     assert "\x00" not in normal(text)
+
+
+@given(texts)
+def test_what_is_typed_has_no_sign_that_turns_letters_unseen(text) -> None:
+    assert typed(typed(text)) == typed(text)
+    assert not set("\u202a\u202e\u2066\u2069\u200b\ufeff\xad") & set(typed(text))
+
+
+def test_what_is_pasted_reads_as_it_is_kept() -> None:
+    assert typed("Không \u202eahc\u202c tràn\u200b dịch\r\n\ufeff") == "Không ahc tràn dịch"
+    assert typed("\u0645\u06cc\u200c\u062e") == "\u0645\u06cc\u200c\u062e"  # a joiner that a script needs
 
 
 def test_the_hash_covers_every_field() -> None:

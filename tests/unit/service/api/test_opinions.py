@@ -169,6 +169,9 @@ def test_who_is_asked_sees_only_the_own_question(site):
         {"facility": "79009"},
         {"user": "bs.chau", "words": " \n "},
         {"user": "bs.chau", "words": "a" * 2001},
+        {"user": "bs.chau", "words": 5},
+        {"user": "bs.chau", "words": None},
+        {"user": "bs.chau", "words": "\u202e\ufeff"},
     ],
 )
 def test_a_question_that_cannot_be_asked(site, asked):
