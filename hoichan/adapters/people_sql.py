@@ -124,14 +124,18 @@ class PeopleSql:
 
     def user(self, user_name: str) -> User:
         """One account. Raises UserUnknown."""
-        with self._reading() as connection:
-            row = connection.execute(sa.select(users).where(users.c.user_name == user_name)).first()
+        row = None
+        if is_user_name(user_name):  # what is none may have signs that no column can hold
+            with self._reading() as connection:
+                row = connection.execute(sa.select(users).where(users.c.user_name == user_name)).first()
         if row is None:
             raise UserUnknown("No account has this name: `hoichan user list` shows them.")
         return _user(row)
 
     def role(self, user_name: str) -> Role | None:
         """The role of an account, closed or not; None where there is none."""
+        if not is_user_name(user_name):
+            return None
         with self._reading() as connection:
             role: str | None = connection.execute(
                 sa.select(users.c.role).where(users.c.user_name == user_name)

@@ -385,7 +385,7 @@ def _caller(request: Request, desk: Desk) -> Caller | None:
 
 
 async def _fields(request: Request) -> dict[str, str]:
-    """The fields of a form; {} for a body of another kind. Raises HTTPException 413."""
+    """The fields of a form; {} for a body of another kind. Raises HTTPException 413 or 422."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     largest = LARGEST_JSON if kind == "application/json" else LARGEST_FORM
     body = b""
@@ -395,6 +395,8 @@ async def _fields(request: Request) -> dict[str, str]:
             raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
     if kind != _FORM:
         return {}
+    if b"%00" in body:  # no text of a database holds it
+        raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY)
     try:
         return dict(parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=200))
     except ValueError:  # not a form after all

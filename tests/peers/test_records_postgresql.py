@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from hoichan.adapters import database, search_sql
 from hoichan.adapters.database import migrate, open_database
 from hoichan.adapters.vitals_sql import VitalsSql
+from hoichan.errors import UserUnknown
 from hoichan.intake.names import words_of
 from hoichan.settings import FolderDestination, Settings
 from hoichan.testing.daily import looks, one_study, rounds
@@ -174,3 +175,10 @@ def test_a_connection_that_the_server_has_ended_is_replaced(server, monkeypatch,
     finally:
         ours.dispose()
         other.dispose()
+
+
+@pytest.mark.parametrize("name", ["bs.an\0", "\0", "bs.an"])
+def test_a_name_that_no_column_can_hold_is_that_of_nobody(record, name):
+    with pytest.raises(UserUnknown):
+        record.people.user(name)
+    assert record.people.role(name) is None

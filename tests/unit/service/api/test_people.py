@@ -229,6 +229,11 @@ def test_the_token_of_a_visit_is_none_after_signing_in(site):
     assert answer.status_code == 403
 
 
+def test_a_form_with_a_sign_that_no_database_holds_is_refused(site):
+    answer = site.browser().post("/login", data={"user_name": "bs.an\0", "password": "x"}, headers=SAME)
+    assert (answer.status_code, answer.json()["code"]) == (422, "request.malformed")
+
+
 def test_a_form_of_a_megabyte_is_refused(site):
     answer = site.browser().post("/login", data={"user_name": "x" * 1_000_000}, headers=SAME)
     assert (answer.status_code, answer.json()["code"]) == (413, "request.too_large")
