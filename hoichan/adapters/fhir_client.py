@@ -12,6 +12,7 @@ from hoichan.adapters.smart_auth import auth_of
 from hoichan.adapters.tls import client_context
 from hoichan.encoding.fhir_parts import Json
 from hoichan.errors import Unreachable
+from hoichan.intake.json_bodies import loaded
 from hoichan.settings import FhirDestination
 
 # "Later": the same body may succeed then. 409 is what a server says when two transactions met (R4 3.1.0.7.1).
@@ -112,7 +113,7 @@ class FhirClient:
 
 def _json(response: httpx2.Response) -> Json:
     try:
-        content = json.loads(response.content)
+        content = loaded(response.content)
     except (ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}

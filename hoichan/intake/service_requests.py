@@ -8,7 +8,6 @@ or as a contained Patient; a reference into the EMR says nothing here, and no na
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, tzinfo
@@ -17,6 +16,7 @@ from typing import Any
 from hoichan import codes
 from hoichan.errors import HoichanError, MessageUnreadable, MessageUnsupported
 from hoichan.intake.insurance import HEALTH_CARD, as_insurance
+from hoichan.intake.json_bodies import loaded
 from hoichan.intake.messages import Told
 from hoichan.intake.orders import Order, OrderControl, OrderPriority, modality_of, region
 from hoichan.privacy import Phi
@@ -108,7 +108,7 @@ def read_request(resource: Mapping[str, Any], *, zone: tzinfo) -> Order:
 
 def _read(content: bytes) -> Json:
     try:
-        resource = json.loads(content.decode("utf-8"))
+        resource = loaded(content)
     except (ValueError, RecursionError) as error:
         raise MessageUnreadable("The body is no JSON in UTF-8.") from error
     if not isinstance(resource, dict):

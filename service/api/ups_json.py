@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
 from hoichan.adapters.ups_sql import Event
 from hoichan.adapters.workitem_rows import FINAL, ProcedureStepState, Workitem
+from hoichan.intake.json_bodies import loaded
 from hoichan.types import Urgency
 
 Json = dict[str, Any]
@@ -171,7 +171,7 @@ def body(content: bytes) -> Json:
     if not content.strip():
         return {}
     try:
-        found = json.loads(content)
+        found = loaded(content)
     except (ValueError, RecursionError) as error:
         raise BodyUnreadable("no JSON") from error
     if isinstance(found, list) and len(found) == 1:  # PS3.18 wants an array of one, senders send either

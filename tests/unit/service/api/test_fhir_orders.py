@@ -70,6 +70,7 @@ def test_a_change_and_a_cancellation_are_of_the_same_order(emr):
     ("content", "code"),
     [
         (b"{", "invalid"),
+        ({**REQUEST, "reasonCode": [{"text": "Ho\ud83d"}]}, "invalid"),
         ({**REQUEST, "identifier": []}, "invalid"),
         ({**REQUEST, "intent": "plan"}, "not-supported"),
     ],
