@@ -16,7 +16,7 @@ from pydicom.errors import BytesLengthException
 
 from hoichan.adapters.set_aside_sql import WHOLE, SetAsideSql
 from hoichan.adapters.spool_taken import BLAMED_AFTER
-from hoichan.errors import KilledItsRecorders
+from hoichan.errors import KilledItsRecorders, ValueNotKept
 from hoichan.intake.assembly import completeness
 from hoichan.intake.evidence import evidence_of
 from hoichan.intake.priors import is_prior, prior_note
@@ -33,8 +33,12 @@ LONGEST_WAIT = timedelta(seconds=1)  # until somebody looks whether its associat
 # What changes without a mark (a late order) is seen after so long: a look asks the record some twenty times.
 LONGEST_REST = timedelta(seconds=5)
 POISON_WAIT = timedelta(minutes=1)  # before a study that made us stumble is looked at again
-# What an object that no library reads may raise; neither the disk nor the database raises these.
-_OF_ONE_STUDY = (ArithmeticError, AttributeError, BytesLengthException, LookupError, TypeError, ValueError)
+# What an object that no library reads, or whose words no column holds, may raise; a disk or a database that
+# is away raises none of these.
+_OF_ONE_STUDY = (
+    *(ArithmeticError, AttributeError, BytesLengthException, LookupError, TypeError, ValueError),
+    ValueNotKept,
+)
 ADOPT_PAUSE = timedelta(seconds=60)
 MOST_DEADLY = 8  # objects of one study that kill who reads them; then nobody looks at the rest either
 

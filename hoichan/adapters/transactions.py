@@ -7,14 +7,16 @@ from contextlib import contextmanager
 
 import sqlalchemy as sa
 
-from hoichan.errors import RecordsUnavailable
+from hoichan.errors import RecordsUnavailable, ValueNotKept
 
 
 @contextmanager
 def transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """Committed at the end, undone by an error. Raises RecordsUnavailable (try again)."""
+    """Committed at the end, undone by an error. Raises RecordsUnavailable (try again) or ValueNotKept."""
     try:
         with engine.begin() as connection:
             yield connection
     except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
         raise RecordsUnavailable(f"The database did not answer ({type(error).__name__}).") from error
+    except sa.exc.DataError:
+        raise ValueNotKept("The database cannot hold one of the values.") from None  # its text holds them

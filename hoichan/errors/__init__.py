@@ -31,8 +31,9 @@
   x RecordsError
     + StudyUnknown               no study with this UID
     + RecordsUnavailable         the database cannot be reached; tried again
-    + PatientCorrected           the study has another patient than when the work on it began; begun anew
       + ObjectUnknown            the object store has no bytes of this digest: a person must look
+    + ValueNotKept               the database cannot hold one of the values, however often it is tried
+    + PatientCorrected           the study has another patient than when the work on it began; begun anew
   x ReviewError                  a review that cannot be kept or signed as it is
     + ReviewRefused              a judgement or a text breaks a rule; `reason` says which
     + DraftChanged               somebody saved the draft meanwhile; nothing was overwritten
@@ -133,6 +134,7 @@ from hoichan.errors.work import (
     StepRefused,
     StudyUnknown,
     Unreachable,
+    ValueNotKept,
 )
 
 __all__ = [
@@ -196,6 +198,7 @@ __all__ = [
     "Unreachable",
     "UserExists",
     "UserUnknown",
+    "ValueNotKept",
     "WrongSopClass",
     "WrongStudy",
 ]

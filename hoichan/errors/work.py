@@ -102,6 +102,12 @@ class RecordsUnavailable(RecordsError):
     retryable = True
 
 
+class ValueNotKept(RecordsError):
+    """The database cannot hold one of the values, however often it is tried."""
+
+    code = "records.value_not_kept"
+
+
 class ObjectUnknown(RecordsUnavailable):
     """The object store has no bytes of this digest."""
 

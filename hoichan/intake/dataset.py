@@ -285,16 +285,17 @@ class Header:
         return value.upper() if value else None
 
     def texts(self, keyword: str) -> tuple[str, ...]:
-        """Every value as text, NFC, without padding."""
+        """Every value as text, NFC, without padding, and without NUL, which PostgreSQL cannot hold."""
         element = self._element(keyword)
         if element is None or element.value is None:
             return ()
         if isinstance(element, RawDataElement):
             text = charsets.decode(element.value, self._declared, self._legacy)
-            return tuple(part.strip() for part in text.split("\\")) if text else ()
+            return tuple(part.replace("\0", "").strip() for part in text.split("\\")) if text else ()
         value = element.value
         values = value if isinstance(value, MultiValue | list | tuple) else (value,)
-        return tuple(charsets.repair(str(part)) for part in values if part is not None and str(part))
+        found = (str(part).replace("\0", "") for part in values if part is not None)
+        return tuple(charsets.repair(part) for part in found if part)
 
     def name(self, keyword: str) -> str:
         """The alphabetic group of a person name, family^given^middle; "" when absent (PS3.5 6.2.1)."""

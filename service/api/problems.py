@@ -5,6 +5,7 @@
 | RecordsUnavailable    | 503    | yes   |      | malformed value        | 422    |
 | SignInRequired        | 401    | no    |      | method, host           | 405, 421 |
 | TokenRefused          | 401    | no    |      | a body that is too big | 413    |
+| ValueNotKept          | 422    | no    |
 | TooManyTries          | 429    | yes   |
 | any other AccessError | 403    | no    |
 | NotHeld               | 404    | no    |
@@ -45,6 +46,7 @@ from hoichan.errors import (
     StudyUnknown,
     TokenRefused,
     TooManyTries,
+    ValueNotKept,
 )
 from service.api.caller import frame, login_address
 from service.api.desk import desk_of
@@ -53,6 +55,7 @@ MEDIA_TYPE = "application/problem+json"
 STATUS: tuple[tuple[type[HoichanError], HTTPStatus], ...] = (
     (StudyUnknown, HTTPStatus.NOT_FOUND),
     (RecordsUnavailable, HTTPStatus.SERVICE_UNAVAILABLE),
+    (ValueNotKept, HTTPStatus.UNPROCESSABLE_ENTITY),
     (SignInRequired, HTTPStatus.UNAUTHORIZED),
     (TokenRefused, HTTPStatus.UNAUTHORIZED),
     (TooManyTries, HTTPStatus.TOO_MANY_REQUESTS),

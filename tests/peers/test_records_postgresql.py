@@ -10,19 +10,26 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from pydicom.config import disable_value_validation
 
 from hoichan.adapters import database, search_sql
 from hoichan.adapters.database import migrate, open_database
+from hoichan.adapters.transactions import transaction
 from hoichan.adapters.vitals_sql import VitalsSql
-from hoichan.errors import UserUnknown
+from hoichan.errors import UserUnknown, ValueNotKept
 from hoichan.intake.names import words_of
-from hoichan.settings import FolderDestination, Settings
+from hoichan.settings import FolderDestination, Settings, load
 from hoichan.testing.daily import looks, one_study, rounds
+from hoichan.testing.database import prepared
+from hoichan.testing.datasets import film
 from hoichan.testing.ports import FakeEncoder, FakeRunner
 from hoichan.testing.reading import a_record, fill
 from hoichan.testing.reports import a_film, a_manifest, a_study
+from hoichan.testing.spool import bring
 from hoichan.types import StudyState
 from service.pipeline import analyse
+from service.recording import Recorder
+from service.wiring import open_house
 from tests.contracts.test_vitals import VitalsContract
 from tests.peers import postgresql
 from tests.unit.adapters.plans import LONG, Asked
@@ -182,3 +189,34 @@ def test_a_name_that_no_column_can_hold_is_that_of_nobody(record, name):
     with pytest.raises(UserUnknown):
         record.people.user(name)
     assert record.people.role(name) is None
+
+
+TEXTS = ("PatientName", "PatientID", "IssuerOfPatientID", "AccessionNumber", "Modality", "Manufacturer")
+TEXTS += ("StudyDescription", "SeriesDescription", "BodyPartExamined", "ViewPosition", "StudyID")
+
+
+@pytest.fixture(scope="module")
+def house(server, tmp_path_factory):
+    address = {"HOICHAN_STORAGE__DATABASE": server.database("texts")}
+    folder = tmp_path_factory.mktemp("texts")
+    house = open_house(prepared(load(data_dir=folder / "data", environment=address)))
+    yield house
+    house.engine.dispose()
+
+
+@pytest.mark.parametrize("keyword", TEXTS)
+@pytest.mark.parametrize("text", ["A\0B", "A\0", "\0"], ids=["within", "at the end", "alone"])
+def test_no_text_of_an_image_keeps_it_from_the_record(house, keyword, text):
+    data_set = film(study=f"{keyword} {text[:9]!r}")
+    with disable_value_validation():
+        data_set.pop(keyword, None)
+        setattr(data_set, keyword, text)
+        bring(house.spool, data_set)
+    Recorder(house.spool, house.studies, house.settings).record(data_set.StudyInstanceUID)
+    assert len(house.studies.current(data_set.StudyInstanceUID).instances) == 1
+
+
+def test_a_value_that_the_database_cannot_hold_is_told_as_that(record):
+    with pytest.raises(ValueNotKept) as told, transaction(record.engine) as connection:
+        connection.execute(sa.text("SELECT :text"), {"text": "Nguyễn\0"})
+    assert "Nguyễn" not in str(told.value) and told.value.__cause__ is None

@@ -5,6 +5,7 @@ from pathlib import PurePosixPath
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydicom.config import disable_value_validation
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
@@ -38,6 +39,19 @@ def respooled(data_set, syntax=EXPLICIT_LITTLE, *, data=None):
 
 
 BOTH = pytest.mark.parametrize("read", [described, respooled], ids=["built", "from bytes"])
+
+
+@BOTH
+def test_no_text_has_a_nul_that_a_database_cannot_hold(read):
+    data_set = film()
+    with disable_value_validation():
+        del data_set.Modality, data_set.ImageType
+        data_set.PatientID, data_set.AccessionNumber, data_set.Modality = "BN\x000001", "ACC\0", "\0"
+        data_set.StudyDescription, data_set.ImageType = "X-quang\0 ngực", ["ORIGINAL", "PRI\0MARY"]
+        study = read(data_set)
+    assert (study.patient.patient_id.reveal(), study.accession_number) == ("BN0001", "ACC")
+    assert (study.series[0].modality, study.study_description) == ("OT", "X-quang ngực")
+    assert study.instances[0].image_type == ("ORIGINAL", "PRIMARY")
 
 
 @pytest.mark.parametrize("syntax", [IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG, DEFLATED])

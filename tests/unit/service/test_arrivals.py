@@ -18,7 +18,7 @@ from hoichan.adapters.recorded_sql import RecordedSql
 from hoichan.adapters.records_sql import StudiesSql
 from hoichan.adapters.retractions_sql import RetractionsSql
 from hoichan.adapters.work_sql import WorkSql
-from hoichan.errors import RecordsUnavailable
+from hoichan.errors import RecordsUnavailable, ValueNotKept
 from hoichan.intake.dataset import read_spooled
 from hoichan.intake.evidence import Notice, Source, StepState, keep
 from hoichan.intake.rejections import withdrawn
@@ -477,13 +477,14 @@ def test_a_round_that_fails_at_one_study_keeps_the_marks_of_those_behind_it(door
     assert len(door.engine.studies) == 3
 
 
-def test_a_study_that_makes_us_stumble_holds_up_nobody(door):
+@pytest.mark.parametrize("error", [TypeError("no library reads it"), ValueNotKept("no column holds it")])
+def test_a_study_that_makes_us_stumble_holds_up_nobody(door, error):
     first, second = sorted(door.receive(film(study=name)) for name in ("a", "b"))
 
     class Stumbling(Watch):
         def _look(self, uid):
             if uid == first and door.clock.now() < later:
-                raise TypeError("no library reads it")
+                raise error
             super()._look(uid)
 
     later = door.clock.now() + timedelta(seconds=30)

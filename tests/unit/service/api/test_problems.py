@@ -14,6 +14,7 @@ OURS = [kind for kind in family(errors.HoichanError) if kind.__module__.startswi
 KNOWN = {
     errors.StudyUnknown: 404,
     errors.RecordsUnavailable: 503,
+    errors.ValueNotKept: 422,
     errors.ObjectUnknown: 503,
     errors.SignInRequired: 401,
     errors.TokenRefused: 401,
