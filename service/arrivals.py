@@ -16,7 +16,7 @@ from pydicom.errors import BytesLengthException
 
 from hoichan.adapters.set_aside_sql import WHOLE, SetAsideSql
 from hoichan.adapters.spool_taken import BLAMED_AFTER
-from hoichan.errors import KilledItsRecorders, ValueNotKept
+from hoichan.errors import HoichanError, KilledItsRecorders, NotRecorded, ValueNotKept
 from hoichan.intake.assembly import completeness
 from hoichan.intake.evidence import evidence_of
 from hoichan.intake.priors import is_prior, prior_note
@@ -40,6 +40,7 @@ _OF_ONE_STUDY = (
     ValueNotKept,
 )
 ADOPT_PAUSE = timedelta(seconds=60)
+MOST_STUMBLES = 5  # over one study, a minute apart; then what we stumbled over is set aside
 MOST_DEADLY = 8  # objects of one study that kill who reads them; then nobody looks at the rest either
 
 Alone = Callable[[StudyInstanceUID], str | None]  # what it died of; "": nobody knows; None: it lives
@@ -83,14 +84,19 @@ class Arrivals:
         self._clock = clock
         self._settings = settings
         self._waiting: dict[StudyInstanceUID, _Waits] = {}
+        self._stumbles: dict[StudyInstanceUID, int] = {}
+        self._reading = WHOLE  # the object that is read now
         self._looked_at = datetime.min.replace(tzinfo=UTC)  # by a clock that somebody may set
         self._adopted_at = datetime.min.replace(tzinfo=UTC)
 
     def recover(self) -> None:
         """After a start: look at what was taken and not looked at, and at what no revision holds yet.
 
-        What lies in the spool without any mark is found by `LeftBehind`.
+        What lies in the spool without any mark is found by `LeftBehind`. What we stumbled over is tried anew:
+        this may be a newer version.
         """
+        if self._aside is not None:
+            self._aside.try_anew(NotRecorded.code)
         self.take_over()
         for uid in self._studies.receiving():
             self._spool.mark_fresh(uid)
@@ -139,11 +145,8 @@ class Arrivals:
             try:
                 self._waiting.pop(uid, None)
                 self._spool.looking(uid)
-                self._look(uid)
-                self._spool.looked_at(uid)
-            except _OF_ONE_STUDY as error:  # it must not hold up all those behind it
-                log.error("study_not_looked_at", study=uid, code=f"unexpected.{type(error).__name__}")
-                self._waiting[uid] = _Waits(now + POISON_WAIT, now + POISON_WAIT)
+                if self._look_once(uid):
+                    self._spool.looked_at(uid)
             except Exception:
                 for left in todo[position:]:  # their marks are taken: somebody has to look again
                     self._spool.mark_fresh(left)
@@ -159,6 +162,34 @@ class Arrivals:
         self._waiting[uid] = replace(waits, at=min(waits.look_at, now + LONGEST_WAIT))
         return False
 
+    def _look_once(self, uid: StudyInstanceUID) -> bool:
+        """Whether the study was looked at; else soon again: it must not hold up all those behind it."""
+        self._reading = WHOLE
+        try:
+            self._look(uid)
+        except _OF_ONE_STUDY as error:
+            code = error.code if isinstance(error, HoichanError) else f"unexpected.{type(error).__name__}"
+            log.error("study_not_looked_at", study=uid, code=code)
+            stumbles = self._stumbles.get(uid, 0) + 1
+            wait = POISON_WAIT
+            if self._aside is not None and stumbles >= MOST_STUMBLES:
+                self._put_aside(uid, self._aside)
+                stumbles, wait = 0, timedelta()
+            self._stumbles[uid] = stumbles
+            self._waiting[uid] = _Waits(at=self._looked_at + wait, look_at=self._looked_at + wait)
+            return False
+        self._stumbles.pop(uid, None)
+        return True
+
+    def _put_aside(self, uid: StudyInstanceUID, aside: SetAsideSql) -> None:
+        """Set aside what we stumbled over again and again. Raises RecordsUnavailable."""
+        instance = self._reading if len(aside.of(uid)) < MOST_DEADLY else WHOLE
+        log.error("set_aside", study=uid, instance=instance, code=NotRecorded.code)
+        aside.add(uid, instance, code=NotRecorded.code)
+
+    def _is_read(self, instance: str) -> None:
+        self._reading = instance
+
     def _look(self, uid: StudyInstanceUID) -> None:
         aside = self._aside.of(uid) if self._aside is not None else frozenset()
         if WHOLE in aside:
@@ -170,7 +201,7 @@ class Arrivals:
                 return
         if self._is_prior(uid):
             return
-        self._recorder.record(uid, aside)
+        self._recorder.record(uid, aside, self._is_read)
         study = self._studies.current(uid)
         if study is None:
             return

@@ -1,4 +1,4 @@
-"""What was set aside: of studies that kill who looks at them, and in the quarantine of each machine."""
+"""What was set aside: of studies that nobody can record, and in the quarantine of each machine."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TOLD_AGAIN = timedelta(minutes=5)  # by a machine that somebody took for lost
 
 
 def set_aside(house: wiring.House) -> SetAsideSql:
-    """Objects whose recording killed processes."""
+    """Objects that nobody could record."""
     spool_dir = house.settings.storage.spool_dir
     return SetAsideSql(house.engine, house.clock, lambda: identity_of(spool_dir))
 

@@ -151,7 +151,7 @@ def _audit_feed(site: Premises) -> list[Finding]:
 
 
 def _set_aside(site: Premises) -> Finding:
-    """Whether objects lie aside because they killed who recorded them."""
+    """Whether objects lie aside because nobody could record them."""
     found = site.aside.standing()
     if not found:
         return Finding(name="set aside", ok=True, blocks=False)
@@ -161,8 +161,8 @@ def _set_aside(site: Premises) -> Finding:
         ok=False,
         reason="objects_set_aside",
         detail=", ".join(studies[:5]) + (f" and {len(studies) - 5} more" if len(studies) > 5 else ""),
-        to_do="Recording them killed the worker. Look at the files and at the machine's memory, then "
-        "`hoichan replay UID`.",
+        to_do="Recording them killed the worker, or failed each time. Look at the files, at the machine's "
+        "memory and at the worker's log, then `hoichan replay UID`.",
         blocks=False,
     )
 

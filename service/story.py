@@ -59,7 +59,7 @@ def story(
 
 
 def aside(words: Words, standing: Sequence[SetAside]) -> list[Part]:
-    """What of a study was set aside for killing who recorded it."""
+    """What of a study was set aside because nobody could record it."""
     return [
         Part(
             label=words("story.aside"),

@@ -1,4 +1,4 @@
-"""The studies that go no further by themselves: failed, or set aside for killing who looked at them."""
+"""The studies that go no further by themselves: failed, or set aside because nobody could record them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import sqlalchemy as sa
 
 from hoichan.adapters.schema import studies, trail
 from hoichan.adapters.schema_set_aside import set_aside
-from hoichan.adapters.set_aside_sql import WHOLE
+from hoichan.adapters.set_aside_sql import CODES, WHOLE
 from hoichan.adapters.sight import Sight
-from hoichan.errors import KilledItsRecorders
 from hoichan.types import StudyInstanceUID, StudyState
 
 
@@ -59,7 +58,7 @@ def _failed(connection: sa.Connection, sight: Sight, limit: int) -> tuple[list[H
     """Analyses that failed; studies that are set aside as a whole stand among those."""
     here = [
         studies.c.state == StudyState.FAILED,
-        studies.c.state_reason.is_distinct_from(KilledItsRecorders.code),
+        sa.or_(studies.c.state_reason.is_(None), studies.c.state_reason.not_in(CODES)),
         *sight.narrow(),
     ]
     told = (

@@ -1,8 +1,8 @@
-"""Objects whose recording killed processes: not looked at any more until a person asks for it."""
+"""Objects that nobody can record: not looked at any more until a person asks for it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,11 +12,12 @@ from hoichan.adapters import rows
 from hoichan.adapters.schema import studies, trail
 from hoichan.adapters.schema_set_aside import set_aside
 from hoichan.adapters.transactions import transaction
-from hoichan.errors import KilledItsRecorders
+from hoichan.errors import KilledItsRecorders, NotRecorded
 from hoichan.ports import Clock
 from hoichan.types import StudyInstanceUID, StudyState
 
 WHOLE = ""  # the whole study, where nobody can say which object it was
+CODES = (KilledItsRecorders.code, NotRecorded.code)  # why studies and objects are set aside
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,16 +75,36 @@ class SetAsideSql:
     def release(self, study: StudyInstanceUID) -> int:
         """A person asks for another look; how many objects. The machine that has them takes them up."""
         with transaction(self._engine) as connection:
-            done = connection.execute(
-                set_aside.update()
-                .where(set_aside.c.study_instance_uid == study, set_aside.c.released_at.is_(None))
-                .values(released_at=self._clock.now())
+            return self._let_go(connection, study, CODES, event="set_aside_released")
+
+    def try_anew(self, code: str) -> int:
+        """Have what this machine's spool has been looked at again that was set aside for `code`; how many."""
+        here = [
+            set_aside.c.spool == self._spool(),
+            set_aside.c.code == code,
+            set_aside.c.released_at.is_(None),
+        ]
+        with transaction(self._engine) as connection:
+            found = connection.execute(sa.select(set_aside.c.study_instance_uid).where(*here).distinct())
+            return sum(
+                self._let_go(connection, study, (code,), event="set_aside_tried_anew")
+                for study in sorted(found.scalars())
             )
-            if done.rowcount:
-                go_on(
-                    connection, study, event="set_aside_released", objects=done.rowcount, at=self._clock.now()
-                )
-            return done.rowcount
+
+    def _let_go(self, connection: sa.Connection, study: str, codes: Collection[str], *, event: str) -> int:
+        now = self._clock.now()
+        done = connection.execute(
+            set_aside.update()
+            .where(
+                set_aside.c.study_instance_uid == study,
+                set_aside.c.code.in_(codes),
+                set_aside.c.released_at.is_(None),
+            )
+            .values(released_at=now)
+        )
+        if done.rowcount:
+            go_on(connection, study, codes, event=event, objects=done.rowcount, at=now)
+        return done.rowcount
 
     def released(self) -> Sequence[StudyInstanceUID]:
         """The studies of this machine's spool that are to be looked at again; each is told until `forget`."""
@@ -119,14 +140,16 @@ class SetAsideSql:
             return [SetAside(**row) for row in found]
 
 
-def go_on(connection: sa.Connection, study: str, *, event: str, objects: int, at: datetime) -> None:
-    """A study that stopped because it killed its recorders is received again; its trail says why."""
+def go_on(
+    connection: sa.Connection, study: str, codes: Collection[str], *, event: str, objects: int, at: datetime
+) -> None:
+    """A study that stopped for one of these codes is received again; its trail says why."""
     connection.execute(
         studies.update()
         .where(
             studies.c.study_instance_uid == study,
             studies.c.state == StudyState.FAILED,
-            studies.c.state_reason == KilledItsRecorders.code,
+            studies.c.state_reason.in_(codes),
         )
         .values(state=StudyState.RECEIVING, state_reason=None)
     )

@@ -9,7 +9,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from hoichan.adapters.schema_set_aside import quarantined, set_aside
-from hoichan.adapters.set_aside_sql import go_on
+from hoichan.adapters.set_aside_sql import CODES, go_on
 from hoichan.adapters.transactions import transaction
 from hoichan.ports import Clock
 
@@ -72,6 +72,7 @@ class SpoolsSql:
                 go_on(
                     connection,
                     study,
+                    CODES,
                     event="set_aside_lost",
                     objects=lost.count(study),
                     at=self._clock.now(),

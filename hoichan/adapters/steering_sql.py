@@ -41,7 +41,7 @@ class SteeringSql(DeliveriesSql):
         return ForwardsSql(self._engine, self._clock).retry(study)
 
     def release(self, study: StudyInstanceUID) -> int:
-        """Have objects looked at again that were set aside for killing who recorded them; how many."""
+        """Have objects looked at again that were set aside because nobody could record them; how many."""
         return SetAsideSql(self._engine, self._clock).release(study)
 
     def cancel(self, study: StudyInstanceUID) -> Stopped:

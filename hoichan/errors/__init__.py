@@ -25,6 +25,7 @@
     + RunnerFailed               the runtime raised; `__cause__` has the original
     + KilledItsWorkers           an analysis that killed two workers, and then a process of its own
   x KilledItsRecorders           the same of an object while it was recorded
+  x NotRecorded                  what the program stumbled over each time that it recorded it
   x DeliveryError
     + Unreachable                no answer, or "later"; tried again
     + Refused                    the other side said no (DIMSE status, HTTP 4xx); never tried again by itself
@@ -120,6 +121,7 @@ from hoichan.errors.work import (
     KilledItsWorkers,
     ManifestInvalid,
     ModelError,
+    NotRecorded,
     NotSignable,
     ObjectUnknown,
     PatientChanged,
@@ -165,6 +167,7 @@ __all__ = [
     "NotDeidentifiable",
     "NotDicom",
     "NotHeld",
+    "NotRecorded",
     "NotSignable",
     "ObjectUnknown",
     "OutOfScope",

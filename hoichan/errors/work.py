@@ -49,6 +49,12 @@ class KilledItsRecorders(HoichanError):
     code = "work.killed_its_recorders"
 
 
+class NotRecorded(HoichanError):
+    """An object, or a study, at which the program met an error of its own each time it recorded it."""
+
+    code = "work.not_recorded"
+
+
 class DeliveryError(HoichanError):
     """A report did not reach its receiver."""
 

@@ -80,7 +80,7 @@ class ForwardOut(BaseModel):
 
 
 class HaltedOut(BaseModel):
-    """A study that failed, or that was set aside because it killed who looked at it."""
+    """A study that failed, or that was set aside because nobody could record it."""
 
     study_instance_uid: str
     code: str

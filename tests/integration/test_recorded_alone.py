@@ -10,20 +10,22 @@ import time
 
 import pytest
 
+from hoichan.adapters.halted_read import halted
 from hoichan.adapters.set_aside_sql import WHOLE, SetAsideSql
+from hoichan.adapters.sight import Sight
 from hoichan.adapters.spool_identity import identity_of
 from hoichan.adapters.spool_taken import BLAMED_AFTER, FIRST_REST_SECONDS
-from hoichan.errors import KilledItsRecorders, RecordsUnavailable
+from hoichan.errors import KilledItsRecorders, NotRecorded, RecordsUnavailable
 from hoichan.settings import load
 from hoichan.testing.database import prepared
 from hoichan.testing.datasets import film
 from hoichan.testing.house import wait_until
-from hoichan.testing.ports import FakeEngine
+from hoichan.testing.ports import FakeClock, FakeEngine
 from hoichan.testing.spool import bring
 from hoichan.types import StudyState
 from service import explain, steering
 from service.alone import record_alone
-from service.arrivals import MOST_DEADLY, Arrivals
+from service.arrivals import MOST_DEADLY, MOST_STUMBLES, Arrivals
 from service.aside import record, set_aside
 from service.order_of_work import Line
 from service.wiring import open_house
@@ -47,15 +49,21 @@ def receive(house, data_set):
     return bring(house.spool, data_set).sop_instance_uid
 
 
-def watch(house, aside, alone):
+def halted_of(house):
+    with house.engine.connect() as connection:
+        return halted(connection, Sight(), 9)[0]
+
+
+def watch(house, aside, alone, *, spool=None, clock=None, corrections=None):
     line = Line(house.work, house.studies, FakeEngine(), house.clock, house.settings, lambda study: ())
     return Arrivals(
-        house.spool,
+        spool or house.spool,
         house.studies,
         line,
-        house.clock,
+        clock or house.clock,
         house.settings,
         originals=house.spool.originals,
+        corrections=corrections,
         aside=aside,
         alone=alone,
     )
@@ -153,6 +161,108 @@ def test_one_with_too_many_deadly_images_is_set_aside_whole(house, aside):
     watch(house, aside, Deadly(house, aside, *bad)).step()
     assert WHOLE in aside.of(uid)
     assert house.studies.current(uid) is None
+
+
+class Stumbling:
+    """A spool with one file at whose reading the program raises what nobody foresaw."""
+
+    def __init__(self, spool, bad):
+        self.spool, self.bad, self.is_mended = spool, bad, False
+
+    def __getattr__(self, name):
+        return getattr(self.spool, name)
+
+    def file(self, path):
+        if path.stem == self.bad and not self.is_mended:
+            raise TypeError("somebody's words")
+        return self.spool.file(path)
+
+
+class Later(FakeClock):
+    """A clock that goes on by more than a minute whenever a round is over."""
+
+    def rounds(self, arrivals, count):
+        for _ in range(count):
+            arrivals.step()
+            self.advance(61)
+
+
+def stumbling(house, aside, bad):
+    spool, clock = Stumbling(house.spool, bad), Later(house.clock.now())
+    made = watch(house, aside, Deadly(house, aside), spool=spool, clock=clock)
+    return made, spool, clock
+
+
+def test_what_we_stumble_over_each_time_is_set_aside_and_the_others_go_on(house, aside, capsys):
+    made = film()
+    uid = made.StudyInstanceUID
+    receive(house, made)
+    bad = receive(house, film(instance="odd"))
+    arrivals, _, clock = stumbling(house, aside, bad)
+    clock.rounds(arrivals, MOST_STUMBLES - 1)
+    assert aside.standing() == []
+    clock.rounds(arrivals, 2)
+    assert [(one.sop_instance_uid, one.code) for one in aside.standing()] == [(bad, NotRecorded.code)]
+    assert [one.sop_instance_uid for one in house.studies.current(uid).instances] == [made.SOPInstanceUID]
+    assert [one.code for one in halted_of(house)] == [NotRecorded.code]
+    assert "somebody's words" not in "".join(capsys.readouterr())
+
+
+def test_after_a_start_what_we_stumbled_over_is_looked_at_again(house, aside):
+    bad = receive(house, film())
+    uid = film().StudyInstanceUID
+    arrivals, spool, clock = stumbling(house, aside, bad)
+    clock.rounds(arrivals, MOST_STUMBLES + 1)
+    assert house.studies.current(uid) is None
+    assert [one.sop_instance_uid for one in aside.standing()] == [bad]
+    spool.is_mended = True
+    arrivals.recover()
+    clock.rounds(arrivals, 1)
+    assert [one.sop_instance_uid for one in house.studies.current(uid).instances] == [bad]
+    assert aside.standing() == []
+    assert "set_aside_tried_anew" in [line.event for line in house.studies.trail(uid)]
+
+
+def test_what_killed_is_not_looked_at_again_by_a_start(house, aside):
+    bad = receive(house, film())
+    blamed(house, film().StudyInstanceUID)
+    arrivals = watch(house, aside, Deadly(house, aside, bad))
+    arrivals.step()
+    arrivals.recover()
+    assert [one.sop_instance_uid for one in aside.standing()] == [bad]
+
+
+def test_a_study_that_stumbles_behind_its_reading_is_set_aside_whole(house, aside):
+    made = film()
+    uid = made.StudyInstanceUID
+    receive(house, made)
+
+    class Broken:
+        def may_go_on(self, study):
+            raise LookupError
+
+        def arrived(self, parts):
+            """Nobody to ask about."""
+
+    clock, alone = Later(house.clock.now()), Deadly(house, aside)
+    clock.rounds(watch(house, aside, alone, clock=clock, corrections=Broken()), MOST_STUMBLES + 2)
+    study = house.studies.current(uid)
+    assert (study.state, aside.of(uid)) == (StudyState.FAILED, {WHOLE})
+    assert [(one.code, one.images) for one in halted_of(house)] == [(NotRecorded.code, 0)]
+    newer = watch(house, aside, alone, clock=clock)
+    newer.recover()
+    clock.rounds(newer, 1)
+    assert house.studies.current(uid).state is not StudyState.FAILED
+
+
+def test_one_with_too_many_odd_images_is_set_aside_whole(house, aside):
+    uid = film().StudyInstanceUID
+    for number in range(MOST_DEADLY + 1):
+        receive(house, film(instance=f"odd {number}"))
+    arrivals, spool, clock = stumbling(house, aside, None)
+    spool.file = lambda path: int(f"no number: {path}")
+    clock.rounds(arrivals, (MOST_STUMBLES + 1) * (MOST_DEADLY + 1))
+    assert WHOLE in aside.of(uid)
 
 
 def test_a_study_that_is_not_to_blame_is_recorded_alone(house):
