@@ -304,10 +304,16 @@ def test_nobody_signs_for_a_patient_whom_the_page_did_not_show(room, browser):
         again = pydicom.dcmread(room.folder / "26.0.dcm")
         again.PatientID, again.PatientName = "RR-OTHER", "Khac^Nguoi"
         again.save_as(room.folder / "26.again.dcm")
-        room.house.send(room.folder / "26.again.dcm")
         asked = f"fetch('/api/v1/studies/{study}/reading').then((answer) => answer.json())"
-        whose = f"{asked}.then((told) => told.study.patient.patient_id)"
-        wait_until(lambda: page.evaluate(whose) == "RR-OTHER", seconds=60, what="the correction")
+        told = f"{asked}.then((told) => [told.study.patient.patient_id, told.report.report_uid])"
+        _, former = page.evaluate(told)
+        room.house.send(room.folder / "26.again.dcm")
+
+        def is_corrected():  # with its result: one that came after the page would hold the draft again
+            whose, result = page.evaluate(told)
+            return whose == "RR-OTHER" and result != former
+
+        wait_until(is_corrected, seconds=60, what="the correction, and the result for it")
         page.clock.fast_forward(31_000)  # the page asks every half minute
         page.wait_for_selector(".news")
         shown(page, "news")
