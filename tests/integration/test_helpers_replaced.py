@@ -52,8 +52,8 @@ def finish(wire, instance):
 
 
 def writers(spool):
-    """The process of each unfinished file."""
-    return sorted(int(part.stem.split("-")[1]) for part in parts(spool))
+    """The process of each unfinished object; a helper that starts tries the folder with a file of none."""
+    return sorted(int(part.stem.split("-")[1]) for part in parts(spool) if "-" in part.stem)
 
 
 def of_this(folder):
