@@ -25,6 +25,7 @@ from hoichan.intake.priors import PriorNote, mark_prior, prior_note
 from hoichan.settings import Listener, Sender
 from hoichan.testing import FakeSpool
 from hoichan.testing.datasets import COMPUTED_RADIOGRAPHY, MARKER, encode, film, marked_film
+from hoichan.testing.house import wait_until
 
 DEADLINE_SECONDS = 60
 
@@ -526,7 +527,8 @@ def test_everything_told_success_survives_kill_9(process, tmp_path):
     spool = DiskSpool(tmp_path / "data" / "spool")
     there = {(study, s.path.stem) for study in spool.every_study() for s in spool.listing(study)}
     assert set(told) <= there
-    assert not list((tmp_path / "data" / "spool" / "part").iterdir())
+    part = tmp_path / "data" / "spool" / "part"
+    wait_until(lambda: not list(part.iterdir()), seconds=20, what="no helper tries it, nothing is left")
     assert not any(spool.is_open(study) for study in spool.every_study())
     assert set(spool.take_fresh()) == set(spool.every_study())
     with association(survivor.port) as made:
